@@ -1,1 +1,26 @@
-//! To be written.
+//! The nouns everything else shares: schema, types, values, expressions, statements, operations, changes, positions,
+//! identities and the error. No I/O, no async, no parser of SQL. Wire formats stay at the edges (`rest`, `account`, `graphql`).
+
+mod change;
+mod encode;
+mod error;
+mod expr;
+mod identity;
+mod operation;
+mod relationship;
+mod schema;
+mod statement;
+mod types;
+mod value;
+
+pub use change::*;
+pub use encode::*;
+pub use error::*;
+pub use expr::*;
+pub use identity::*;
+pub use operation::*;
+pub use relationship::*;
+pub use schema::*;
+pub use statement::*;
+pub use types::*;
+pub use value::*;

@@ -1,1 +1,110 @@
-//! To be written.
+//! The store contract: what every database engine offers, and nothing about any of them. The conformance suite in
+//! [`conformance`] is the contract's meaning; every engine runs it against the real thing.
+
+use bytes::Bytes;
+use mainstay_model::{
+    Changes, Committed, Fence, Identity, OutboxRecord, Position, QueryShape, Representation, Result, Transaction, Value,
+};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+/// A boxed future of the contract. `Send`, so that the worker and handlers of the user's own may hold it anywhere.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A database that holds a part of the project's relations.
+pub trait Store: Send + Sync + 'static {
+    /// Its name in the project: `main` of `[store.main]`.
+    fn name(&self) -> &str;
+
+    /// What it can do. Nobody tests an engine's name.
+    fn capabilities(&self) -> &Capabilities;
+
+    /// Answers an authorised read.
+    fn read<'a>(&'a self, read: Read<'a>) -> BoxFuture<'a, Result<Answer>>;
+
+    /// Does all of an authorised transaction or nothing. When it returns `Ok`, the transaction is durable, every
+    /// [`CommitListener`] has run, and its events are in the outbox. An error whose outcome is unknown says so.
+    fn write<'a>(&'a self, transaction: &'a Transaction, identity: &'a Identity) -> BoxFuture<'a, Result<Committed>>;
+
+    /// Up to `limit` outbox records in commit order, the oldest first, not yet confirmed, above `after`.
+    fn outbox(&self, after: u64, limit: usize) -> BoxFuture<'_, Result<Vec<OutboxRecord>>>;
+
+    /// Forgets outbox records up to and including `sequence`: the bus has them durably.
+    fn confirm(&self, sequence: u64) -> BoxFuture<'_, Result<()>>;
+
+    /// Registers who is told of every commit that this process makes, between its becoming visible and its acknowledgement.
+    fn listen(&self, listener: Arc<dyn CommitListener>);
+
+    /// The newest position that a read started now is sure to see.
+    fn position(&self) -> Position;
+
+    /// A round trip to the engine, for readiness.
+    fn ping(&self) -> BoxFuture<'_, Result<()>>;
+
+    /// Finishes what is under way and closes; later calls fail with 57P03.
+    fn close(&self) -> BoxFuture<'_, ()>;
+}
+
+/// An authorised read.
+#[derive(Clone, Copy)]
+pub struct Read<'a> {
+    /// Identifies the authorised shape for the life of the process: the key under which an engine keeps what it compiled.
+    pub plan: u64,
+    /// The shape with views expanded and security filled in.
+    pub shape: &'a Arc<QueryShape>,
+    /// Values of the shape's parameters.
+    pub params: &'a [Value],
+    /// Whose claims the expressions see. For a cache fill, reduced to the class.
+    pub identity: &'a Identity,
+    /// How the answer is encoded.
+    pub representation: &'a dyn Representation,
+}
+
+/// An answer.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The encoded rows.
+    pub body: Bytes,
+    /// Rows in the body.
+    pub rows: u64,
+    /// Rows that match beyond the page, when counted.
+    pub total: Option<u64>,
+    /// What the read has seen.
+    pub fence: Fence,
+}
+
+/// Told of every commit between its becoming visible and its acknowledgement, on the thread that committed. Must be quick and
+/// must not call the store.
+pub trait CommitListener: Send + Sync {
+    /// One transaction's changes. Called in commit order.
+    fn committed(&self, changes: &Changes);
+
+    /// Something happened that no change describes (a foreign writer, DDL): everything derived from the store is void.
+    fn voided(&self, store: u16, reason: &str);
+}
+
+/// What an engine can do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// The engine, for people: `SQLite 3.50.4`.
+    pub engine: String,
+    /// The index in positions.
+    pub store: u16,
+    /// Changes carry before-images.
+    pub before_images: bool,
+    /// A transaction may touch many rows and tables.
+    pub multi_row_transactions: bool,
+    /// Commits of other processes are noticed within the bound, so that answers may be cached.
+    pub change_feed: bool,
+    /// The engine itself enforces policies and privileges.
+    pub native_policies: bool,
+    /// Only one process at a time may open it.
+    pub single_process: bool,
+    /// Full text search.
+    pub full_text: bool,
+    /// Array, range and network operators.
+    pub postgres_types: bool,
+}
+
+pub mod conformance;

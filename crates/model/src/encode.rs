@@ -1,0 +1,38 @@
+//! How answers become bytes: a dialect hands a [`Representation`] down, the store streams typed rows into its [`Encoder`], and the
+//! cache keeps the bytes without looking inside.
+
+use crate::{Type, ValueRef};
+use bytes::Bytes;
+
+/// A form of answer. Its id is part of the cache's key: two representations with one id must yield the same bytes.
+pub trait Representation: Send + Sync {
+    /// Stable and complete: media type, singular, nulls stripped, time zone …
+    fn id(&self) -> &str;
+    /// A fresh encoder for one answer.
+    fn encoder(&self) -> Box<dyn Encoder>;
+}
+
+/// Receives one answer's rows in order. For each row: `begin_row`, its items, `end_row`. An embed is `begin_one`/`begin_many`,
+/// rows, `end_one`/`end_many` in the place of a value.
+pub trait Encoder: Send {
+    /// A row begins.
+    fn begin_row(&mut self);
+    /// A named value of the current row.
+    fn field(&mut self, name: &str, ty: &Type, value: ValueRef<'_>);
+    /// A to-one embed begins; between here and `end_one` comes one row, or none for NULL.
+    fn begin_one(&mut self, name: &str);
+    /// The to-one embed ends.
+    fn end_one(&mut self);
+    /// A to-many embed begins; rows follow.
+    fn begin_many(&mut self, name: &str);
+    /// The to-many embed ends.
+    fn end_many(&mut self);
+    /// The row ends.
+    fn end_row(&mut self);
+    /// The answer as the function's one scalar, instead of rows.
+    fn scalar(&mut self, ty: &Type, value: ValueRef<'_>);
+    /// The bytes so far, to bound an answer's size.
+    fn len(&self) -> usize;
+    /// The answer; nothing is called after it.
+    fn finish(self: Box<Self>) -> Bytes;
+}

@@ -1,0 +1,446 @@
+//! What a project is: relations, functions, roles and rules, read from `schema.sql` or from a database.
+
+use crate::{Expr, Relationship, Select, Statement, Type, Volatility};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Index of a relation in [`Schema::relations`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RelationId(pub u32);
+
+/// Index of a function in [`Schema::functions`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FunctionId(pub u32);
+
+/// A place in a source file: byte offsets, and 1-based line and column (in characters) of the start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Span {
+    /// The file as the user named it; empty for what has no source.
+    pub file: Arc<str>,
+    /// First byte.
+    pub start: u32,
+    /// One past the last byte.
+    pub end: u32,
+    /// 1-based.
+    pub line: u32,
+    /// 1-based, in characters.
+    pub column: u32,
+}
+
+/// The whole model.
+#[derive(Clone, Debug, Default)]
+pub struct Schema {
+    /// Tables and views.
+    pub relations: Vec<Relation>,
+    /// Functions; overloads share a name.
+    pub functions: Vec<Function>,
+    /// Enums by name, with their labels in order.
+    pub enums: HashMap<Arc<str>, Arc<[Arc<str>]>>,
+    /// Sequences by name.
+    pub sequences: HashMap<Arc<str>, Sequence>,
+    /// How relations are related, per relation; filled by [`Schema::relate`].
+    pub relationships: Vec<Vec<Relationship>>,
+    /// Schemas in the order in which names are looked up; the first is the default.
+    pub namespaces: Vec<Arc<str>>,
+    /// Whether any GRANT was read: without one, everything is served to `service_role` only.
+    pub has_grants: bool,
+    /// Changes whenever anything above does; part of every cache key.
+    pub digest: u64,
+    /// (schema, name) → relation; filled by [`Schema::index`].
+    pub relation_names: HashMap<(Arc<str>, Arc<str>), RelationId>,
+    /// (schema, name) → functions; filled by [`Schema::index`].
+    pub function_names: HashMap<(Arc<str>, Arc<str>), Vec<FunctionId>>,
+}
+
+/// A sequence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sequence {
+    /// The first value.
+    pub start: i64,
+    /// Added each time.
+    pub increment: i64,
+}
+
+/// A table or a view.
+#[derive(Clone, Debug)]
+pub struct Relation {
+    /// The schema it is in (`public`).
+    pub namespace: Arc<str>,
+    /// Its name.
+    pub name: Arc<str>,
+    /// The store that holds it: a name of `[store.*]`.
+    pub store: Arc<str>,
+    /// The service that owns it, if the project has services.
+    pub service: Option<Arc<str>>,
+    /// In order.
+    pub columns: Vec<Column>,
+    /// What kind, and what is particular to it.
+    pub kind: RelationKind,
+    /// `COMMENT ON`
+    pub comment: Option<String>,
+    /// Privileges; `service_role` needs none.
+    pub grants: Vec<Grant>,
+    /// Where it was declared.
+    pub span: Span,
+}
+
+/// What kind of relation.
+#[derive(Clone, Debug)]
+pub enum RelationKind {
+    /// Holds rows.
+    Table(Table),
+    /// Is computed.
+    View(View),
+}
+
+/// What is particular to a table.
+#[derive(Clone, Debug, Default)]
+pub struct Table {
+    /// Columns of the primary key, in its order; empty without one.
+    pub primary_key: Vec<u32>,
+    /// Name of the primary key's constraint.
+    pub primary_key_name: Option<Arc<str>>,
+    /// UNIQUE constraints.
+    pub uniques: Vec<Unique>,
+    /// References to other tables.
+    pub foreign_keys: Vec<ForeignKey>,
+    /// CHECK constraints, also those of domains and columns.
+    pub checks: Vec<Check>,
+    /// Indexes that are not constraints.
+    pub indexes: Vec<Index>,
+    /// `ENABLE ROW LEVEL SECURITY`
+    pub row_security: bool,
+    /// Policies.
+    pub policies: Vec<Policy>,
+    /// `PARTITION BY`, as written: the shard key or the time axis.
+    pub partition: Option<(PartitionBy, Vec<u32>)>,
+}
+
+/// How a table is divided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "each is the SQL keyword of its name")]
+pub enum PartitionBy {
+    Hash,
+    Range,
+    List,
+}
+
+/// What is particular to a view.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// Its definition.
+    pub select: Arc<Select>,
+    /// `security_invoker`: read with the caller's rights, not the owner's.
+    pub security_invoker: bool,
+    /// `MATERIALIZED`
+    pub materialized: bool,
+    /// For each column, the base table's column that it shows unchanged, if it does.
+    pub origins: Vec<Option<(RelationId, u32)>>,
+    /// The table that writes go to, when the view is simple enough for Postgres to update.
+    pub updatable: Option<RelationId>,
+}
+
+/// A column.
+#[derive(Clone, Debug)]
+pub struct Column {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its type; a domain's base type.
+    pub ty: Type,
+    /// The domain it was declared with.
+    pub domain: Option<Arc<str>>,
+    /// `NOT NULL`, also from a primary key.
+    pub not_null: bool,
+    /// What an omitted value becomes.
+    pub default: Option<Expr>,
+    /// The default as written, for documentation.
+    pub default_text: Option<String>,
+    /// Computed from the other columns.
+    pub generated: Option<Expr>,
+    /// `GENERATED … AS IDENTITY` or `serial`.
+    pub identity: Option<IdentityColumn>,
+    /// `COMMENT ON`
+    pub comment: Option<String>,
+    /// Where it was declared.
+    pub span: Span,
+}
+
+/// A column that numbers its rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IdentityColumn {
+    /// `GENERATED ALWAYS`: an explicit value is refused (428C9).
+    Always,
+    /// `GENERATED BY DEFAULT`, `serial`.
+    ByDefault,
+}
+
+/// A UNIQUE constraint or index.
+#[derive(Clone, Debug)]
+pub struct Unique {
+    /// The constraint's name.
+    pub name: Arc<str>,
+    /// Its columns.
+    pub columns: Vec<u32>,
+    /// `NULLS NOT DISTINCT`
+    pub nulls_not_distinct: bool,
+}
+
+/// A foreign key.
+#[derive(Clone, Debug)]
+pub struct ForeignKey {
+    /// The constraint's name.
+    pub name: Arc<str>,
+    /// Referencing columns.
+    pub columns: Vec<u32>,
+    /// The referenced table.
+    pub target: RelationId,
+    /// Referenced columns, pair by pair.
+    pub target_columns: Vec<u32>,
+    /// `ON DELETE`
+    pub on_delete: ReferentialAction,
+    /// `ON UPDATE`
+    pub on_update: ReferentialAction,
+    /// `DEFERRABLE INITIALLY DEFERRED`
+    pub deferred: bool,
+}
+
+/// What happens to a referencing row.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "each is the SQL keyword of its name")]
+pub enum ReferentialAction {
+    #[default]
+    NoAction,
+    Restrict,
+    Cascade,
+    SetNull,
+    SetDefault,
+}
+
+/// A CHECK constraint.
+#[derive(Clone, Debug)]
+pub struct Check {
+    /// The constraint's name.
+    pub name: Arc<str>,
+    /// Must not be false.
+    pub expr: Expr,
+}
+
+/// An index.
+#[derive(Clone, Debug)]
+pub struct Index {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its keys.
+    pub keys: Vec<crate::OrderBy>,
+    /// `UNIQUE`
+    pub unique: bool,
+    /// `WHERE`
+    pub filter: Option<Expr>,
+    /// `USING btree|gin|…`
+    pub method: Arc<str>,
+}
+
+/// A row security policy.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// Its name.
+    pub name: Arc<str>,
+    /// What it is for.
+    pub command: PolicyCommand,
+    /// `AS RESTRICTIVE`
+    pub restrictive: bool,
+    /// For whom; empty is PUBLIC.
+    pub roles: Vec<Arc<str>>,
+    /// Which existing rows, on [`crate::SourceId::SELF`].
+    pub using: Option<Expr>,
+    /// Which new rows; `using` when absent.
+    pub check: Option<Expr>,
+    /// Where it was declared.
+    pub span: Span,
+}
+
+/// What a policy is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "each is the SQL keyword of its name")]
+pub enum PolicyCommand {
+    All,
+    Select,
+    Insert,
+    Update,
+    Delete,
+}
+
+/// A privilege on a relation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// To whom; `public` is everyone.
+    pub role: Arc<str>,
+    /// What.
+    pub privilege: Privilege,
+    /// Only these columns; `None` is all.
+    pub columns: Option<Vec<u32>>,
+}
+
+/// What may be done with a relation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "each is the SQL keyword of its name")]
+pub enum Privilege {
+    Select,
+    Insert,
+    Update,
+    Delete,
+    Truncate,
+    References,
+    Trigger,
+}
+
+/// A function.
+#[derive(Clone, Debug)]
+pub struct Function {
+    /// The schema it is in.
+    pub namespace: Arc<str>,
+    /// Its name.
+    pub name: Arc<str>,
+    /// The store whose tables it touches.
+    pub store: Arc<str>,
+    /// The service that owns it.
+    pub service: Option<Arc<str>>,
+    /// What it takes.
+    pub args: Vec<Argument>,
+    /// What it gives.
+    pub returns: Returns,
+    /// As declared.
+    pub volatility: Volatility,
+    /// `SECURITY DEFINER`: runs without the caller's policies and privileges.
+    pub security_definer: bool,
+    /// `STRICT`: NULL in, NULL out.
+    pub strict: bool,
+    /// The statements, bound; the last one yields the result.
+    pub body: Vec<Statement>,
+    /// Whether any statement writes or emits: such a function is called by POST only and runs on the writer.
+    pub writes: bool,
+    /// `COMMENT ON`
+    pub comment: Option<String>,
+    /// Who may call it; `public` is everyone.
+    pub grants: Vec<Arc<str>>,
+    /// Where it was declared.
+    pub span: Span,
+}
+
+/// An argument.
+#[derive(Clone, Debug)]
+pub struct Argument {
+    /// Its name; empty when it has none.
+    pub name: Arc<str>,
+    /// Its type.
+    pub ty: Type,
+    /// Its default, if it may be left out.
+    pub default: Option<Expr>,
+    /// `VARIADIC`
+    pub variadic: bool,
+}
+
+/// What a function gives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Returns {
+    /// Nothing.
+    Void,
+    /// One value.
+    Scalar(Type),
+    /// Many values.
+    SetOfScalar(Type),
+    /// One row of a relation.
+    Row(RelationId),
+    /// Many rows of a relation.
+    SetOfRow(RelationId),
+    /// Many rows of these columns (`RETURNS TABLE`).
+    Table(Vec<(Arc<str>, Type)>),
+    /// One row of these columns (`OUT` arguments).
+    Record(Vec<(Arc<str>, Type)>),
+}
+
+impl Returns {
+    /// Whether it is a set.
+    pub fn is_set(&self) -> bool {
+        matches!(self, Returns::SetOfScalar(_) | Returns::SetOfRow(_) | Returns::Table(_))
+    }
+}
+
+impl Relation {
+    /// The table's own properties; `None` for a view.
+    pub fn table(&self) -> Option<&Table> {
+        match &self.kind {
+            RelationKind::Table(table) => Some(table),
+            RelationKind::View(_) => None,
+        }
+    }
+
+    /// The view's own properties; `None` for a table.
+    pub fn view(&self) -> Option<&View> {
+        match &self.kind {
+            RelationKind::Table(_) => None,
+            RelationKind::View(view) => Some(view),
+        }
+    }
+
+    /// The index of a column.
+    pub fn column(&self, name: &str) -> Option<u32> {
+        self.columns.iter().position(|c| &*c.name == name).map(|i| i as u32)
+    }
+
+    /// The primary key's columns; empty for a view.
+    pub fn primary_key(&self) -> &[u32] {
+        self.table().map_or(&[], |t| &t.primary_key)
+    }
+
+    /// Whether `role` has `privilege` on the whole relation or on `column`.
+    pub fn allows(&self, role: &str, privilege: Privilege, column: Option<u32>) -> bool {
+        role == "service_role"
+            || self.grants.iter().any(|g| {
+                g.privilege == privilege
+                    && (&*g.role == role || &*g.role == "public")
+                    && match (&g.columns, column) {
+                        (None, _) => true,
+                        (Some(granted), Some(column)) => granted.contains(&column),
+                        (Some(_), None) => false,
+                    }
+            })
+    }
+}
+
+impl Schema {
+    /// A relation by id.
+    pub fn relation(&self, id: RelationId) -> &Relation {
+        &self.relations[id.0 as usize]
+    }
+
+    /// A function by id.
+    pub fn function(&self, id: FunctionId) -> &Function {
+        &self.functions[id.0 as usize]
+    }
+
+    /// A relation by schema and name.
+    pub fn find_relation(&self, namespace: &str, name: &str) -> Option<RelationId> {
+        // A borrowed pair cannot be looked up in a map of owned ones without this shape; both are short.
+        self.relation_names.get(&(Arc::from(namespace), Arc::from(name))).copied()
+    }
+
+    /// A function's overloads by schema and name.
+    pub fn find_functions(&self, namespace: &str, name: &str) -> &[FunctionId] {
+        self.function_names.get(&(Arc::from(namespace), Arc::from(name))).map_or(&[], Vec::as_slice)
+    }
+
+    /// Fills the name indexes; call after relations or functions were added.
+    pub fn index(&mut self) {
+        self.relation_names = self
+            .relations
+            .iter()
+            .enumerate()
+            .map(|(i, r)| ((r.namespace.clone(), r.name.clone()), RelationId(i as u32)))
+            .collect();
+        self.function_names.clear();
+        for (i, f) in self.functions.iter().enumerate() {
+            self.function_names.entry((f.namespace.clone(), f.name.clone())).or_default().push(FunctionId(i as u32));
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Postgres' output functions: value to text and to JSON.

@@ -1,0 +1,1 @@
+//! Civil time to and from counts of days and microseconds, in Postgres' ISO style.
