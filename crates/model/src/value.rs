@@ -7,9 +7,10 @@ use std::sync::Arc;
 mod decimal;
 mod input;
 mod output;
-mod time;
+pub mod time;
 
 pub use decimal::Decimal;
+pub use output::write_json_string;
 
 /// A value. Which [`crate::Type`]s it may stand for is said at each variant.
 #[derive(Clone, Debug)]

@@ -9,4 +9,23 @@ impl Value {
         let _ = ty;
         Ok(Value::Text(text.to_owned()))
     }
+
+    /// Assignment coercion to a column's type: lengths (22001), padding, numeric(p,s) (22003), integer ranges (22003), `real`.
+    /// The value must already be of `ty`'s family.
+    pub fn fit(self, ty: &Type) -> Result<Value> {
+        let _ = ty;
+        Ok(self)
+    }
+
+    /// A JSON value as `json_populate_record` puts it into a column of type `ty` (not yet fitted to its length).
+    pub fn from_json(json: &serde_json::Value, ty: &Type) -> Result<Value> {
+        let _ = (json, ty);
+        Ok(Value::Null)
+    }
+
+    /// An explicit SQL cast. Errors: 42846 (no such cast), and those of [`Value::parse`].
+    pub fn cast(self, from: &Type, to: &Type) -> Result<Value> {
+        let _ = (from, to);
+        Ok(self)
+    }
 }
