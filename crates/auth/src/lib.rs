@@ -1,1 +1,9 @@
-//! To be written.
+//! Token → [`Identity`]: verification bound to a key, and the signing of our own tokens. No other room reads a token.
+
+mod key;
+mod token;
+mod verify;
+
+pub use key::{Key, KeyError, development_key};
+pub use token::{Claims, Signer};
+pub use verify::{Config, Verifier};

@@ -2,8 +2,8 @@
 //! bodies are inlined, how parameters become values. One walk for all of them, so that no form is forgotten.
 
 use crate::{
-    Aggregate, CommonTable, Conflict, Delete, Expr, ExprKind, FromItem, Insert, OrderBy, Projected, RelationRef, Result, Select,
-    SourceId, Statement, Update,
+    Aggregate, CommonTable, Conflict, Delete, Expr, ExprKind, FromItem, Insert, OrderBy, Projected, RelationRef,
+    Result, Select, SourceId, Statement, Update,
 };
 
 /// What is replaced. Every method has "nothing" as its default.
@@ -56,11 +56,13 @@ pub fn rewrite_expr(expr: &Expr, with: &mut dyn Rewrite) -> Result<Expr> {
     if let Some(replaced) = with.expr(expr)? {
         return Ok(replaced);
     }
-    let mut boxed = |e: &Expr, with: &mut dyn Rewrite| Ok::<_, crate::Error>(Box::new(rewrite_expr(e, with)?));
+    let boxed = |e: &Expr, with: &mut dyn Rewrite| Ok::<_, crate::Error>(Box::new(rewrite_expr(e, with)?));
     let kind = match &expr.kind {
-        ExprKind::Literal(_) | ExprKind::Param(_) | ExprKind::Claim(_) | ExprKind::Embedded(_) | ExprKind::Opaque { .. } => {
-            expr.kind.clone()
-        }
+        ExprKind::Literal(_)
+        | ExprKind::Param(_)
+        | ExprKind::Claim(_)
+        | ExprKind::Embedded(_)
+        | ExprKind::Opaque { .. } => expr.kind.clone(),
         ExprKind::Column(column) => {
             let mut column = *column;
             column.source = with.source(column.source);
@@ -76,19 +78,32 @@ pub fn rewrite_expr(expr: &Expr, with: &mut dyn Rewrite) -> Result<Expr> {
         ExprKind::Call(function, list) => ExprKind::Call(*function, exprs(list, with)?),
         ExprKind::UserCall(function, list) => ExprKind::UserCall(*function, exprs(list, with)?),
         ExprKind::Array(list) => ExprKind::Array(exprs(list, with)?),
-        ExprKind::Is { operand, test, negated } => {
-            ExprKind::Is { operand: boxed(operand, with)?, test: *test, negated: *negated }
-        }
-        ExprKind::In { operand, list, negated } => {
-            ExprKind::In { operand: boxed(operand, with)?, list: exprs(list, with)?, negated: *negated }
-        }
-        ExprKind::Quantified { operator, all, operand, array } => ExprKind::Quantified {
+        ExprKind::Is { operand, test, negated } => ExprKind::Is {
+            operand: boxed(operand, with)?,
+            test: *test,
+            negated: *negated,
+        },
+        ExprKind::In { operand, list, negated } => ExprKind::In {
+            operand: boxed(operand, with)?,
+            list: exprs(list, with)?,
+            negated: *negated,
+        },
+        ExprKind::Quantified {
+            operator,
+            all,
+            operand,
+            array,
+        } => ExprKind::Quantified {
             operator: *operator,
             all: *all,
             operand: boxed(operand, with)?,
             array: boxed(array, with)?,
         },
-        ExprKind::InSelect { operands, select, negated } => ExprKind::InSelect {
+        ExprKind::InSelect {
+            operands,
+            select,
+            negated,
+        } => ExprKind::InSelect {
             operands: exprs(operands, with)?,
             select: Box::new(rewrite_select(select, with)?),
             negated: *negated,
@@ -111,7 +126,10 @@ pub fn rewrite_expr(expr: &Expr, with: &mut dyn Rewrite) -> Result<Expr> {
             order: order(&aggregate.order, with)?,
         })),
     };
-    Ok(Expr { kind, ty: expr.ty.clone() })
+    Ok(Expr {
+        kind,
+        ty: expr.ty.clone(),
+    })
 }
 
 fn exprs(list: &[Expr], with: &mut dyn Rewrite) -> Result<Vec<Expr>> {
@@ -123,11 +141,25 @@ fn optional(expr: &Option<Expr>, with: &mut dyn Rewrite) -> Result<Option<Expr>>
 }
 
 fn order(keys: &[OrderBy], with: &mut dyn Rewrite) -> Result<Vec<OrderBy>> {
-    keys.iter().map(|key| Ok(OrderBy { expr: rewrite_expr(&key.expr, with)?, ..*key })).collect()
+    keys.iter()
+        .map(|key| {
+            Ok(OrderBy {
+                expr: rewrite_expr(&key.expr, with)?,
+                ..*key
+            })
+        })
+        .collect()
 }
 
 fn projected(list: &[Projected], with: &mut dyn Rewrite) -> Result<Vec<Projected>> {
-    list.iter().map(|p| Ok(Projected { expr: rewrite_expr(&p.expr, with)?, name: p.name.clone() })).collect()
+    list.iter()
+        .map(|p| {
+            Ok(Projected {
+                expr: rewrite_expr(&p.expr, with)?,
+                name: p.name.clone(),
+            })
+        })
+        .collect()
 }
 
 fn common_tables(list: &[CommonTable], with: &mut dyn Rewrite) -> Result<Vec<CommonTable>> {
@@ -145,7 +177,9 @@ fn common_tables(list: &[CommonTable], with: &mut dyn Rewrite) -> Result<Vec<Com
 }
 
 fn set(list: &[(u32, Expr)], with: &mut dyn Rewrite) -> Result<Vec<(u32, Expr)>> {
-    list.iter().map(|(column, e)| Ok((*column, rewrite_expr(e, with)?))).collect()
+    list.iter()
+        .map(|(column, e)| Ok((*column, rewrite_expr(e, with)?)))
+        .collect()
 }
 
 /// Rewrites a query.
@@ -155,11 +189,19 @@ pub fn rewrite_select(select: &Select, with: &mut dyn Rewrite) -> Result<Select>
         distinct: select.distinct,
         distinct_on: exprs(&select.distinct_on, with)?,
         projection: projected(&select.projection, with)?,
-        from: select.from.iter().map(|item| rewrite_from(item, with)).collect::<Result<_>>()?,
+        from: select
+            .from
+            .iter()
+            .map(|item| rewrite_from(item, with))
+            .collect::<Result<_>>()?,
         filter: optional(&select.filter, with)?,
         group_by: exprs(&select.group_by, with)?,
         having: optional(&select.having, with)?,
-        values: select.values.iter().map(|row| exprs(row, with)).collect::<Result<_>>()?,
+        values: select
+            .values
+            .iter()
+            .map(|row| exprs(row, with))
+            .collect::<Result<_>>()?,
         set_operation: match &select.set_operation {
             Some((operation, right)) => Some((*operation, Box::new(rewrite_select(right, with)?))),
             None => None,
@@ -176,21 +218,34 @@ pub fn rewrite_from(item: &FromItem, with: &mut dyn Rewrite) -> Result<FromItem>
         return Ok(replaced);
     }
     Ok(match item {
-        FromItem::Relation { relation, source } => {
-            FromItem::Relation { relation: with.relation(relation)?, source: with.source(*source) }
-        }
-        FromItem::Subquery { select, source, lateral } => FromItem::Subquery {
+        FromItem::Relation { relation, source } => FromItem::Relation {
+            relation: with.relation(relation)?,
+            source: with.source(*source),
+        },
+        FromItem::Subquery {
+            select,
+            source,
+            lateral,
+        } => FromItem::Subquery {
             select: Box::new(rewrite_select(select, with)?),
             source: with.source(*source),
             lateral: *lateral,
         },
-        FromItem::CommonTable { id, source } => {
-            FromItem::CommonTable { id: with.common_table(*id), source: with.source(*source) }
-        }
-        FromItem::Function { function, args, source } => {
-            FromItem::Function { function: *function, args: exprs(args, with)?, source: with.source(*source) }
-        }
-        FromItem::Series { series, args, columns, source } => FromItem::Series {
+        FromItem::CommonTable { id, source } => FromItem::CommonTable {
+            id: with.common_table(*id),
+            source: with.source(*source),
+        },
+        FromItem::Function { function, args, source } => FromItem::Function {
+            function: *function,
+            args: exprs(args, with)?,
+            source: with.source(*source),
+        },
+        FromItem::Series {
+            series,
+            args,
+            columns,
+            source,
+        } => FromItem::Series {
             series: *series,
             args: exprs(args, with)?,
             columns: columns.clone(),
@@ -233,7 +288,11 @@ pub fn rewrite_statement(statement: &Statement, with: &mut dyn Rewrite) -> Resul
                 with: common_tables(&update.with, with)?,
                 relation: update.relation.clone(),
                 set: set(&update.set, with)?,
-                from: update.from.iter().map(|item| rewrite_from(item, with)).collect::<Result<_>>()?,
+                from: update
+                    .from
+                    .iter()
+                    .map(|item| rewrite_from(item, with))
+                    .collect::<Result<_>>()?,
                 filter: optional(&update.filter, with)?,
                 check: update.check.clone(),
                 returning: projected(&update.returning, with)?,
@@ -244,7 +303,11 @@ pub fn rewrite_statement(statement: &Statement, with: &mut dyn Rewrite) -> Resul
             let rewritten = Delete {
                 with: common_tables(&delete.with, with)?,
                 relation: delete.relation.clone(),
-                using: delete.using.iter().map(|item| rewrite_from(item, with)).collect::<Result<_>>()?,
+                using: delete
+                    .using
+                    .iter()
+                    .map(|item| rewrite_from(item, with))
+                    .collect::<Result<_>>()?,
                 filter: optional(&delete.filter, with)?,
                 returning: projected(&delete.returning, with)?,
             };

@@ -1,1 +1,9 @@
-//! To be written.
+//! Operation and identity → authorised plan → cache → store → encoder. The one place that every dialect goes through, and the
+//! only one that decides who sees what.
+
+mod authorise;
+mod engine;
+mod footprint;
+mod plan;
+
+pub use engine::{CacheVerdict, Consistency, Engine, Phases, ReadOptions, Reply};

@@ -1,0 +1,288 @@
+//! Verification. A token that was verified is remembered until it expires, so that a client's every request does not pay for
+//! its signature again.
+
+use crate::Key;
+use jsonwebtoken::Validation;
+use jsonwebtoken::errors::ErrorKind;
+use mainstay_model::{Error, Identity, Result};
+use serde_json::{Map, Value as Json};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// A token longer than this is refused unread, in bytes.
+const TOKEN_BYTES_MAX: usize = 8 * 1024;
+
+/// So many verified tokens are remembered per thread.
+const REMEMBERED_MAX: usize = 4096;
+
+/// What a token must satisfy beyond its signature.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `aud` must be, or contain, this.
+    pub audience: Option<String>,
+    /// `iss` must be this.
+    pub issuer: Option<String>,
+    /// Clocks may differ by so many seconds.
+    pub leeway_s: u64,
+    /// The role without a token, or of a token without `role`.
+    pub anon: Arc<str>,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            audience: None,
+            issuer: None,
+            leeway_s: 30,
+            anon: "anon".into(),
+        }
+    }
+}
+
+/// Turns tokens into identities.
+pub struct Verifier {
+    /// Tells the memories of several verifiers on one thread apart.
+    id: u64,
+    keys: Vec<(Key, Validation)>,
+    config: Config,
+    anon: Arc<Identity>,
+}
+
+/// By verifier, then by token: the identity and when it expires.
+type Remembered = HashMap<u64, HashMap<Box<str>, (Arc<Identity>, u64), ahash::RandomState>, ahash::RandomState>;
+
+thread_local! {
+    static REMEMBERED: RefCell<Remembered> = RefCell::default();
+}
+
+impl Verifier {
+    /// With the keys in the order in which they are tried; each verifies its own algorithm only.
+    pub fn new(keys: Vec<Key>, config: Config) -> Verifier {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let keys = keys
+            .into_iter()
+            .map(|key| {
+                let mut validation = Validation::new(key.algorithm);
+                validation.leeway = config.leeway_s;
+                validation.validate_nbf = true;
+                match &config.audience {
+                    Some(audience) => {
+                        validation.set_audience(&[audience]);
+                        validation.required_spec_claims.insert("aud".into());
+                    }
+                    // Without an expectation `aud` says nothing to us.
+                    None => validation.validate_aud = false,
+                }
+                if let Some(issuer) = &config.issuer {
+                    validation.set_issuer(&[issuer]);
+                    validation.required_spec_claims.insert("iss".into());
+                }
+                (key, validation)
+            })
+            .collect();
+        let anon = Arc::new(Identity {
+            role: config.anon.clone(),
+            claims: Arc::default(),
+        });
+        Verifier {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            keys,
+            config,
+            anon,
+        }
+    }
+
+    /// The caller without a token.
+    pub fn anon(&self) -> &Arc<Identity> {
+        &self.anon
+    }
+
+    /// The caller that a token names. Errors: PGRST301 (not a token of ours), PGRST303 (its claims do not hold), both 401.
+    pub fn verify(&self, token: &str) -> Result<Arc<Identity>> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+        if token.len() > TOKEN_BYTES_MAX {
+            return Err(refused(
+                "PGRST301",
+                format!("the token has {} bytes, more than {TOKEN_BYTES_MAX}", token.len()),
+            ));
+        }
+        let remembered = REMEMBERED.with_borrow(|memory| memory.get(&self.id)?.get(token).cloned());
+        if let Some((identity, expires)) = remembered
+            && now < expires
+        {
+            return Ok(identity);
+        }
+        let claims = self.decode(token)?;
+        let expires = claims.get("exp").and_then(Json::as_f64).map_or(0, |e| e as u64) + self.config.leeway_s;
+        let role = match claims.get("role") {
+            Some(Json::String(role)) if !role.is_empty() => Arc::from(role.as_str()),
+            None | Some(Json::Null) => self.config.anon.clone(),
+            Some(_) => return Err(refused("PGRST303", "the token's \"role\" is not a string".to_owned())),
+        };
+        let identity = Arc::new(Identity {
+            role,
+            claims: Arc::new(claims),
+        });
+        REMEMBERED.with_borrow_mut(|memory| {
+            let memory = memory.entry(self.id).or_default();
+            if memory.len() >= REMEMBERED_MAX {
+                memory.retain(|_, (_, expires)| *expires > now);
+                if memory.len() >= REMEMBERED_MAX {
+                    memory.clear();
+                }
+            }
+            memory.insert(token.into(), (identity.clone(), expires));
+        });
+        Ok(identity)
+    }
+
+    fn decode(&self, token: &str) -> Result<Map<String, Json>> {
+        let header = jsonwebtoken::decode_header(token).map_err(|_| {
+            refused(
+                "PGRST301",
+                format!("expected 3 parts in JWT; got {}", token.split('.').count()),
+            )
+        })?;
+        let mut last = None;
+        for (key, validation) in &self.keys {
+            if key.algorithm != header.alg {
+                continue;
+            }
+            match jsonwebtoken::decode::<Map<String, Json>>(token, &key.decoding, validation) {
+                Ok(data) => return Ok(data.claims),
+                Err(e) => last = Some(e),
+            }
+        }
+        let Some(error) = last else {
+            return Err(refused("PGRST301", format!("no key here verifies {:?}", header.alg)));
+        };
+        Err(match error.kind() {
+            ErrorKind::ExpiredSignature => refused("PGRST303", "JWT expired".to_owned()),
+            ErrorKind::ImmatureSignature => refused("PGRST303", "JWT not yet valid".to_owned()),
+            ErrorKind::InvalidAudience => refused("PGRST303", "JWT not in audience".to_owned()),
+            ErrorKind::InvalidIssuer => refused("PGRST303", "JWT not from the expected issuer".to_owned()),
+            ErrorKind::MissingRequiredClaim(claim) => {
+                refused("PGRST303", format!("the token has no \"{claim}\" claim"))
+            }
+            ErrorKind::InvalidClaimFormat(claim) => {
+                refused("PGRST303", format!("the token's \"{claim}\" claim is not of its form"))
+            }
+            ErrorKind::InvalidSignature => refused("PGRST301", "No suitable key or wrong key type".to_owned())
+                .detail("None of the keys was able to decode the JWT"),
+            _ => refused("PGRST301", "JWT could not be decoded".to_owned()),
+        })
+    }
+}
+
+fn refused(code: &'static str, message: String) -> Error {
+    Error::new(code, message).status(401)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Claims, Signer};
+
+    const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
+
+    fn verifier(config: Config) -> Verifier {
+        Verifier::new(vec![Key::hs256(SECRET).expect("long enough")], config)
+    }
+
+    fn sign(claims: &Claims) -> String {
+        Signer::new(&Key::hs256(SECRET).expect("long enough"))
+            .expect("can sign")
+            .sign(claims)
+            .expect("signs")
+            .0
+    }
+
+    fn claims() -> Claims {
+        Claims {
+            role: "authenticated".into(),
+            subject: Some("7".into()),
+            ttl_s: 60,
+            ..Claims::default()
+        }
+    }
+
+    #[test]
+    fn a_signed_token_names_its_caller_and_is_remembered() {
+        let verifier = verifier(Config::default());
+        let token = sign(&claims());
+        let first = verifier.verify(&token).expect("verifies");
+        assert_eq!((&*first.role, first.subject()), ("authenticated", Some("7")));
+        assert!(Arc::ptr_eq(&first, &verifier.verify(&token).expect("verifies again")));
+    }
+
+    #[test]
+    fn what_is_not_ours_is_refused() {
+        let ours = sign(&claims());
+        let (head, signature) = ours.rsplit_once('.').expect("three parts");
+        let none = "eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0.eyJyb2xlIjoic2VydmljZV9yb2xlIiwiZXhwIjo5OTk5OTk5OTk5fQ.";
+        let expired = {
+            let mut more = Map::new();
+            more.insert("exp".into(), 1.into());
+            let key = EncodingKeyOf(SECRET);
+            key.sign(more)
+        };
+        let immortal = EncodingKeyOf(SECRET).sign(Map::from_iter([("role".to_owned(), Json::from("authenticated"))]));
+        let other = EncodingKeyOf(b"another secret of thirty-two bytes!!")
+            .sign(Map::from_iter([("exp".to_owned(), Json::from(9_999_999_999u64))]));
+        for (token, code, message) in [
+            ("", "PGRST301", "got 1"),
+            ("a.b", "PGRST301", "got 2"),
+            (
+                &*format!("{head}.{}", signature.chars().rev().collect::<String>()),
+                "PGRST301",
+                "",
+            ),
+            (none, "PGRST301", ""),
+            (&*expired, "PGRST303", "JWT expired"),
+            (&*immortal, "PGRST303", "no \"exp\""),
+            (&*other, "PGRST301", "No suitable key"),
+        ] {
+            let error = verifier(Config::default()).verify(token).expect_err(token);
+            assert_eq!(error.code, code, "{token}: {error}");
+            assert!(error.message.contains(message), "{token}: {error}");
+            assert_eq!(error.status, Some(401));
+        }
+    }
+
+    struct EncodingKeyOf<'a>(&'a [u8]);
+
+    impl EncodingKeyOf<'_> {
+        fn sign(&self, claims: Map<String, Json>) -> String {
+            let key = jsonwebtoken::EncodingKey::from_secret(self.0);
+            jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).expect("signs")
+        }
+    }
+
+    #[test]
+    fn audience_and_issuer_are_required_when_configured() {
+        let config = Config {
+            audience: Some("shop".into()),
+            issuer: Some("us".into()),
+            ..Config::default()
+        };
+        let verifier = verifier(config);
+        assert_eq!(verifier.verify(&sign(&claims())).expect_err("no aud").code, "PGRST303");
+        let full = Claims {
+            audience: Some("shop".into()),
+            issuer: Some("us".into()),
+            ..claims()
+        };
+        verifier.verify(&sign(&full)).expect("both");
+        let wrong = Claims {
+            audience: Some("bank".into()),
+            ..full
+        };
+        assert_eq!(
+            verifier.verify(&sign(&wrong)).expect_err("other aud").message,
+            "JWT not in audience"
+        );
+    }
+}

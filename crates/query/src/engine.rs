@@ -1,0 +1,283 @@
+//! The engine: one function shows a whole read, another a whole write, each stage a named call.
+
+use crate::plan::{Plan, Plans};
+use bytes::Bytes;
+use mainstay_cache::{Cache, Flight, Hit, Key, Lookup};
+use mainstay_model::{
+    Changes, Committed, Error, Identity, Query, Representation, Result, Schema, Transaction,
+};
+use mainstay_store::{Answer, CommitListener, Read, Store};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Answers operations. Cheap to clone; one per process.
+#[derive(Clone)]
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    schema: Arc<Schema>,
+    /// By [`mainstay_model::Position::store`].
+    stores: Vec<Arc<dyn Store>>,
+    cache: Option<Arc<Cache>>,
+    plans: Plans,
+}
+
+/// How fresh an answer must be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Consistency {
+    /// Reflects every transaction acknowledged anywhere before the request.
+    Strong,
+    /// Reflects the session's own writes.
+    #[default]
+    Session,
+    /// No older than the declared bound.
+    Bounded,
+}
+
+/// What a read asks beyond the query.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ReadOptions {
+    /// `Cache-Control: no-cache`: go to the store.
+    pub bypass_cache: bool,
+    /// How fresh.
+    pub consistency: Consistency,
+}
+
+/// Where an answer came from, for `Cache-Status` (RFC 9211).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CacheVerdict {
+    /// From the cache.
+    Hit,
+    /// From the store, and now in the cache.
+    Stored,
+    /// From the store, shared with a request for the same that was under way.
+    Collapsed,
+    /// From the store, not kept: why.
+    Miss(&'static str),
+    /// The cache was not asked: why.
+    Bypass(&'static str),
+}
+
+impl CacheVerdict {
+    /// The value of `Cache-Status`.
+    pub fn header(&self) -> String {
+        match self {
+            CacheVerdict::Hit => "mainstay; hit".to_owned(),
+            CacheVerdict::Stored => "mainstay; fwd=miss; stored".to_owned(),
+            CacheVerdict::Collapsed => "mainstay; fwd=miss; collapsed".to_owned(),
+            CacheVerdict::Miss(why) => format!("mainstay; fwd=miss; detail=\"{why}\""),
+            CacheVerdict::Bypass(why) => format!("mainstay; fwd=bypass; detail=\"{why}\""),
+        }
+    }
+}
+
+/// An answer to a read.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// The encoded rows.
+    pub body: Bytes,
+    /// Rows in the body.
+    pub rows: u64,
+    /// Rows that match beyond the page, when counted.
+    pub total: Option<u64>,
+    /// A hash of the body, for `ETag`.
+    pub tag: u64,
+    /// Where it came from.
+    pub cache: CacheVerdict,
+    /// How long it has been in the cache, in seconds.
+    pub age_s: u32,
+    /// How long each stage took.
+    pub phases: Phases,
+}
+
+/// How long the stages of an operation took, in microseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Phases {
+    /// Authorising and planning.
+    pub plan_us: u32,
+    /// Asking the cache.
+    pub cache_us: u32,
+    /// The store.
+    pub store_us: u32,
+}
+
+impl Engine {
+    /// An engine over a schema and its stores, which stand at the index their positions carry.
+    pub fn new(schema: Arc<Schema>, stores: Vec<Arc<dyn Store>>, cache: Option<Arc<Cache>>) -> Engine {
+        if let Some(cache) = &cache {
+            for store in &stores {
+                store.listen(Arc::new(Applies { cache: cache.clone(), schema: schema.clone() }));
+            }
+        }
+        Engine { inner: Arc::new(Inner { schema, stores, cache, plans: Plans::default() }) }
+    }
+
+    /// The model.
+    pub fn schema(&self) -> &Arc<Schema> {
+        &self.inner.schema
+    }
+
+    /// The stores, by index.
+    pub fn stores(&self) -> &[Arc<dyn Store>] {
+        &self.inner.stores
+    }
+
+    /// The cache, if there is one.
+    pub fn cache(&self) -> Option<&Arc<Cache>> {
+        self.inner.cache.as_ref()
+    }
+
+    /// A read, from authorisation to the encoded answer.
+    pub async fn read(
+        &self,
+        query: &Query,
+        identity: &Identity,
+        representation: &Arc<dyn Representation>,
+        options: ReadOptions,
+    ) -> Result<Reply> {
+        let began = Instant::now();
+        let plan = self.inner.plans.authorised(&self.inner.schema, &query.shape, &identity.role)?;
+        let mut phases = Phases { plan_us: micros(began), ..Phases::default() };
+        let cache = match (&self.inner.cache, &plan.cacheable) {
+            (None, _) => Err("off"),
+            (_, Err(why)) => Err(*why),
+            _ if options.bypass_cache => Err("no-cache"),
+            _ if options.consistency == Consistency::Strong && self.inner.stores.len() > 1 => Err("consistency=strong"),
+            (Some(cache), Ok(())) => Ok(cache),
+        };
+        let cache = match cache {
+            Ok(cache) => cache,
+            Err(why) => {
+                let answer = self.ask(&plan, query, identity, &**representation, &mut phases).await?;
+                return Ok(reply(answer, CacheVerdict::Bypass(why), phases));
+            }
+        };
+        let asked = Instant::now();
+        let key = Key::new(plan.id, self.inner.schema.digest, &query.params, &plan.class(identity), representation.id());
+        let looked_up = cache.look_up(&key, plan.store);
+        phases.cache_us = micros(asked);
+        match looked_up {
+            Lookup::Hit(hit) => Ok(from_hit(hit, CacheVerdict::Hit, phases)),
+            Lookup::Bypass(why) => {
+                let answer = self.ask(&plan, query, identity, &**representation, &mut phases).await?;
+                Ok(reply(answer, CacheVerdict::Bypass(why), phases))
+            }
+            Lookup::Miss => self.fill(cache, key, &plan, query, identity, representation, phases).await,
+        }
+    }
+
+    /// Asks the store once for all who want the same answer, and keeps it if the fences allow.
+    #[allow(clippy::too_many_arguments, reason = "the stages of one request, named")]
+    async fn fill(
+        &self,
+        cache: &Arc<Cache>,
+        key: Key,
+        plan: &Arc<Plan>,
+        query: &Query,
+        identity: &Identity,
+        representation: &Arc<dyn Representation>,
+        mut phases: Phases,
+    ) -> Result<Reply> {
+        let began = Instant::now();
+        match cache.join(&key) {
+            Flight::Lead(lead) => {
+                // The fill sees only what the key names: a claim that was overlooked reads as NULL and does not leak.
+                let class = plan.class(identity);
+                let pending = cache.begin_fill(&key, plan.store, plan.footprint(&query.params, &class)?);
+                let answer = match self.ask(plan, query, &class, &**representation, &mut phases).await {
+                    Ok(answer) => answer,
+                    Err(error) => {
+                        lead.fail(error.clone());
+                        return Err(error);
+                    }
+                };
+                let ttl = plan.ttl(cache);
+                let (hit, kept) = cache.finish_fill(pending, answer, ttl);
+                lead.succeed(hit.clone());
+                let verdict = match kept {
+                    Ok(()) => CacheVerdict::Stored,
+                    Err(why) => CacheVerdict::Miss(why),
+                };
+                Ok(from_hit(hit, verdict, phases))
+            }
+            Flight::Follow(follow) => match follow.wait().await {
+                Some(Ok(hit)) => {
+                    phases.store_us = micros(began);
+                    Ok(from_hit(hit, CacheVerdict::Collapsed, phases))
+                }
+                Some(Err(error)) => Err(error),
+                // The leader's client went away before the store answered.
+                None => {
+                    let answer = self.ask(plan, query, identity, &**representation, &mut phases).await?;
+                    Ok(reply(answer, CacheVerdict::Miss("leader gone"), phases))
+                }
+            },
+        }
+    }
+
+    async fn ask(
+        &self,
+        plan: &Arc<Plan>,
+        query: &Query,
+        identity: &Identity,
+        representation: &dyn Representation,
+        phases: &mut Phases,
+    ) -> Result<Answer> {
+        let began = Instant::now();
+        let store = self.store(plan.store)?;
+        let read = Read { plan: plan.id, shape: &plan.shape, params: &query.params, identity, representation };
+        let answer = store.read(read).await;
+        phases.store_us = micros(began);
+        answer
+    }
+
+    /// A write, from authorisation to the acknowledged commit.
+    pub async fn write(&self, transaction: Transaction, identity: &Identity) -> Result<Committed> {
+        let (transaction, store) = crate::authorise::transaction(&self.inner.schema, transaction, identity)?;
+        let store = self.inner.schema_store(&store, &self.inner.stores)?;
+        store.write(&transaction, identity).await
+    }
+
+    fn store(&self, index: u16) -> Result<&Arc<dyn Store>> {
+        self.inner.stores.get(index as usize).ok_or_else(|| Error::internal("a plan names a store that does not exist"))
+    }
+}
+
+impl Inner {
+    fn schema_store<'a>(&self, name: &str, stores: &'a [Arc<dyn Store>]) -> Result<&'a Arc<dyn Store>> {
+        stores.iter().find(|s| s.name() == name).ok_or_else(|| {
+            Error::new("MS503", format!("store \"{name}\" is not open in this process")).status(503)
+        })
+    }
+}
+
+/// Hands a store's commits to the cache.
+struct Applies {
+    cache: Arc<Cache>,
+    schema: Arc<Schema>,
+}
+
+impl CommitListener for Applies {
+    fn committed(&self, changes: &Changes) {
+        self.cache.apply(&self.schema, changes);
+    }
+
+    fn voided(&self, store: u16, reason: &str) {
+        self.cache.void(store, reason);
+    }
+}
+
+fn micros(since: Instant) -> u32 {
+    since.elapsed().as_micros().min(u128::from(u32::MAX)) as u32
+}
+
+fn reply(answer: Answer, cache: CacheVerdict, phases: Phases) -> Reply {
+    let tag = mainstay_cache::body_tag(&answer.body);
+    Reply { body: answer.body, rows: answer.rows, total: answer.total, tag, cache, age_s: 0, phases }
+}
+
+fn from_hit(hit: Hit, cache: CacheVerdict, phases: Phases) -> Reply {
+    Reply { body: hit.body, rows: hit.rows, total: hit.total, tag: hit.tag, cache, age_s: hit.age_s, phases }
+}

@@ -1,0 +1,131 @@
+//! Authorised shapes, kept for the life of the process: requests that differ in values alone share one.
+
+use crate::authorise::Authoriser;
+use crate::footprint::{self, Template};
+use mainstay_cache::{Cache, Footprint};
+use mainstay_model::{Claim, Error, Identity, QueryShape, RelationId, Result, Schema, Value};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+/// At most so many plans are kept; beyond it all are forgotten and made anew.
+const PLANS_MAX: usize = 16_384;
+
+/// A read as a role may do it.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// Identifies it to stores and caches. Never used twice.
+    pub id: u64,
+    /// With security filled in.
+    pub shape: Arc<QueryShape>,
+    /// Index of the store that answers it.
+    pub store: u16,
+    /// The claims that decide what is seen.
+    claims: Vec<Claim>,
+    /// Whether the answer may be kept; else why not.
+    pub cacheable: Result<(), &'static str>,
+    template: Template,
+    relations: Vec<RelationId>,
+}
+
+impl Plan {
+    /// The caller reduced to what the answer may depend on.
+    pub fn class(&self, identity: &Identity) -> Identity {
+        if identity.claims.is_empty() { identity.clone() } else { identity.reduced_to(&self.claims) }
+    }
+
+    /// What the answer depends on, with the values of one request.
+    pub fn footprint(&self, params: &[Value], class: &Identity) -> Result<Footprint> {
+        self.template.footprint(params, class)
+    }
+
+    /// The shortest time to live that a table of the answer is given.
+    pub fn ttl(&self, cache: &Cache) -> Option<Duration> {
+        self.relations.iter().filter_map(|r| cache.ttl(*r)).min()
+    }
+}
+
+/// A shape and a role: what a plan belongs to.
+type PlanKey = (Arc<QueryShape>, Arc<str>);
+
+/// All plans of a process.
+#[derive(Default)]
+pub(crate) struct Plans {
+    next: AtomicU64,
+    stores: HashMap<Arc<str>, u16>,
+    known: RwLock<HashMap<PlanKey, Arc<Plan>, ahash::RandomState>>,
+}
+
+/// By the addresses of shape and role: hashing a pointer costs nothing, hashing a shape does. The key's owners are kept beside
+/// the plan, so that an address is not used again while it is here.
+type Recent = HashMap<(usize, usize), (PlanKey, Arc<Plan>), ahash::RandomState>;
+
+thread_local! {
+    static RECENT: RefCell<Recent> = RefCell::default();
+}
+
+impl Plans {
+    /// Knows the stores by name.
+    pub fn new(stores: HashMap<Arc<str>, u16>) -> Plans {
+        Plans { stores, ..Plans::default() }
+    }
+
+    /// The plan for a shape and a role, or why the role may not. Refusals are not kept.
+    pub fn authorised(&self, schema: &Schema, shape: &Arc<QueryShape>, role: &Arc<str>) -> Result<Arc<Plan>> {
+        let address = (Arc::as_ptr(shape) as usize, Arc::as_ptr(role) as *const u8 as usize);
+        if let Some(plan) = RECENT.with_borrow(|recent| recent.get(&address).map(|(_, plan)| plan.clone())) {
+            return Ok(plan);
+        }
+        let key = (shape.clone(), role.clone());
+        let known = self.known.read().unwrap_or_else(|e| e.into_inner()).get(&key).cloned();
+        let plan = match known {
+            Some(plan) => plan,
+            None => {
+                let plan = Arc::new(self.make(schema, shape, role)?);
+                let mut known = self.known.write().unwrap_or_else(|e| e.into_inner());
+                if known.len() >= PLANS_MAX {
+                    known.clear();
+                }
+                known.entry(key.clone()).or_insert(plan).clone()
+            }
+        };
+        RECENT.with_borrow_mut(|recent| {
+            if recent.len() >= PLANS_MAX {
+                recent.clear();
+            }
+            recent.insert(address, (key, plan.clone()));
+        });
+        Ok(plan)
+    }
+
+    fn make(&self, schema: &Schema, shape: &QueryShape, role: &Arc<str>) -> Result<Plan> {
+        let mut authoriser = Authoriser::new(schema, role);
+        let authorised = authoriser.shape(shape)?;
+        let facts = authoriser.facts;
+        let mut stores = facts.stores.iter();
+        let store = stores.next().map_or("main", |s| &**s);
+        if let Some(other) = stores.next() {
+            return Err(Error::unsupported(format!("one query cannot span the stores \"{store}\" and \"{other}\""))
+                .hint("ask for each by itself"));
+        }
+        let store = *self.stores.get(store).ok_or_else(|| {
+            Error::new("MS503", format!("the store \"{store}\" is not served by this process")).status(503)
+        })?;
+        let template = footprint::of(schema, &authorised);
+        let relations = template.relations();
+        Ok(Plan {
+            id: self.next.fetch_add(1, Ordering::Relaxed) + 1,
+            shape: Arc::new(authorised),
+            store,
+            claims: facts.claims.into_iter().collect(),
+            cacheable: match facts.volatile {
+                Some(why) => Err(why),
+                None => Ok(()),
+            },
+            template,
+            relations,
+        })
+    }
+}
