@@ -89,7 +89,7 @@ def main():
     parser.add_argument("port", type=int)
     parser.add_argument("--gateway", default="http://127.0.0.1:8080")
     parser.add_argument("--token", default=os.environ.get("PAYMENTS_TOKEN"), help="default: $PAYMENTS_TOKEN, else `mainstay token`")
-    parser.add_argument("--secret-file", default=os.path.join(shop, ".mainstay", "payments.secret"))
+    parser.add_argument("--secret-file", default=os.path.join(shop, ".mainstay", "webhook-payment.secret"))
     parser.add_argument("--delay", type=float, default=0.0, help="seconds to wait before deciding")
     parser.add_argument("--fail", action="store_true", help="answer every webhook with 500")
     settings = parser.parse_args()
