@@ -36,6 +36,8 @@ pub struct Schema {
     pub functions: Vec<Function>,
     /// Enums by name, with their labels in order.
     pub enums: HashMap<Arc<str>, Arc<[Arc<str>]>>,
+    /// Domains, composite and range types by name.
+    pub types: HashMap<Arc<str>, DeclaredType>,
     /// Sequences by name.
     pub sequences: HashMap<Arc<str>, Sequence>,
     /// How relations are related, per relation; filled by [`Schema::relate`].
@@ -50,6 +52,17 @@ pub struct Schema {
     pub relation_names: HashMap<(Arc<str>, Arc<str>), RelationId>,
     /// (schema, name) → functions; filled by [`Schema::index`].
     pub function_names: HashMap<(Arc<str>, Arc<str>), Vec<FunctionId>>,
+}
+
+/// A type of the schema's own that is no enum.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DeclaredType {
+    /// A domain over another type. Its checks stand with the columns that use it.
+    Domain(Type),
+    /// `CREATE TYPE … AS (…)`
+    Composite(Vec<(Arc<str>, Type)>),
+    /// `CREATE TYPE … AS RANGE`; known as [`Type::Other`].
+    Range,
 }
 
 /// A sequence.

@@ -1,5 +1,9 @@
 //! Postgres DDL to [`Schema`], with spans: the only room that knows the SQL parser.
 
+mod names;
+mod source_text;
+mod types;
+
 use mainstay_model::{Schema, Span};
 use std::sync::Arc;
 
