@@ -1,1 +1,17 @@
-//! To be written.
+//! Coherence: which answers are kept, which change drops which answer, and why none is ever served stale.
+//!
+//! A cached answer carries its [`Footprint`]: for each table read, which rows and which columns it depends on. A committed change
+//! probes the [`index`] with its before- and after-image; only a proven "No" keeps an answer.
+
+mod cache;
+pub mod failpoint;
+mod flight;
+mod footprint;
+mod index;
+mod key;
+mod predicate;
+
+pub use cache::{Cache, Config, Hit, Lookup, Pending, Stats};
+pub use flight::{Flight, Follow, Lead};
+pub use footprint::{Columns, Footprint, TableFootprint};
+pub use key::{Key, body_tag};

@@ -111,7 +111,8 @@ impl Engine {
                 store.listen(Arc::new(Applies { cache: cache.clone(), schema: schema.clone() }));
             }
         }
-        Engine { inner: Arc::new(Inner { schema, stores, cache, plans: Plans::default() }) }
+        let names = stores.iter().map(|s| (Arc::from(s.name()), s.capabilities().store)).collect();
+        Engine { inner: Arc::new(Inner { schema, stores, cache, plans: Plans::new(names) }) }
     }
 
     /// The model.
@@ -181,7 +182,7 @@ impl Engine {
         mut phases: Phases,
     ) -> Result<Reply> {
         let began = Instant::now();
-        match cache.join(&key) {
+        match cache.join(&key, plan.store) {
             Flight::Lead(lead) => {
                 // The fill sees only what the key names: a claim that was overlooked reads as NULL and does not leak.
                 let class = plan.class(identity);
@@ -194,7 +195,8 @@ impl Engine {
                     }
                 };
                 let ttl = plan.ttl(cache);
-                let (hit, kept) = cache.finish_fill(pending, answer, ttl);
+                let (hit, kept) =
+                    cache.finish_fill(pending, answer.body, answer.rows, answer.total, &answer.fence, ttl);
                 lead.succeed(hit.clone());
                 let verdict = match kept {
                     Ok(()) => CacheVerdict::Stored,
