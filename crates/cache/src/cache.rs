@@ -12,11 +12,11 @@
 //! Eviction takes an entry out of the map first and out of the index afterwards: an entry in the index alone costs memory, one in
 //! the map alone would cost the promise.
 
+use crate::failpoint;
 use crate::flight::{Flight, Flights};
 use crate::footprint::Footprint;
 use crate::index::{EntryId, Index, touches};
 use crate::key::{Key, body_tag};
-use crate::failpoint;
 use bytes::Bytes;
 use mainstay_model::{Changes, Fence, Position, RelationId, Schema};
 use parking_lot::Mutex;
@@ -248,14 +248,22 @@ impl Cache {
 
     /// Joins the single flight for an answer.
     pub fn join(&self, key: &Key, store: u16) -> Flight {
-        let serial = self.stores.get(store as usize).map_or(0, |s| s.serial.load(Ordering::Acquire));
+        let serial = self
+            .stores
+            .get(store as usize)
+            .map_or(0, |s| s.serial.load(Ordering::Acquire));
         self.flights.join(*key, serial)
     }
 
     /// A fill begins, before the store is asked.
     pub fn begin_fill(&self, key: &Key, store: u16, footprint: Footprint) -> Pending {
         let epoch = self.stores.get(store as usize).map_or(0, |s| s.state.lock().epoch);
-        Pending { key: *key, store, footprint, epoch }
+        Pending {
+            key: *key,
+            store,
+            footprint,
+            epoch,
+        }
     }
 
     /// A fill ends: the answer, and whether it was kept, or why not.
@@ -269,11 +277,19 @@ impl Cache {
         ttl: Option<Duration>,
     ) -> (Hit, Result<(), &'static str>) {
         let tag = body_tag(&body);
-        let hit = Hit { body: body.clone(), rows, total, tag, age_s: 0 };
+        let hit = Hit {
+            body: body.clone(),
+            rows,
+            total,
+            tag,
+            age_s: 0,
+        };
         if body.len() > self.config.entry_bytes_max {
             return (hit, Err("too large"));
         }
-        let Some(store) = self.stores.get(pending.store as usize) else { return (hit, Err("unknown store")) };
+        let Some(store) = self.stores.get(pending.store as usize) else {
+            return (hit, Err("unknown store"));
+        };
         let weight = (body.len() + ENTRY_OVERHEAD_BYTES + weigh(&pending.footprint)) as u64;
         let id = self.next_entry.fetch_add(1, Ordering::Relaxed);
         let entry = Arc::new(Entry {
@@ -300,7 +316,10 @@ impl Cache {
                     return (hit, Err("older than the ring"));
                 }
                 let unseen = state.ring.iter().rev().take_while(|c| !fence.sees(c.position));
-                if unseen.flat_map(|c| &c.rows).any(|change| touches(&pending.footprint, change)) {
+                if unseen
+                    .flat_map(|c| &c.rows)
+                    .any(|change| touches(&pending.footprint, change))
+                {
                     self.counters.fenced.fetch_add(1, Ordering::Relaxed);
                     return (hit, Err("changed meanwhile"));
                 }
@@ -322,13 +341,22 @@ impl Cache {
 
     /// Takes in a commit: after it is visible, before it is acknowledged.
     pub fn apply(&self, _schema: &Schema, changes: &Changes) {
-        let Some(store) = self.stores.get(changes.position.store as usize) else { return };
+        let Some(store) = self.stores.get(changes.position.store as usize) else {
+            return;
+        };
         if changes.rows.is_empty() {
             return;
         }
         store.serial.fetch_add(1, Ordering::AcqRel);
         let mut state = store.state.lock();
-        let StoreState { index, keys, ring, rows_in_ring, left, .. } = &mut *state;
+        let StoreState {
+            index,
+            keys,
+            ring,
+            rows_in_ring,
+            left,
+            ..
+        } = &mut *state;
         let mut touched: Vec<EntryId> = Vec::new();
         for change in &changes.rows {
             index.probe(change, &mut |id| touched.push(id));
@@ -356,7 +384,9 @@ impl Cache {
 
     /// Everything of a store is void: a writer that nobody saw, DDL.
     pub fn void(&self, store: u16, _reason: &str) {
-        let Some(of) = self.stores.get(store as usize) else { return };
+        let Some(of) = self.stores.get(store as usize) else {
+            return;
+        };
         of.serial.fetch_add(1, Ordering::AcqRel);
         let mut state = of.state.lock();
         state.epoch += 1;
@@ -384,7 +414,9 @@ impl Cache {
     }
 
     fn unproved(&self, store: u16) -> Option<&'static str> {
-        let Some(store) = self.stores.get(store as usize) else { return Some("unknown store") };
+        let Some(store) = self.stores.get(store as usize) else {
+            return Some("unknown store");
+        };
         if !store.proof_needed.load(Ordering::Acquire) {
             return None;
         }

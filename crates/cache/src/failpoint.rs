@@ -2,7 +2,12 @@
 //! feature `failpoints`.
 
 /// The names: what each one breaks stands where it is asked.
-pub const NAMES: [&str; 4] = ["ignore-before-images", "forget-order-columns", "no-fence", "drop-1-in-1000"];
+pub const NAMES: [&str; 4] = [
+    "ignore-before-images",
+    "forget-order-columns",
+    "no-fence",
+    "drop-1-in-1000",
+];
 
 #[cfg(feature = "failpoints")]
 static SET: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
@@ -26,6 +31,10 @@ pub fn is_set(_name: &str) -> bool {
 pub fn set(name: &str, on: bool) {
     use std::sync::atomic::Ordering::Relaxed;
     if let Some(i) = NAMES.iter().position(|n| *n == name) {
-        if on { SET.fetch_or(1 << i, Relaxed) } else { SET.fetch_and(!(1 << i), Relaxed) };
+        if on {
+            SET.fetch_or(1 << i, Relaxed)
+        } else {
+            SET.fetch_and(!(1 << i), Relaxed)
+        };
     }
 }

@@ -43,11 +43,18 @@ impl Flights {
     pub(crate) fn join(self: &Arc<Flights>, key: Key, serial: u64) -> Flight {
         let mut under_way = self.under_way.lock();
         match under_way.entry(key) {
-            Entry::Occupied(entry) if entry.get().0 == serial => Flight::Follow(Follow { receiver: entry.get().1.clone() }),
+            Entry::Occupied(entry) if entry.get().0 == serial => Flight::Follow(Follow {
+                receiver: entry.get().1.clone(),
+            }),
             entry => {
                 let (sender, receiver) = watch::channel(None);
                 entry.insert_entry((serial, receiver));
-                Flight::Lead(Lead { key, serial, flights: self.clone(), sender })
+                Flight::Lead(Lead {
+                    key,
+                    serial,
+                    flights: self.clone(),
+                    sender,
+                })
             }
         }
     }
@@ -69,7 +76,10 @@ impl Drop for Lead {
     fn drop(&mut self) {
         let mut under_way = self.flights.under_way.lock();
         // A later flight for the same key may have taken the place.
-        if under_way.get(&self.key).is_some_and(|(serial, _)| *serial == self.serial) {
+        if under_way
+            .get(&self.key)
+            .is_some_and(|(serial, _)| *serial == self.serial)
+        {
             under_way.remove(&self.key);
         }
     }

@@ -35,7 +35,9 @@ impl Columns {
     pub fn contains(&self, column: usize) -> bool {
         match self {
             Columns::All => true,
-            Columns::Some(words) => words.get(column / 64).is_some_and(|word| word >> (column % 64) & 1 == 1),
+            Columns::Some(words) => words
+                .get(column / 64)
+                .is_some_and(|word| word >> (column % 64) & 1 == 1),
         }
     }
 }

@@ -56,7 +56,11 @@ fn hash_json(json: &Json, hasher: &mut impl Hasher) {
 
 /// A hash of an answer's bytes, the same in every process of this version: what `ETag` is made of.
 pub fn body_tag(body: &[u8]) -> u64 {
-    static FIXED: RandomState =
-        RandomState::with_seeds(0x6d61_696e_7374_6179, 0x6574_6167_0000_0001, 0x9e37_79b9_7f4a_7c15, 0xd1b5_4a32_d192_ed03);
+    static FIXED: RandomState = RandomState::with_seeds(
+        0x6d61_696e_7374_6179,
+        0x6574_6167_0000_0001,
+        0x9e37_79b9_7f4a_7c15,
+        0xd1b5_4a32_d192_ed03,
+    );
     FIXED.hash_one(body)
 }

@@ -10,6 +10,7 @@ mod footprint;
 mod index;
 mod key;
 mod predicate;
+mod ranges;
 
 pub use cache::{Cache, Config, Hit, Lookup, Pending, Stats};
 pub use flight::{Flight, Follow, Lead};

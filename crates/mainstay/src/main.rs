@@ -1,2 +1,11 @@
-//! The binary.
-fn main() {}
+//! The binary: the command line, and nothing else.
+
+use clap::Parser;
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    mainstay::cli::run(mainstay::cli::Cli::parse())
+}

@@ -2,9 +2,9 @@
 //! comes out of here can be handed to a store as it is; nothing else in the product decides this.
 
 use mainstay_model::{
-    Action, Builtin, Call, Claim, Delete, Embed, EmbedJoin, Error, Expr, ExprKind, FromItem, FunctionId, Identity, Insert, Item,
-    Policy, PolicyCommand, Privilege, QueryShape, RelationId, RelationKind, RelationRef, Result, Rewrite, Schema, Select,
-    Source, SourceId, Statement, Step, Transaction, Update, Volatility, rewrite_expr, rewrite_select,
+    Action, Builtin, Call, Claim, Delete, Embed, EmbedJoin, Error, Expr, ExprKind, FromItem, FunctionId, Identity,
+    Insert, Item, Policy, PolicyCommand, Privilege, QueryShape, RelationId, RelationKind, RelationRef, Result, Rewrite,
+    Schema, Select, Source, SourceId, Statement, Step, Transaction, Update, Volatility, rewrite_expr, rewrite_select,
     rewrite_statement,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -55,7 +55,11 @@ pub(crate) struct Authoriser<'a> {
 impl<'a> Authoriser<'a> {
     /// For a caller's role.
     pub fn new(schema: &'a Schema, role: &Arc<str>) -> Authoriser<'a> {
-        let rights = if &**role == "service_role" { Rights::Owner } else { Rights::Role(role.clone()) };
+        let rights = if &**role == "service_role" {
+            Rights::Owner
+        } else {
+            Rights::Role(role.clone())
+        };
         Authoriser {
             schema,
             rights,
@@ -76,12 +80,22 @@ impl<'a> Authoriser<'a> {
     fn shape_with(&mut self, shape: &QueryShape, extra: &BTreeSet<u32>) -> Result<QueryShape> {
         let mut own = extra.clone();
         let mut embedded: Vec<BTreeSet<u32>> = Vec::new();
-        let embeds: Vec<&Embed> = shape.select.iter().filter_map(|i| if let Item::Embed(e) = i { Some(e) } else { None }).collect();
+        let embeds: Vec<&Embed> = shape
+            .select
+            .iter()
+            .filter_map(|i| if let Item::Embed(e) = i { Some(e) } else { None })
+            .collect();
         embedded.resize(embeds.len(), BTreeSet::new());
         let exprs = shape
             .select
             .iter()
-            .filter_map(|item| if let Item::Field(field) = item { Some(&field.expr) } else { None })
+            .filter_map(|item| {
+                if let Item::Field(field) = item {
+                    Some(&field.expr)
+                } else {
+                    None
+                }
+            })
             .chain(&shape.filter)
             .chain(shape.order.iter().map(|o| &o.expr))
             .chain(&shape.having);
@@ -90,7 +104,9 @@ impl<'a> Authoriser<'a> {
         }
         for embed in &embeds {
             match &embed.join {
-                EmbedJoin::Columns(pairs) | EmbedJoin::Through { outer: pairs, .. } => own.extend(pairs.iter().map(|p| p.0)),
+                EmbedJoin::Columns(pairs) | EmbedJoin::Through { outer: pairs, .. } => {
+                    own.extend(pairs.iter().map(|p| p.0))
+                }
                 EmbedJoin::Computed(_) => {}
             }
         }
@@ -120,7 +136,12 @@ impl<'a> Authoriser<'a> {
             order: shape
                 .order
                 .iter()
-                .map(|o| Ok(mainstay_model::OrderBy { expr: rewrite_expr(&o.expr, self)?, ..*o }))
+                .map(|o| {
+                    Ok(mainstay_model::OrderBy {
+                        expr: rewrite_expr(&o.expr, self)?,
+                        ..*o
+                    })
+                })
                 .collect::<Result<_>>()?,
             distinct: shape.distinct,
             having: shape.having.as_ref().map(|e| rewrite_expr(e, self)).transpose()?,
@@ -137,7 +158,11 @@ impl<'a> Authoriser<'a> {
                 columns.extend(pairs.iter().map(|p| p.1));
                 EmbedJoin::Columns(pairs.clone())
             }
-            EmbedJoin::Through { junction, outer, related } => {
+            EmbedJoin::Through {
+                junction,
+                outer,
+                related,
+            } => {
                 columns.extend(related.iter().map(|p| p.1));
                 let between = outer.iter().map(|p| p.1).chain(related.iter().map(|p| p.0)).collect();
                 EmbedJoin::Through {
@@ -174,7 +199,11 @@ impl<'a> Authoriser<'a> {
         let mut out = RelationRef::new(id);
         match &relation.kind {
             RelationKind::View(view) => {
-                let rights = if view.security_invoker { self.rights.clone() } else { Rights::Owner };
+                let rights = if view.security_invoker {
+                    self.rights.clone()
+                } else {
+                    Rights::Owner
+                };
                 out.expansion = Some(Arc::new(self.within(rights, |inner| inner.select(&view.select))?));
             }
             RelationKind::Table(_) => {
@@ -190,19 +219,33 @@ impl<'a> Authoriser<'a> {
 
     /// The predicate of the policies for a command: `None` when none applies. `check`: on new rows rather than those there.
     fn policy(&mut self, id: RelationId, command: PolicyCommand, check: bool) -> Result<Option<Expr>> {
-        let Rights::Role(role) = self.rights.clone() else { return Ok(None) };
+        let Rights::Role(role) = self.rights.clone() else {
+            return Ok(None);
+        };
         let schema = self.schema;
         let relation = schema.relation(id);
-        let Some(table) = relation.table().filter(|t| t.row_security) else { return Ok(None) };
+        let Some(table) = relation.table().filter(|t| t.row_security) else {
+            return Ok(None);
+        };
         if self.policies.contains(&id) {
-            return Err(Error::new("42P17", format!("infinite recursion detected in policy for relation \"{}\"", relation.name))
-                .hint("let a SECURITY DEFINER function do the look-up that the policy needs"));
+            return Err(Error::new(
+                "42P17",
+                format!(
+                    "infinite recursion detected in policy for relation \"{}\"",
+                    relation.name
+                ),
+            )
+            .hint("let a SECURITY DEFINER function do the look-up that the policy needs"));
         }
         self.policies.push(id);
         let mut permissive = Vec::new();
         let mut restrictive = Vec::new();
         for policy in table.policies.iter().filter(|p| applies(p, command, &role)) {
-            let expr = if check { policy.check.as_ref().or(policy.using.as_ref()) } else { policy.using.as_ref() };
+            let expr = if check {
+                policy.check.as_ref().or(policy.using.as_ref())
+            } else {
+                policy.using.as_ref()
+            };
             // A policy without the clause that counts (FOR INSERT has no USING) lets every row pass it.
             let expr = match expr {
                 Some(expr) => self.within(self.rights.clone(), |inner| {
@@ -211,7 +254,11 @@ impl<'a> Authoriser<'a> {
                 })?,
                 None => Expr::all(Vec::new()),
             };
-            if policy.restrictive { restrictive.push(expr) } else { permissive.push(expr) }
+            if policy.restrictive {
+                restrictive.push(expr)
+            } else {
+                permissive.push(expr)
+            }
         }
         self.policies.pop();
         let mut all = vec![Expr::any(permissive)];
@@ -221,7 +268,9 @@ impl<'a> Authoriser<'a> {
 
     /// Refuses unless the role has the privilege on every column, or on any when none is named.
     fn privileges(&self, id: RelationId, privilege: Privilege, columns: impl Iterator<Item = u32>) -> Result<()> {
-        let Rights::Role(role) = &self.rights else { return Ok(()) };
+        let Rights::Role(role) = &self.rights else {
+            return Ok(());
+        };
         let relation = self.schema.relation(id);
         let mut any = false;
         for column in columns {
@@ -239,13 +288,17 @@ impl<'a> Authoriser<'a> {
 
     /// Refuses unless the role may call the function.
     fn may_call(&self, id: FunctionId) -> Result<()> {
-        let Rights::Role(role) = &self.rights else { return Ok(()) };
+        let Rights::Role(role) = &self.rights else {
+            return Ok(());
+        };
         let function = self.schema.function(id);
         if function.grants.iter().any(|g| **g == **role || &**g == "public") {
             return Ok(());
         }
-        Err(Error::denied(format!("permission denied for function {}", function.name))
-            .hint(format!("GRANT EXECUTE ON FUNCTION {} TO {role};", function.name)))
+        Err(
+            Error::denied(format!("permission denied for function {}", function.name))
+                .hint(format!("GRANT EXECUTE ON FUNCTION {} TO {role};", function.name)),
+        )
     }
 
     /// A call as a source of rows.
@@ -259,21 +312,34 @@ impl<'a> Authoriser<'a> {
         }
         let body = self.body(call.function)?;
         let args = call.args.iter().map(|a| rewrite_expr(a, self)).collect::<Result<_>>()?;
-        Ok(Call { function: call.function, args, body: Some(Arc::new(body)) })
+        Ok(Call {
+            function: call.function,
+            args,
+            body: Some(Arc::new(body)),
+        })
     }
 
     /// A function's statements with the rights that they run with.
     fn body(&mut self, id: FunctionId) -> Result<Vec<Statement>> {
         let schema = self.schema;
         let function = schema.function(id);
-        let rights = if function.security_definer { Rights::Owner } else { self.rights.clone() };
-        self.within(rights, |inner| function.body.iter().map(|s| inner.statement(s)).collect())
+        let rights = if function.security_definer {
+            Rights::Owner
+        } else {
+            self.rights.clone()
+        };
+        self.within(rights, |inner| {
+            function.body.iter().map(|s| inner.statement(s)).collect()
+        })
     }
 
     /// Runs with other rights, one level deeper, with row sources of its own.
     fn within<T>(&mut self, rights: Rights, run: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         if self.depth == DEPTH_MAX {
-            return Err(Error::new("54001", "stack depth limit exceeded: views, policies or functions refer to one another"));
+            return Err(Error::new(
+                "54001",
+                "stack depth limit exceeded: views, policies or functions refer to one another",
+            ));
         }
         let outer_rights = std::mem::replace(&mut self.rights, rights);
         let outer_used = std::mem::take(&mut self.used);
@@ -310,7 +376,9 @@ impl<'a> Authoriser<'a> {
     fn inline(&mut self, id: FunctionId, args: &[Expr], ty: &mainstay_model::Type) -> Result<Option<Expr>> {
         let schema = self.schema;
         let function = schema.function(id);
-        let [Statement::Select(_)] = &*function.body else { return Ok(None) };
+        let [Statement::Select(_)] = &*function.body else {
+            return Ok(None);
+        };
         if function.writes {
             return Ok(None);
         }
@@ -319,7 +387,9 @@ impl<'a> Authoriser<'a> {
             self.facts.volatile.get_or_insert("volatile function");
         }
         let args: Vec<Expr> = args.iter().map(|a| rewrite_expr(a, self)).collect::<Result<_>>()?;
-        let Some(Statement::Select(body)) = self.body(id)?.pop() else { return Ok(None) };
+        let Some(Statement::Select(body)) = self.body(id)?.pop() else {
+            return Ok(None);
+        };
         let body = self.with_args(&body, &args)?;
         let value = Expr::new(ExprKind::Scalar(Box::new(body)), ty.clone());
         if !function.strict || args.is_empty() {
@@ -333,7 +403,13 @@ impl<'a> Authoriser<'a> {
             })
         };
         let all_given = Expr::all(args.iter().map(is_null).collect());
-        Ok(Some(Expr::new(ExprKind::Case { whens: vec![(all_given, value)], otherwise: None }, ty.clone())))
+        Ok(Some(Expr::new(
+            ExprKind::Case {
+                whens: vec![(all_given, value)],
+                otherwise: None,
+            },
+            ty.clone(),
+        )))
     }
 
     /// A body with arguments in the place of parameters and row sources that collide with no other.
@@ -347,7 +423,13 @@ impl<'a> Authoriser<'a> {
     pub fn step(&mut self, step: &Step) -> Result<Step> {
         let returning = step.returning.as_ref();
         let action = match &step.action {
-            Action::Insert { relation, columns, rows, conflict, .. } => {
+            Action::Insert {
+                relation,
+                columns,
+                rows,
+                conflict,
+                ..
+            } => {
                 let id = relation.relation;
                 self.privileges(id, Privilege::Insert, columns.iter().copied())?;
                 let check = self.policy(id, PolicyCommand::Insert, true)?;
@@ -375,12 +457,23 @@ impl<'a> Authoriser<'a> {
                     visible,
                 }
             }
-            Action::Update { relation, set, filter, order, limit, offset, .. } => {
+            Action::Update {
+                relation,
+                set,
+                filter,
+                order,
+                limit,
+                offset,
+                ..
+            } => {
                 let id = relation.relation;
                 self.privileges(id, Privilege::Update, set.iter().map(|s| s.0))?;
                 let reads = self.reads(id, filter.as_ref(), order, returning)?;
-                let commands: &[PolicyCommand] =
-                    if reads { &[PolicyCommand::Update, PolicyCommand::Select] } else { &[PolicyCommand::Update] };
+                let commands: &[PolicyCommand] = if reads {
+                    &[PolicyCommand::Update, PolicyCommand::Select]
+                } else {
+                    &[PolicyCommand::Update]
+                };
                 let out = self.expanded(id, commands)?;
                 let mut checks: Vec<Expr> = self.policy(id, PolicyCommand::Update, true)?.into_iter().collect();
                 if reads {
@@ -396,12 +489,21 @@ impl<'a> Authoriser<'a> {
                     check: (!checks.is_empty()).then(|| Arc::new(Expr::all(checks))),
                 }
             }
-            Action::Delete { relation, filter, order, limit, offset } => {
+            Action::Delete {
+                relation,
+                filter,
+                order,
+                limit,
+                offset,
+            } => {
                 let id = relation.relation;
                 self.privileges(id, Privilege::Delete, std::iter::empty())?;
                 let reads = self.reads(id, filter.as_ref(), order, returning)?;
-                let commands: &[PolicyCommand] =
-                    if reads { &[PolicyCommand::Delete, PolicyCommand::Select] } else { &[PolicyCommand::Delete] };
+                let commands: &[PolicyCommand] = if reads {
+                    &[PolicyCommand::Delete, PolicyCommand::Select]
+                } else {
+                    &[PolicyCommand::Delete]
+                };
                 Action::Delete {
                     relation: self.expanded(id, commands)?,
                     filter: filter.as_ref().map(|e| rewrite_expr(e, self)).transpose()?,
@@ -430,7 +532,13 @@ impl<'a> Authoriser<'a> {
                 Some(authorised)
             }
         };
-        Ok(Step { action, params: step.params.clone(), returning, max_affected: step.max_affected, singular: step.singular })
+        Ok(Step {
+            action,
+            params: step.params.clone(),
+            returning,
+            max_affected: step.max_affected,
+            singular: step.singular,
+        })
     }
 
     /// A shape over rows that a call has already made: the rows are the function's to give, what is embedded is not.
@@ -464,11 +572,7 @@ impl<'a> Authoriser<'a> {
     }
 
     /// `security` for a relation that a statement writes to.
-    fn written(
-        &mut self,
-        relation: &RelationRef,
-        commands: &[PolicyCommand],
-    ) -> Result<RelationRef> {
+    fn written(&mut self, relation: &RelationRef, commands: &[PolicyCommand]) -> Result<RelationRef> {
         let mut out = self.expanded(relation.relation, commands)?;
         if out.expansion.take().is_some() {
             return Err(Error::unsupported(format!(
@@ -513,13 +617,19 @@ impl Rewrite for Authoriser<'_> {
         match item {
             FromItem::Relation { relation, source } => {
                 let used = self.used.get(source).cloned().unwrap_or_default();
-                Ok(Some(FromItem::Relation { relation: self.readable(relation, &used)?, source: *source }))
+                Ok(Some(FromItem::Relation {
+                    relation: self.readable(relation, &used)?,
+                    source: *source,
+                }))
             }
             FromItem::Function { function, args, source } => {
                 let id = *function;
                 let function = self.schema.function(id);
                 let [Statement::Select(_)] = &*function.body else {
-                    return Err(Error::unsupported(format!("function {} in FROM must be a single SELECT", function.name)));
+                    return Err(Error::unsupported(format!(
+                        "function {} in FROM must be a single SELECT",
+                        function.name
+                    )));
                 };
                 self.may_call(id)?;
                 if function.volatility == Volatility::Volatile {
@@ -530,7 +640,11 @@ impl Rewrite for Authoriser<'_> {
                     return Err(Error::internal("a function lost its body"));
                 };
                 let select = Box::new(self.with_args(&body, &args)?);
-                Ok(Some(FromItem::Subquery { select, source: *source, lateral: false }))
+                Ok(Some(FromItem::Subquery {
+                    select,
+                    source: *source,
+                    lateral: false,
+                }))
             }
             _ => Ok(None),
         }
@@ -562,8 +676,11 @@ impl Rewrite for Authoriser<'_> {
         if !reads.is_empty() {
             self.privileges(id, Privilege::Select, reads.iter().copied())?;
         }
-        let commands: &[PolicyCommand] =
-            if reads.is_empty() { &[PolicyCommand::Update] } else { &[PolicyCommand::Update, PolicyCommand::Select] };
+        let commands: &[PolicyCommand] = if reads.is_empty() {
+            &[PolicyCommand::Update]
+        } else {
+            &[PolicyCommand::Update, PolicyCommand::Select]
+        };
         update.relation = self.written(&update.relation, commands)?;
         let mut checks: Vec<Expr> = self.policy(id, PolicyCommand::Update, true)?.into_iter().collect();
         if !reads.is_empty() {
@@ -580,8 +697,11 @@ impl Rewrite for Authoriser<'_> {
         if !reads.is_empty() {
             self.privileges(id, Privilege::Select, reads.iter().copied())?;
         }
-        let commands: &[PolicyCommand] =
-            if reads.is_empty() { &[PolicyCommand::Delete] } else { &[PolicyCommand::Delete, PolicyCommand::Select] };
+        let commands: &[PolicyCommand] = if reads.is_empty() {
+            &[PolicyCommand::Delete]
+        } else {
+            &[PolicyCommand::Delete, PolicyCommand::Select]
+        };
         delete.relation = self.written(&delete.relation, commands)?;
         Ok(delete)
     }
@@ -597,14 +717,21 @@ impl Rewrite for Inline<'_> {
     fn expr(&mut self, expr: &Expr) -> Result<Option<Expr>> {
         Ok(match &expr.kind {
             ExprKind::Param(index) => Some(
-                self.args.get(*index as usize).cloned().ok_or_else(|| Error::internal("a body refers to an argument it lacks"))?,
+                self.args
+                    .get(*index as usize)
+                    .cloned()
+                    .ok_or_else(|| Error::internal("a body refers to an argument it lacks"))?,
             ),
             _ => None,
         })
     }
 
     fn source(&mut self, source: SourceId) -> SourceId {
-        if source == SourceId::SELF || source == SourceId::EXCLUDED { source } else { SourceId(source.0 + self.base) }
+        if source == SourceId::SELF || source == SourceId::EXCLUDED {
+            source
+        } else {
+            SourceId(source.0 + self.base)
+        }
     }
 
     fn common_table(&mut self, id: u32) -> u32 {
@@ -670,14 +797,24 @@ fn denied(relation: &mainstay_model::Relation, role: &str, privilege: Privilege)
         Privilege::References => "REFERENCES",
         Privilege::Trigger => "TRIGGER",
     };
-    Error::denied(format!("permission denied for {kind} {}", relation.name))
-        .hint(format!("Grant the required privileges to the current role with: GRANT {verb} ON {}.{} TO {role};", relation.namespace, relation.name))
+    Error::denied(format!("permission denied for {kind} {}", relation.name)).hint(format!(
+        "Grant the required privileges to the current role with: GRANT {verb} ON {}.{} TO {role};",
+        relation.namespace, relation.name
+    ))
 }
 
 /// A whole transaction, and the one store that it goes to.
-pub(crate) fn transaction(schema: &Schema, transaction: Transaction, identity: &Identity) -> Result<(Transaction, Arc<str>)> {
+pub(crate) fn transaction(
+    schema: &Schema,
+    transaction: Transaction,
+    identity: &Identity,
+) -> Result<(Transaction, Arc<str>)> {
     let mut authoriser = Authoriser::new(schema, &identity.role);
-    let steps = transaction.steps.iter().map(|s| authoriser.step(s)).collect::<Result<Vec<_>>>()?;
+    let steps = transaction
+        .steps
+        .iter()
+        .map(|s| authoriser.step(s))
+        .collect::<Result<Vec<_>>>()?;
     let mut stores = authoriser.facts.stores.into_iter();
     let store = stores.next().unwrap_or_else(|| "main".into());
     if let Some(other) = stores.next() {

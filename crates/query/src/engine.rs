@@ -3,9 +3,7 @@
 use crate::plan::{Plan, Plans};
 use bytes::Bytes;
 use mainstay_cache::{Cache, Flight, Hit, Key, Lookup};
-use mainstay_model::{
-    Changes, Committed, Error, Identity, Query, Representation, Result, Schema, Transaction,
-};
+use mainstay_model::{Changes, Committed, Error, Identity, Query, Representation, Result, Schema, Transaction};
 use mainstay_store::{Answer, CommitListener, Read, Store};
 use std::sync::Arc;
 use std::time::Instant;
@@ -108,11 +106,24 @@ impl Engine {
     pub fn new(schema: Arc<Schema>, stores: Vec<Arc<dyn Store>>, cache: Option<Arc<Cache>>) -> Engine {
         if let Some(cache) = &cache {
             for store in &stores {
-                store.listen(Arc::new(Applies { cache: cache.clone(), schema: schema.clone() }));
+                store.listen(Arc::new(Applies {
+                    cache: cache.clone(),
+                    schema: schema.clone(),
+                }));
             }
         }
-        let names = stores.iter().map(|s| (Arc::from(s.name()), s.capabilities().store)).collect();
-        Engine { inner: Arc::new(Inner { schema, stores, cache, plans: Plans::new(names) }) }
+        let names = stores
+            .iter()
+            .map(|s| (Arc::from(s.name()), s.capabilities().store))
+            .collect();
+        Engine {
+            inner: Arc::new(Inner {
+                schema,
+                stores,
+                cache,
+                plans: Plans::new(names),
+            }),
+        }
     }
 
     /// The model.
@@ -139,8 +150,14 @@ impl Engine {
         options: ReadOptions,
     ) -> Result<Reply> {
         let began = Instant::now();
-        let plan = self.inner.plans.authorised(&self.inner.schema, &query.shape, &identity.role)?;
-        let mut phases = Phases { plan_us: micros(began), ..Phases::default() };
+        let plan = self
+            .inner
+            .plans
+            .authorised(&self.inner.schema, &query.shape, &identity.role)?;
+        let mut phases = Phases {
+            plan_us: micros(began),
+            ..Phases::default()
+        };
         let cache = match (&self.inner.cache, &plan.cacheable) {
             (None, _) => Err("off"),
             (_, Err(why)) => Err(*why),
@@ -156,7 +173,13 @@ impl Engine {
             }
         };
         let asked = Instant::now();
-        let key = Key::new(plan.id, self.inner.schema.digest, &query.params, &plan.class(identity), representation.id());
+        let key = Key::new(
+            plan.id,
+            self.inner.schema.digest,
+            &query.params,
+            &plan.class(identity),
+            representation.id(),
+        );
         let looked_up = cache.look_up(&key, plan.store);
         phases.cache_us = micros(asked);
         match looked_up {
@@ -165,7 +188,10 @@ impl Engine {
                 let answer = self.ask(&plan, query, identity, &**representation, &mut phases).await?;
                 Ok(reply(answer, CacheVerdict::Bypass(why), phases))
             }
-            Lookup::Miss => self.fill(cache, key, &plan, query, identity, representation, phases).await,
+            Lookup::Miss => {
+                self.fill(cache, key, &plan, query, identity, representation, phases)
+                    .await
+            }
         }
     }
 
@@ -229,7 +255,13 @@ impl Engine {
     ) -> Result<Answer> {
         let began = Instant::now();
         let store = self.store(plan.store)?;
-        let read = Read { plan: plan.id, shape: &plan.shape, params: &query.params, identity, representation };
+        let read = Read {
+            plan: plan.id,
+            shape: &plan.shape,
+            params: &query.params,
+            identity,
+            representation,
+        };
         let answer = store.read(read).await;
         phases.store_us = micros(began);
         answer
@@ -243,15 +275,19 @@ impl Engine {
     }
 
     fn store(&self, index: u16) -> Result<&Arc<dyn Store>> {
-        self.inner.stores.get(index as usize).ok_or_else(|| Error::internal("a plan names a store that does not exist"))
+        self.inner
+            .stores
+            .get(index as usize)
+            .ok_or_else(|| Error::internal("a plan names a store that does not exist"))
     }
 }
 
 impl Inner {
     fn schema_store<'a>(&self, name: &str, stores: &'a [Arc<dyn Store>]) -> Result<&'a Arc<dyn Store>> {
-        stores.iter().find(|s| s.name() == name).ok_or_else(|| {
-            Error::new("MS503", format!("store \"{name}\" is not open in this process")).status(503)
-        })
+        stores
+            .iter()
+            .find(|s| s.name() == name)
+            .ok_or_else(|| Error::new("MS503", format!("store \"{name}\" is not open in this process")).status(503))
     }
 }
 
@@ -277,9 +313,25 @@ fn micros(since: Instant) -> u32 {
 
 fn reply(answer: Answer, cache: CacheVerdict, phases: Phases) -> Reply {
     let tag = mainstay_cache::body_tag(&answer.body);
-    Reply { body: answer.body, rows: answer.rows, total: answer.total, tag, cache, age_s: 0, phases }
+    Reply {
+        body: answer.body,
+        rows: answer.rows,
+        total: answer.total,
+        tag,
+        cache,
+        age_s: 0,
+        phases,
+    }
 }
 
 fn from_hit(hit: Hit, cache: CacheVerdict, phases: Phases) -> Reply {
-    Reply { body: hit.body, rows: hit.rows, total: hit.total, tag: hit.tag, cache, age_s: hit.age_s, phases }
+    Reply {
+        body: hit.body,
+        rows: hit.rows,
+        total: hit.total,
+        tag: hit.tag,
+        cache,
+        age_s: hit.age_s,
+        phases,
+    }
 }

@@ -3,8 +3,8 @@
 
 use mainstay_cache::{Columns, Footprint, TableFootprint};
 use mainstay_model::{
-    EmbedJoin, Expr, ExprKind, FromItem, Identity, Item, QueryShape, RelationId, RelationRef, Result, Rewrite, Schema, Select,
-    Source, SourceId, Statement, Value, rewrite_expr, rewrite_select, rewrite_statement,
+    EmbedJoin, Expr, ExprKind, FromItem, Identity, Item, QueryShape, RelationId, RelationRef, Result, Rewrite, Schema,
+    Select, Source, SourceId, Statement, Value, rewrite_expr, rewrite_select, rewrite_statement,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -61,7 +61,10 @@ struct Values<'a> {
 impl Rewrite for Values<'_> {
     fn expr(&mut self, expr: &Expr) -> Result<Option<Expr>> {
         Ok(match &expr.kind {
-            ExprKind::Param(i) => self.params.get(*i as usize).map(|v| Expr::literal(v.clone(), expr.ty.clone())),
+            ExprKind::Param(i) => self
+                .params
+                .get(*i as usize)
+                .map(|v| Expr::literal(v.clone(), expr.ty.clone())),
             ExprKind::Claim(claim) => Some(Expr::literal(self.class.claim(claim, &expr.ty)?, expr.ty.clone())),
             _ => None,
         })
@@ -70,7 +73,10 @@ impl Rewrite for Values<'_> {
 
 /// The footprint of an authorised shape.
 pub(crate) fn of(schema: &Schema, shape: &QueryShape) -> Template {
-    let mut reads = Reads { schema, template: Template::default() };
+    let mut reads = Reads {
+        schema,
+        template: Template::default(),
+    };
     reads.shape(shape, BTreeSet::new());
     reads.template
 }
@@ -107,7 +113,11 @@ impl Reads<'_> {
                     read.extend(pairs.iter().map(|p| p.0));
                     inner.extend(pairs.iter().map(|p| p.1));
                 }
-                EmbedJoin::Through { junction, outer, related } => {
+                EmbedJoin::Through {
+                    junction,
+                    outer,
+                    related,
+                } => {
                     read.extend(outer.iter().map(|p| p.0));
                     inner.extend(related.iter().map(|p| p.1));
                     let between = outer.iter().map(|p| p.1).chain(related.iter().map(|p| p.0)).collect();
@@ -144,8 +154,12 @@ impl Reads<'_> {
         let count = self.schema.relation(relation.relation).columns.len() as u32;
         read.retain(|c| *c < count);
         // Parameters of a function's body and outer columns mean nothing here; the index takes what it cannot decide for "maybe".
-        let conditions: Vec<Expr> =
-            relation.security.iter().map(|s| (**s).clone()).chain(filter.cloned()).collect();
+        let conditions: Vec<Expr> = relation
+            .security
+            .iter()
+            .map(|s| (**s).clone())
+            .chain(filter.cloned())
+            .collect();
         self.template.tables.push(Part {
             relation: relation.relation,
             columns: (!whole).then_some(read),
@@ -155,7 +169,11 @@ impl Reads<'_> {
 
     /// Columns of the row at hand go to `own`; subqueries are tables read by themselves.
     fn expr(&mut self, expr: &Expr, own: &mut BTreeSet<u32>, embedded: &mut [BTreeSet<u32>]) {
-        let mut walk = ColumnsOf { own: BTreeSet::new(), embedded: BTreeMap::new(), selects: Vec::new() };
+        let mut walk = ColumnsOf {
+            own: BTreeSet::new(),
+            embedded: BTreeMap::new(),
+            selects: Vec::new(),
+        };
         // The walk fails on nothing.
         let _ = rewrite_expr(expr, &mut walk);
         own.extend(walk.own);
@@ -230,7 +248,13 @@ fn as_self(expr: &Expr, source: SourceId) -> Expr {
 
 /// An expression of the same type whose value the index cannot know.
 fn unknowable(expr: &Expr) -> Expr {
-    Expr::new(ExprKind::Opaque { sql: "outer".into(), dependencies: Vec::new() }, expr.ty.clone())
+    Expr::new(
+        ExprKind::Opaque {
+            sql: "outer".into(),
+            dependencies: Vec::new(),
+        },
+        expr.ty.clone(),
+    )
 }
 
 /// Columns of the row at hand and of embeds, and the subqueries met.
@@ -250,7 +274,11 @@ impl Rewrite for ColumnsOf {
                 self.own.insert(u32::MAX);
             }
             ExprKind::EmbeddedColumn(n, inner) => {
-                let mut walk = ColumnsOf { own: BTreeSet::new(), embedded: BTreeMap::new(), selects: Vec::new() };
+                let mut walk = ColumnsOf {
+                    own: BTreeSet::new(),
+                    embedded: BTreeMap::new(),
+                    selects: Vec::new(),
+                };
                 rewrite_expr(inner, &mut walk)?;
                 self.embedded.entry(*n).or_default().extend(walk.own);
                 self.selects.extend(walk.selects);

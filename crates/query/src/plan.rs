@@ -33,7 +33,11 @@ pub(crate) struct Plan {
 impl Plan {
     /// The caller reduced to what the answer may depend on.
     pub fn class(&self, identity: &Identity) -> Identity {
-        if identity.claims.is_empty() { identity.clone() } else { identity.reduced_to(&self.claims) }
+        if identity.claims.is_empty() {
+            identity.clone()
+        } else {
+            identity.reduced_to(&self.claims)
+        }
     }
 
     /// What the answer depends on, with the values of one request.
@@ -69,7 +73,10 @@ thread_local! {
 impl Plans {
     /// Knows the stores by name.
     pub fn new(stores: HashMap<Arc<str>, u16>) -> Plans {
-        Plans { stores, ..Plans::default() }
+        Plans {
+            stores,
+            ..Plans::default()
+        }
     }
 
     /// The plan for a shape and a role, or why the role may not. Refusals are not kept.
@@ -107,8 +114,10 @@ impl Plans {
         let mut stores = facts.stores.iter();
         let store = stores.next().map_or("main", |s| &**s);
         if let Some(other) = stores.next() {
-            return Err(Error::unsupported(format!("one query cannot span the stores \"{store}\" and \"{other}\""))
-                .hint("ask for each by itself"));
+            return Err(
+                Error::unsupported(format!("one query cannot span the stores \"{store}\" and \"{other}\""))
+                    .hint("ask for each by itself"),
+            );
         }
         let store = *self.stores.get(store).ok_or_else(|| {
             Error::new("MS503", format!("the store \"{store}\" is not served by this process")).status(503)

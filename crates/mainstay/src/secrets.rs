@@ -1,0 +1,75 @@
+//! Keys of a project: the configured one, or the development key in `.mainstay/`, and the tokens signed with it.
+
+use base64::Engine as _;
+use mainstay_auth::{Claims, Key, Signer, development_key};
+use mainstay_config::Project;
+use std::fmt::Display;
+use std::io::Write;
+use std::path::Path;
+
+/// The key that verifies tokens, and whether it is the development key.
+pub fn key(project: &Project) -> Result<(Key, bool), String> {
+    if let Some(secret) = &project.auth.secret {
+        let key = Key::from_config(secret.expose()).map_err(|e| format!("{}: [auth] secret: {e}", project.auth.at))?;
+        return Ok((key, false));
+    }
+    if project.auth.jwks.is_some() {
+        return Err(format!("{}: [auth] jwks is not read yet; give the key as `secret`", project.auth.at));
+    }
+    let state = project.state_directory();
+    development_key(&state)
+        .map(|key| (key, true))
+        .map_err(|e| format!("{}: the development key cannot be read or made: {e}", state.display()))
+}
+
+/// Whether the development key may be used: everything embedded, nobody else can connect.
+pub fn development_key_refusal(project: &Project) -> Option<String> {
+    if !project.gateway.listen.ip().is_loopback() {
+        return Some(format!(
+            "the development key is for this machine alone, and the gateway listens on {}; set [auth] secret = {{ env = \"JWT_SECRET\" }}",
+            project.gateway.listen
+        ));
+    }
+    let server = project.stores.iter().find(|(_, store)| !store.is_embedded());
+    server.map(|(name, _)| {
+        format!("the development key is for embedded stores alone, and store \"{name}\" is a server; set [auth] secret = {{ env = \"JWT_SECRET\" }}")
+    })
+}
+
+/// `mainstay token`
+pub fn print_token(dir: &Path, role: String, sub: Option<String>, ttl: &str) -> Result<(), Box<dyn Display>> {
+    let fail = |text: String| Box::new(text) as Box<dyn Display>;
+    let ttl_s = mainstay_config::units::duration(ttl).map_err(|e| fail(format!("--ttl {ttl}: {e}")))?.as_secs();
+    if ttl_s == 0 {
+        return Err(fail(format!("--ttl {ttl}: a token must be good for at least a second")));
+    }
+    if !dir.is_dir() {
+        return Err(fail(format!("{}: there is no such folder", dir.display())));
+    }
+    let key = development_key(&dir.join(".mainstay")).map_err(|e| fail(format!("{}: {e}", dir.display())))?;
+    let signer = Signer::new(&key).ok_or_else(|| fail("the development key cannot sign".to_owned()))?;
+    let claims = Claims { role, subject: sub, ttl_s, ..Claims::default() };
+    let (token, _) = signer.sign(&claims).map_err(|e| fail(e.to_string()))?;
+    println!("{token}");
+    Ok(())
+}
+
+/// A secret of the project's own in its state directory, made at first use with mode 0600: `prefix` and 32 random bytes in base64.
+pub fn generated(state: &Path, file: &str, prefix: &str) -> std::io::Result<String> {
+    let path = state.join(file);
+    if let Ok(text) = std::fs::read_to_string(&path) {
+        return Ok(text.trim().to_owned());
+    }
+    std::fs::create_dir_all(state)?;
+    let mut random = [0u8; 32];
+    getrandom::fill(&mut random).map_err(|e| std::io::Error::other(e.to_string()))?;
+    let text = format!("{prefix}{}", base64::engine::general_purpose::STANDARD.encode(random));
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(&path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    Ok(text)
+}
