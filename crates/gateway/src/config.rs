@@ -1,0 +1,325 @@
+//! What a gateway is told to do: plain values, checked and compiled by [`crate::Gateway::new`].
+
+use crate::cors::Cors;
+use crate::forwarded::Network;
+use crate::limit::RateLimit;
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue};
+use std::fmt;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The whole configuration of a gateway.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where to listen; port 0 takes a free one.
+    pub listen: Vec<SocketAddr>,
+    /// Worker threads, each with a runtime of its own; 0 means one per core.
+    pub workers: usize,
+    /// Bounds on everything a client can make large or slow.
+    pub limits: Limits,
+    /// Rate limits on every request, before those of its route.
+    pub rate_limits: Vec<RateLimit>,
+    /// What is served.
+    pub routes: Vec<Route>,
+    /// Groups of servers that routes point to.
+    pub upstreams: Vec<Upstream>,
+    /// Folder of static files, served at `/` where no route of the same path is more specific.
+    pub public_dir: Option<PathBuf>,
+    /// Who may call from a browser, for routes that do not say otherwise.
+    pub cors: Cors,
+    /// Whether answers are compressed for clients that accept it.
+    pub compress: bool,
+    /// Proxies in front of this one whose `X-Forwarded-*` are believed. Empty: nobody's.
+    pub trusted_proxies: Vec<Network>,
+    /// Whether another process may listen on the same port at the same time (a handover without a gap). Off, a port
+    /// in use is an error instead of a silent sharing.
+    pub share_port: bool,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            listen: vec![SocketAddr::from(([127, 0, 0, 1], 8080))],
+            workers: 0,
+            limits: Limits::default(),
+            rate_limits: Vec::new(),
+            routes: Vec::new(),
+            upstreams: Vec::new(),
+            public_dir: None,
+            cors: Cors::default(),
+            compress: true,
+            trusted_proxies: Vec::new(),
+            share_port: false,
+        }
+    }
+}
+
+/// Bounds on everything a client can make large or slow.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Most open connections of the whole gateway; a further one is answered 503 and closed. Default 10,000.
+    pub connections_max: usize,
+    /// Most bytes of a request's head. Default 32 KiB.
+    pub head_bytes_max: usize,
+    /// Most header fields of a request. Default 100.
+    pub headers_max: usize,
+    /// Most bytes of a request's body, where its route does not say otherwise. Default 10 MiB.
+    pub body_bytes_max: u64,
+    /// From the first byte of a head to its last. Default 10 s.
+    pub head_timeout: Duration,
+    /// For a whole body that a service of this process waits for. Default 30 s.
+    pub body_timeout: Duration,
+    /// How long a connection may wait between two requests. Default 75 s.
+    pub idle_timeout: Duration,
+    /// How long a client may take no byte of an answer that is ready. Default 30 s.
+    pub stall_timeout: Duration,
+    /// How long what is in flight may take to end once the gateway is told to stop. Default 30 s.
+    pub drain_timeout: Duration,
+    /// Most buckets that rate limiting remembers one by one. Default 100,000. Past it, further callers share buckets;
+    /// none is ever forgotten before it is full again.
+    pub limiter_keys_max: usize,
+    /// Most bytes of static files kept in memory. Default 64 MiB.
+    pub files_memory_max: u64,
+    /// Largest static file kept in memory; larger ones are read as they are sent. Default 1 MiB.
+    pub file_memory_max: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            connections_max: 10_000,
+            head_bytes_max: 32 << 10,
+            headers_max: 100,
+            body_bytes_max: 10 << 20,
+            head_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(75),
+            stall_timeout: Duration::from_secs(30),
+            drain_timeout: Duration::from_secs(30),
+            limiter_keys_max: 100_000,
+            files_memory_max: 64 << 20,
+            file_memory_max: 1 << 20,
+        }
+    }
+}
+
+/// A request's answer on its way, with all that a service of this process needs to make it.
+pub type Answer<'a> = Pin<Box<dyn Future<Output = http::Response<Bytes>> + Send + 'a>>;
+
+/// A service in this process, as the gateway sees it.
+///
+/// The request's body has been read whole, below the route's limit. Its extensions hold an [`crate::Arrival`], and an
+/// `Arc<mainstay_model::Identity>` where the route authenticates.
+pub trait Service: Send + Sync + 'static {
+    /// Answers one request. The future is dropped when the client goes away.
+    fn call<'a>(&'a self, request: http::Request<Bytes>) -> Answer<'a>;
+}
+
+/// What takes the requests of a route.
+#[derive(Clone)]
+pub enum Target {
+    /// The servers of the upstream of that name.
+    Upstream(String),
+    /// A service in this process.
+    Service(Arc<dyn Service>),
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Target::Upstream(name) => write!(f, "upstream {name}"),
+            Target::Service(_) => f.write_str("a service of this process"),
+        }
+    }
+}
+
+/// Who may use a route.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum Auth {
+    /// Nobody is asked; a token is not even looked at.
+    None,
+    /// A token is verified if there is one (a bad one is refused); without one the caller is anonymous.
+    #[default]
+    Optional,
+    /// A valid token is needed.
+    Required,
+    /// A valid token with one of these roles is needed.
+    Roles(Vec<String>),
+}
+
+/// One route: a pattern, what takes the request, and the rules on the way.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// The name in logs, metrics and refusals.
+    pub name: String,
+    /// `[METHOD[|METHOD…] ]/path`, where a segment `*` (or `{name}`) stands for any one segment and a last segment `**`
+    /// for any number of them, none included. Without a method all methods match.
+    pub pattern: String,
+    /// What takes the request.
+    pub to: Target,
+    /// Who may use it.
+    pub auth: Auth,
+    /// Rate limits of this route.
+    pub limits: Vec<RateLimit>,
+    /// Most bytes of a body; `None` takes [`Limits::body_bytes_max`].
+    pub body_bytes_max: Option<u64>,
+    /// How long an upstream may take until its answer's head; `None` takes the upstream's.
+    pub timeout: Option<Duration>,
+    /// How often a request is tried at most, the first time included, where trying again is safe. Default 2.
+    pub attempts: u32,
+    /// What to take off the front of the path before it is sent to an upstream.
+    pub strip_prefix: Option<String>,
+    /// Headers set on the request to an upstream, over what the client sent.
+    pub set_headers: Vec<(HeaderName, HeaderValue)>,
+    /// Who may call from a browser; `None` takes the gateway's for services, and leaves it to the upstream otherwise.
+    pub cors: Option<Cors>,
+}
+
+impl Route {
+    /// A route with the defaults: authentication optional, no limits of its own, two attempts.
+    pub fn new(name: impl Into<String>, pattern: impl Into<String>, to: Target) -> Route {
+        Route {
+            name: name.into(),
+            pattern: pattern.into(),
+            to,
+            auth: Auth::Optional,
+            limits: Vec::new(),
+            body_bytes_max: None,
+            timeout: None,
+            attempts: 2,
+            strip_prefix: None,
+            set_headers: Vec::new(),
+            cors: None,
+        }
+    }
+
+    /// Everything below `prefix` (`/rest/v1`) goes to a service of this process.
+    pub fn service(name: impl Into<String>, prefix: &str, service: Arc<dyn Service>) -> Route {
+        Route::new(
+            name,
+            format!("{}/**", prefix.trim_end_matches('/')),
+            Target::Service(service),
+        )
+    }
+
+    /// What `pattern` matches goes to the servers of an upstream.
+    pub fn upstream(name: impl Into<String>, pattern: impl Into<String>, upstream: impl Into<String>) -> Route {
+        Route::new(name, pattern, Target::Upstream(upstream.into()))
+    }
+}
+
+/// How servers of an upstream take turns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Balance {
+    /// Each in turn.
+    #[default]
+    RoundRobin,
+}
+
+/// A group of servers that do the same.
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    /// The name that routes use.
+    pub name: String,
+    /// `host:port` each. A host name is looked up whenever a connection is opened.
+    pub servers: Vec<String>,
+    /// How they take turns.
+    pub balance: Balance,
+    /// How long a connection may take to open. Default 2 s.
+    pub connect_timeout: Duration,
+    /// How long a server may take from the request to the head of its answer, retries included. Default 30 s.
+    pub timeout: Duration,
+    /// How long an answer's body may pause. Default 60 s.
+    pub read_timeout: Duration,
+    /// Most requests in flight to the group; further ones are answered 503. Default 1,024.
+    pub in_flight_max: usize,
+    /// Most idle connections kept per server and worker. Default 64.
+    pub idle_max: usize,
+    /// How long an idle connection is kept. Default 30 s, below what servers commonly allow.
+    pub idle_timeout: Duration,
+    /// When a server gets no requests for a while.
+    pub ejection: Ejection,
+    /// Share of requests that may be tried again. Default 0.2, that is 20 %.
+    pub retry_ratio: f64,
+    /// Retries per second that are always allowed. Default 10.
+    pub retries_per_second: f64,
+    /// Whether the client's `Authorization` and `apikey` travel on. Default `true`: services verify tokens themselves.
+    pub forward_credentials: bool,
+}
+
+impl Upstream {
+    /// An upstream with the defaults.
+    pub fn new(name: impl Into<String>, servers: Vec<String>) -> Upstream {
+        Upstream {
+            name: name.into(),
+            servers,
+            balance: Balance::RoundRobin,
+            connect_timeout: Duration::from_secs(2),
+            timeout: Duration::from_secs(30),
+            read_timeout: Duration::from_secs(60),
+            in_flight_max: 1_024,
+            idle_max: 64,
+            idle_timeout: Duration::from_secs(30),
+            ejection: Ejection::default(),
+            retry_ratio: 0.2,
+            retries_per_second: 10.0,
+            forward_credentials: true,
+        }
+    }
+}
+
+/// When a server gets no requests for a while.
+#[derive(Clone, Debug)]
+pub struct Ejection {
+    /// Failures in a row (no connection, broken answer, timeout, status 5xx other than 501 and 505). Default 5.
+    pub failures: u32,
+    /// How long the first ejection lasts; each one after it twice as long. Default 1 s.
+    pub base: Duration,
+    /// The longest one; a server that behaved for as long begins at `base` again. Default 60 s.
+    pub max: Duration,
+    /// If fewer than this percentage of servers are left, ejection is ignored: all failing is not a reason to send
+    /// everything to one. Default 30.
+    pub panic_percent: u32,
+}
+
+impl Default for Ejection {
+    fn default() -> Ejection {
+        Ejection {
+            failures: 5,
+            base: Duration::from_secs(1),
+            max: Duration::from_secs(60),
+            panic_percent: 30,
+        }
+    }
+}
+
+/// What is wrong with a configuration: where, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    /// The place: `route "pay"`, `upstream "payments"`.
+    pub place: String,
+    /// What is wrong there and what to do.
+    pub message: String,
+}
+
+impl ConfigError {
+    pub(crate) fn new(place: impl Into<String>, message: impl Into<String>) -> ConfigError {
+        ConfigError {
+            place: place.into(),
+            message: message.into(),
+        }
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place, self.message)
+    }
+}
+
+impl std::error::Error for ConfigError {}

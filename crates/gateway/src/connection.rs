@@ -1,0 +1,370 @@
+//! One client connection: its socket as hyper sees it, what is known of its state, and how it is told to end.
+//!
+//! Time limits between requests are kept by one sweep per worker over all its connections, a few times a second, instead
+//! of a timer armed and disarmed for every request: a request then pays two stores for being watched.
+
+use crate::guard::{Fault, Framing, Seen};
+use crate::refusal::{self, Malformed};
+use http::StatusCode;
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+/// What a connection has been told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Order {
+    Run,
+    /// Finish what is in flight, then close.
+    Drain,
+    /// Close now.
+    Cut,
+    /// Close now, saying that the head took too long.
+    TooSlow,
+}
+
+/// What is known of a connection, shared by its socket, its requests and the sweep. Of one thread.
+pub(crate) struct State {
+    /// Who is on the other side of the socket.
+    pub(crate) peer: IpAddr,
+    order: Cell<Order>,
+    waker: RefCell<Option<Waker>>,
+    /// The malformed request, if there was one.
+    fault: Cell<Option<Fault>>,
+    /// Requests handed to the gateway so far.
+    taken: Cell<u32>,
+    /// Requests that are being answered.
+    in_flight: Cell<u32>,
+    /// Answers whose body is still being produced.
+    streaming: Cell<u32>,
+    /// Answers handed to hyper since it last wrote.
+    unwritten: Cell<u32>,
+    /// Whether the connection ends with an answer that the client may not be waiting for yet.
+    lingers: Cell<bool>,
+    /// Whether a head has begun and not ended.
+    inside_head: Cell<bool>,
+    /// The socket takes no more bytes.
+    write_blocked: Cell<bool>,
+    /// The worker's clock when bytes last went either way, in milliseconds.
+    moved: Cell<u64>,
+    /// The worker's clock when the present head began.
+    head_since: Cell<u64>,
+}
+
+impl State {
+    pub(crate) fn new(peer: IpAddr, now: u64) -> State {
+        State {
+            peer,
+            order: Cell::new(Order::Run),
+            waker: RefCell::default(),
+            fault: Cell::default(),
+            taken: Cell::default(),
+            in_flight: Cell::default(),
+            streaming: Cell::default(),
+            unwritten: Cell::default(),
+            lingers: Cell::default(),
+            inside_head: Cell::default(),
+            write_blocked: Cell::default(),
+            moved: Cell::new(now),
+            head_since: Cell::new(now),
+        }
+    }
+
+    /// A request begins. The fault that its head has, if any.
+    pub(crate) fn take(&self) -> Option<Malformed> {
+        let number = self.taken.replace(self.taken.get() + 1);
+        self.in_flight.set(self.in_flight.get() + 1);
+        self.fault.get().filter(|f| f.request == number).map(|f| f.malformed)
+    }
+
+    /// A request has been answered, or its client has gone.
+    pub(crate) fn answered(&self) {
+        self.in_flight.set(self.in_flight.get().saturating_sub(1));
+        self.unwritten.set(self.unwritten.get() + 1);
+    }
+
+    /// The answer just given ends the connection before the client has said all.
+    pub(crate) fn linger(&self) {
+        self.lingers.set(true);
+    }
+
+    pub(crate) fn stream_begins(&self) {
+        self.streaming.set(self.streaming.get() + 1);
+    }
+
+    pub(crate) fn stream_ends(&self) {
+        self.streaming.set(self.streaming.get().saturating_sub(1));
+    }
+
+    /// Tells the connection something; later orders only ever get harder.
+    pub(crate) fn order(&self, order: Order) {
+        if self.order.get() == Order::Run || order != Order::Drain {
+            self.order.set(order);
+        }
+        if let Some(waker) = self.waker.borrow().as_ref() {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Which limit the connection has run into by now, and what it is to be told.
+    pub(crate) fn overdue(&self, now: u64, limits: &Watch) -> Option<(Order, &'static str)> {
+        if self.write_blocked.get() {
+            return (now.saturating_sub(self.moved.get()) > limits.stall).then_some((Order::Cut, "stalled"));
+        }
+        if self.in_flight.get() > 0 || self.streaming.get() > 0 {
+            return None;
+        }
+        if self.inside_head.get() {
+            return (now.saturating_sub(self.head_since.get()) > limits.head)
+                .then_some((Order::TooSlow, "head timeout"));
+        }
+        (now.saturating_sub(self.moved.get()) > limits.idle).then_some((Order::Cut, "idle"))
+    }
+}
+
+/// The limits that the sweep looks at, in milliseconds.
+pub(crate) struct Watch {
+    pub(crate) head: u64,
+    pub(crate) idle: u64,
+    pub(crate) stall: u64,
+}
+
+/// The socket under hyper: bytes in are followed by [`Framing`]; hyper's own bodiless refusals get our JSON.
+pub(crate) struct Socket {
+    stream: TcpStream,
+    framing: Framing,
+    state: Rc<State>,
+    clock: Rc<Cell<u64>>,
+    /// What is written instead of hyper's own refusal.
+    instead: Vec<u8>,
+    sent: usize,
+}
+
+impl Socket {
+    pub(crate) fn new(stream: TcpStream, state: Rc<State>, clock: Rc<Cell<u64>>) -> Socket {
+        Socket {
+            stream,
+            framing: Framing::new(),
+            state,
+            clock,
+            instead: Vec::new(),
+            sent: 0,
+        }
+    }
+
+    /// Says in one attempt why the connection ends. If the client does not take it, so be it.
+    fn last_words(&self, words: &[u8]) {
+        let _ = self.stream.try_write(words);
+    }
+
+    fn moved(&self) {
+        self.state.moved.set(self.clock.get());
+    }
+
+    /// Whether `bytes` is hyper refusing a head by itself: no request was handed over for it, and its answer has no body.
+    fn is_parsers_own(&self, bytes: &[u8]) -> bool {
+        self.state.unwritten.get() == 0
+            && self.state.streaming.get() == 0
+            && !self.state.write_blocked.get()
+            && bytes.len() < 256
+            && bytes.starts_with(b"HTTP/1.1 4")
+            && bytes.ends_with(b"\r\n\r\n")
+            && memchr::memmem::find(bytes, b"content-length: 0\r\n").is_some()
+    }
+
+    fn translate(&mut self, bytes: &[u8]) {
+        self.state.linger();
+        self.instead = match &bytes[9..12] {
+            b"431" => refusal::raw(
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "GW109",
+                "The request's head is too large or has too many fields",
+            ),
+            b"414" => refusal::raw(StatusCode::URI_TOO_LONG, "GW110", "The request's target is too long"),
+            _ => refusal::raw(StatusCode::BAD_REQUEST, "GW100", "The request is not valid HTTP/1.1"),
+        };
+        self.sent = 0;
+    }
+
+    fn poll_instead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.sent < self.instead.len() {
+            match Pin::new(&mut self.stream).poll_write(cx, &self.instead[self.sent..]) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(n)) => self.sent += n,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn wrote(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        match &result {
+            Poll::Ready(Ok(_)) => {
+                self.moved();
+                self.state.write_blocked.set(false);
+                self.state.unwritten.set(0);
+            }
+            Poll::Pending => {
+                if !self.state.write_blocked.replace(true) {
+                    self.moved();
+                }
+            }
+            Poll::Ready(Err(_)) => {}
+        }
+        result
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        let before = buf.filled().len();
+        let result = Pin::new(&mut this.stream).poll_read(cx, buf);
+        if !matches!(result, Poll::Ready(Ok(()))) {
+            return result;
+        }
+        this.moved();
+        let was_inside = this.framing.inside_head();
+        let heads = this.framing.heads();
+        match this.framing.follow(&buf.filled()[before..]) {
+            Seen::Fine => {}
+            Seen::Head(fault) => this.state.fault.set(Some(fault)),
+            Seen::Body => {
+                return Poll::Ready(Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "chunks are framed wrongly",
+                )));
+            }
+        }
+        let inside = this.framing.inside_head();
+        if inside && (!was_inside || heads != this.framing.heads()) {
+            this.state.head_since.set(this.clock.get());
+        }
+        this.state.inside_head.set(inside);
+        result
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = &mut *self;
+        if this.instead.is_empty() && this.is_parsers_own(buf) {
+            this.translate(buf);
+        }
+        if !this.instead.is_empty() {
+            let result = this.poll_instead(cx).map_ok(|()| buf.len());
+            return this.wrote(result);
+        }
+        let result = Pin::new(&mut this.stream).poll_write(cx, buf);
+        this.wrote(result)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if let [one] = bufs {
+            return self.poll_write(cx, one);
+        }
+        let result = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.wrote(result)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// A connection as hyper drives it, with the means to stop it from outside.
+pub(crate) struct Driven<S>
+where
+    S: hyper::service::HttpService<hyper::body::Incoming>,
+{
+    inner: Option<hyper::server::conn::http1::Connection<hyper_util::rt::TokioIo<Socket>, S>>,
+    state: Rc<State>,
+    draining: bool,
+}
+
+impl<S, B> Driven<S>
+where
+    S: hyper::service::HttpService<hyper::body::Incoming, ResBody = B>,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    B: http_body::Body + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    pub(crate) fn new(
+        inner: hyper::server::conn::http1::Connection<hyper_util::rt::TokioIo<Socket>, S>,
+        state: Rc<State>,
+    ) -> Driven<S> {
+        Driven {
+            inner: Some(inner),
+            state,
+            draining: false,
+        }
+    }
+}
+
+impl<S, B> Future for Driven<S>
+where
+    S: hyper::service::HttpService<hyper::body::Incoming, ResBody = B> + Unpin,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    B: http_body::Body + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    /// The stream, if its client may still be sending what nobody will answer.
+    type Output = Option<TcpStream>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<TcpStream>> {
+        let this = &mut *self;
+        {
+            let mut waker = this.state.waker.borrow_mut();
+            if !waker.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
+                *waker = Some(cx.waker().clone());
+            }
+        }
+        let Some(inner) = this.inner.as_mut() else {
+            return Poll::Ready(None);
+        };
+        match this.state.order.get() {
+            Order::Run => {}
+            Order::Drain => {
+                if !this.draining {
+                    this.draining = true;
+                    Pin::new(&mut *inner).graceful_shutdown();
+                }
+            }
+            order => {
+                if let Some(inner) = this.inner.take()
+                    && order == Order::TooSlow
+                {
+                    let words = refusal::raw(
+                        StatusCode::REQUEST_TIMEOUT,
+                        "GW111",
+                        "The request's head took too long to arrive",
+                    );
+                    let socket = inner.into_parts().io.into_inner();
+                    socket.last_words(&words);
+                    return Poll::Ready(Some(socket.stream));
+                }
+                return Poll::Ready(None);
+            }
+        }
+        std::task::ready!(Pin::new(inner).poll(cx)).ok();
+        let ended = this.inner.take().filter(|_| this.state.lingers.get());
+        Poll::Ready(ended.map(|connection| connection.into_parts().io.into_inner().stream))
+    }
+}

@@ -1,0 +1,249 @@
+//! Requests for an upstream: transform → balance → retry → upstream, in one place.
+
+use crate::balance::{Group, Tried};
+use crate::body::{Body, Source};
+use crate::client::{AnswerHead, AnswerRest, Failure, Link, Server};
+use crate::health;
+use crate::record::Exchange;
+use crate::refusal::{self, Refusal};
+use crate::retry;
+use crate::service::{collect, declared_length};
+use crate::site::CompiledRoute;
+use crate::transform::{self, Framing, Outgoing};
+use crate::upload::Upload;
+use crate::worker::Worker;
+use bytes::Bytes;
+use http::Response;
+use http::header::HOST;
+use http::request::Parts;
+use http_body::Body as _;
+use hyper::body::Incoming;
+use mainstay_telemetry::{Fact, emit};
+use std::net::IpAddr;
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// Bodies up to this length are read before a server is asked: they can then be sent again, and no server waits for a
+/// slow client.
+const REPLAY_BYTES_MAX: u64 = 64 << 10;
+
+/// Phases: transform, balance, retry, upstream.
+pub(crate) async fn forward(
+    worker: &Worker,
+    route: &CompiledRoute,
+    group_index: usize,
+    exchange: &mut Exchange,
+    peer: IpAddr,
+    parts: Parts,
+    body: Incoming,
+) -> Result<Response<Body>, Refusal> {
+    let site = worker.site.clone();
+    let group = &site.groups[group_index];
+    let in_flight = group.enter()?;
+    let timeout = route.timeout.unwrap_or(group.config.timeout);
+    let deadline = Instant::now() + timeout;
+
+    // transform
+    let mut whole = None;
+    let mut upload = None;
+    let framing = if body.is_end_stream() {
+        Framing::None
+    } else {
+        match declared_length(&parts) {
+            Some(length) if length > route.body_bytes_max => return Err(refusal::body_too_large(route.body_bytes_max)),
+            Some(length) if length <= REPLAY_BYTES_MAX => {
+                whole = Some(collect(body, route.body_bytes_max, site.limits.body_timeout).await?);
+                Framing::Length(length)
+            }
+            known => {
+                upload = Some(Upload::new(body, route.body_bytes_max));
+                known.map_or(Framing::Chunked, Framing::Length)
+            }
+        }
+    };
+    let mut message = worker.scratch.take();
+    message.clear();
+    let notes = exchange.notes();
+    transform::write_head(
+        &mut message,
+        &Outgoing {
+            method: &parts.method,
+            uri: &parts.uri,
+            headers: &parts.headers,
+            host: parts.headers.get(HOST).map_or(b"", |h| h.as_bytes()),
+            peer,
+            identity: notes.identity.as_deref(),
+            trace: &notes.trace,
+            timeout,
+            framing,
+            forward_credentials: group.config.forward_credentials,
+            proxies: &site.proxies,
+            route,
+        },
+    );
+    if let Some(whole) = &whole {
+        message.extend_from_slice(whole);
+    }
+    exchange.phase("transform");
+
+    // balance, retry, upstream
+    let idempotent = retry::is_idempotent(&parts.method);
+    let mut tried = Tried::new();
+    group.budget.deposit();
+    let answer = loop {
+        let Some(index) = group.pick(&tried, site.now_ms()) else {
+            break Err(refusal::upstream_unreachable(
+                &group.config.name,
+                "no server is left to ask",
+            ));
+        };
+        exchange.notes().upstream = Some((group_index, index));
+        let member = &group.servers[index];
+        let server = Server {
+            number: member.number,
+            address: &member.address,
+            connect_timeout: group.config.connect_timeout,
+            read_timeout: group.config.read_timeout,
+            idle_timeout: group.config.idle_timeout,
+            idle_max: group.config.idle_max,
+        };
+        let outcome = attempt(
+            worker,
+            &server,
+            &message,
+            &mut upload,
+            &parts.method,
+            idempotent,
+            deadline,
+            in_flight.clone(),
+        )
+        .await;
+        tried.push(index);
+        let replayable = upload.is_some() || matches!(&outcome, Outcome { streamed: false, .. });
+        let more =
+            tried.len() < (route.attempts as usize).min(group.servers.len()) && replayable && Instant::now() < deadline;
+        match outcome.result {
+            Ok((head, rest)) => {
+                if !health::is_failure(head.status) {
+                    member.health.succeeded(&group.config, &member.address, site.now_ms());
+                } else {
+                    member
+                        .health
+                        .failed(&group.config, &member.address, head.status.as_str(), site.now_ms());
+                }
+                if more
+                    && retry::status_allows(head.status, idempotent)
+                    && again(group, &member.address, head.status.as_str())
+                {
+                    continue_retry(exchange);
+                    continue;
+                }
+                break Ok((head, rest));
+            }
+            Err(failure) => {
+                if !matches!(failure, Failure::Client(_)) {
+                    member
+                        .health
+                        .failed(&group.config, &member.address, failure.reason(), site.now_ms());
+                }
+                if more
+                    && retry::failure_allows(&failure, idempotent)
+                    && again(group, &member.address, failure.reason())
+                {
+                    continue_retry(exchange);
+                    continue;
+                }
+                break Err(failure.refusal(&group.config.name));
+            }
+        }
+    };
+    worker.scratch.replace(message);
+    exchange.phase("upstream");
+    let (head, rest) = answer?;
+    Ok(response(head, rest))
+}
+
+fn continue_retry(exchange: &mut Exchange) {
+    let notes = exchange.notes();
+    notes.retries = notes.retries.saturating_add(1);
+}
+
+/// Whether the budget allows one more try.
+fn again(group: &Arc<Group>, server: &str, reason: &str) -> bool {
+    let upstream = group.config.name.as_str();
+    let allowed = group.budget.withdraw();
+    emit(&if allowed {
+        Fact::Retried {
+            upstream,
+            server,
+            reason,
+        }
+    } else {
+        Fact::RetryBudgetEmpty { upstream }
+    });
+    allowed
+}
+
+struct Outcome {
+    result: Result<(AnswerHead, AnswerRest), Failure>,
+    /// Whether a body that cannot be sent again has begun to be sent.
+    streamed: bool,
+}
+
+/// One server, asked once; twice if a pooled connection turns out to have ended before the server saw the request.
+#[allow(clippy::too_many_arguments)] // The parts of one request; see `Link::exchange`.
+async fn attempt(
+    worker: &Worker,
+    server: &Server<'_>,
+    message: &[u8],
+    upload: &mut Option<Upload>,
+    method: &http::Method,
+    idempotent: bool,
+    deadline: Instant,
+    in_flight: crate::balance::InFlight,
+) -> Outcome {
+    let to_head = *method == http::Method::HEAD;
+    let mut pooled = worker.pools.take(server, !idempotent);
+    loop {
+        let (link, fresh) = match pooled.take() {
+            Some(link) => (link, false),
+            None => match Link::open(server).await {
+                Ok(link) => (link, true),
+                Err(failure) => {
+                    return Outcome {
+                        result: Err(failure),
+                        streamed: false,
+                    };
+                }
+            },
+        };
+        let streamed = upload.is_some();
+        let result = link
+            .exchange(
+                message,
+                upload.take(),
+                to_head,
+                deadline,
+                &worker.pools,
+                server,
+                in_flight.clone(),
+            )
+            .await;
+        if matches!(result, Err(Failure::Stale)) && !fresh && !streamed && idempotent {
+            continue;
+        }
+        return Outcome { result, streamed };
+    }
+}
+
+fn response(head: AnswerHead, rest: AnswerRest) -> Response<Body> {
+    let body = match rest {
+        AnswerRest::Full(bytes) => Body::Full(bytes),
+        AnswerRest::Stream(body) if body.length() == Some(0) => Body::Full(Bytes::new()),
+        AnswerRest::Stream(body) => Body::stream(Source::Upstream(body)),
+    };
+    let mut response = Response::new(body);
+    *response.status_mut() = head.status;
+    *response.headers_mut() = head.headers;
+    response
+}

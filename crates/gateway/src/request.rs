@@ -1,0 +1,213 @@
+//! The whole of a request, in the order in which things happen to it. Each phase is a call, named after its module.
+
+use crate::authenticate;
+use crate::body::Body;
+use crate::compress;
+use crate::connection::State;
+use crate::cors;
+use crate::forwarded;
+use crate::limit;
+use crate::proxy;
+use crate::record::Exchange;
+use crate::refusal::{self, Refusal};
+use crate::router::{self, Found};
+use crate::service;
+use crate::site::{CompiledTarget, Site};
+use crate::validate;
+use crate::worker::Worker;
+use http::header::{ACCEPT_ENCODING, ORIGIN};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use hyper::body::Incoming;
+use mainstay_telemetry::{Fact, emit};
+use std::any::Any;
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+
+/// Answers one request, whatever happens.
+pub(crate) async fn answer(worker: Rc<Worker>, state: Rc<State>, request: Request<Incoming>) -> Response<Body> {
+    let peer = forwarded::client(state.peer, request.headers(), &worker.site.proxies);
+    let trace = validate::trace(request.headers());
+    let (method, uri) = (request.method().clone(), request.uri().clone());
+    let wish = Wish::of(request.headers());
+    let mut exchange = Exchange::begin(worker.site.clone(), state.clone(), method.clone(), uri, peer, trace);
+
+    let outcome = unwinding(phases(&worker, &state, &mut exchange, request)).await;
+
+    let mut response = match outcome {
+        Ok(Ok(response)) => response,
+        Ok(Err(refusal)) => refuse(&mut exchange, &refusal),
+        Err(panic) => {
+            let route = exchange.notes().compiled_route().map_or("", |r| &r.name).to_owned();
+            emit(&Fact::Panicked {
+                route: &route,
+                message: text_of(&*panic),
+            });
+            refuse(&mut exchange, &refusal::panicked())
+        }
+    };
+    if let Some(rules) = exchange.notes().compiled_route().and_then(|r| r.cors.as_ref()) {
+        rules.mark(wish.origin.as_ref(), response.headers_mut());
+    }
+    if worker.site.compress {
+        compress::apply(&mut response, &method, wish.gzip, &worker.memo);
+    }
+    finish(exchange, response, &method)
+}
+
+/// The phases of a request.
+async fn phases(
+    worker: &Worker,
+    state: &State,
+    exchange: &mut Exchange,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Refusal> {
+    let site: &Site = &worker.site;
+    let peer = exchange.notes().peer;
+
+    validate::request(state, request.method(), request.uri(), request.headers())?;
+
+    // A clone of a URI shares its bytes; the path can then be looked at while the request moves on.
+    let uri = request.uri().clone();
+    let path = router::decoded(path_of(request.method(), &uri))?;
+    if let Some(response) = preflight(site, exchange, &request, &path) {
+        return Ok(response);
+    }
+    let index = match site.router.find(request.method(), &path) {
+        Found::Route(index) => index,
+        Found::OtherMethods(allow) => return Err(refusal::wrong_method(request.method(), allow)),
+        Found::Nothing => return Err(refusal::no_route(request.method(), &path)),
+    };
+    exchange.notes().route = Some(index);
+    let route = &site.routes[index];
+    exchange.phase("route");
+
+    let mut passed = limit::Passed::new();
+    let limited = !site.rules.is_empty() || !route.rules.is_empty();
+    if limited {
+        limit::by_address(site.rules_of(route), &*site.limiter, peer, &mut passed).await?;
+        exchange.phase("limit_address");
+    }
+
+    if let Some(identity) = authenticate::identify(site.authenticate.as_deref(), &route.auth, request.headers())? {
+        exchange.notes().identity = Some(identity);
+        exchange.phase("authenticate");
+    }
+
+    if limited {
+        let identity = exchange.notes().identity.clone();
+        limit::by_identity(
+            site.rules_of(route),
+            &*site.limiter,
+            peer,
+            identity.as_deref(),
+            &mut passed,
+        )
+        .await?;
+        exchange.phase("limit_identity");
+    }
+
+    let (parts, body) = request.into_parts();
+    let mut response = match &route.to {
+        // The API keeps its own, coherent cache; its verdict is in the answer's `Cache-Status`.
+        CompiledTarget::Service(service) => {
+            let response = service::call(service, route, exchange, parts, body, site.limits.body_timeout).await?;
+            exchange.phase("service");
+            response
+        }
+        CompiledTarget::Files(files) => {
+            let response = files
+                .answer(&parts.method, &path, &parts.headers, site.compress)
+                .await?;
+            exchange.phase("files");
+            response
+        }
+        // transform → balance → retry → upstream
+        CompiledTarget::Upstream(group) => {
+            Box::pin(proxy::forward(worker, route, *group, exchange, state.peer, parts, body)).await?
+        }
+    };
+    limit::tell(&passed, response.headers_mut());
+    Ok(response)
+}
+
+/// `OPTIONS *` asks about the server as a whole; it has no path.
+fn path_of<'u>(method: &Method, uri: &'u Uri) -> &'u str {
+    match uri.path() {
+        "*" if *method == Method::OPTIONS => "/",
+        "" => "/",
+        path => path,
+    }
+}
+
+/// The answer to a browser that asks before it calls, if the route it means allows calls from pages.
+fn preflight(site: &Site, exchange: &mut Exchange, request: &Request<Incoming>, path: &str) -> Option<Response<Body>> {
+    let wanted = cors::preflight_method(request)?;
+    let Found::Route(index) = site.router.find(&wanted, path) else {
+        return None;
+    };
+    let rules = site.routes[index].cors.as_ref()?;
+    let mut response = Response::new(Body::Full(Default::default()));
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    *response.headers_mut() = rules.preflight(request.headers());
+    // The route is noted for the record; marking the answer once more changes nothing about it.
+    exchange.notes().route = Some(index);
+    Some(response)
+}
+
+/// What of the request its answer's finish needs, kept because the request is given away.
+struct Wish {
+    gzip: bool,
+    origin: Option<HeaderValue>,
+}
+
+impl Wish {
+    fn of(headers: &HeaderMap) -> Wish {
+        Wish {
+            gzip: headers.contains_key(ACCEPT_ENCODING) && compress::accepts_gzip(headers),
+            origin: headers.get(ORIGIN).cloned(),
+        }
+    }
+}
+
+fn refuse(exchange: &mut Exchange, refusal: &Refusal) -> Response<Body> {
+    exchange.refused(refusal, refusal.close);
+    refusal.response().map(Body::Full)
+}
+
+/// Leaves the access record, or has the stream leave it.
+fn finish(exchange: Exchange, mut response: Response<Body>, method: &Method) -> Response<Body> {
+    let length = if *method == Method::HEAD {
+        Some(0)
+    } else {
+        response.body().full_len()
+    };
+    let cache = response.headers().get("cache-status").cloned();
+    let ending = exchange.end(response.status().as_u16(), cache, length);
+    if let Body::Stream(stream) = response.body_mut() {
+        stream.ending = ending;
+    }
+    response
+}
+
+/// Runs a future and turns a panic of it into a value, so that it costs one request and not the worker.
+async fn unwinding<F: Future>(future: F) -> Result<F::Output, Box<dyn Any + Send>> {
+    let mut future = pin!(future);
+    // What the future had borrowed is only looked at afterwards for the record, never continued.
+    poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+        Ok(Poll::Pending) => Poll::Pending,
+        Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
+        Err(panic) => Poll::Ready(Err(panic)),
+    })
+    .await
+}
+
+fn text_of(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
+}

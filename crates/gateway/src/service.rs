@@ -1,0 +1,106 @@
+//! Requests for a service of this process: the body read whole, the call, and nothing in between.
+
+use crate::body::Body;
+use crate::config::Service;
+use crate::record::Exchange;
+use crate::refusal::{self, Refusal};
+use crate::site::CompiledRoute;
+use bytes::{Bytes, BytesMut};
+use http::header::CONTENT_LENGTH;
+use http::request::Parts;
+use http::{Request, Response};
+use http_body::Body as _;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use mainstay_telemetry::TraceContext;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What the gateway knows of a request that its head does not say; among the extensions that a service sees.
+#[derive(Clone, Debug)]
+pub struct Arrival {
+    /// The client, after trusted proxies.
+    pub peer: IpAddr,
+    /// The trace, under the gateway's span.
+    pub trace: TraceContext,
+    /// The route's name.
+    pub route: Arc<str>,
+    /// When the head was complete.
+    pub received: Instant,
+}
+
+/// Phase: the service answers.
+pub(crate) async fn call(
+    service: &Arc<dyn Service>,
+    route: &CompiledRoute,
+    exchange: &mut Exchange,
+    parts: Parts,
+    body: Incoming,
+    timeout: Duration,
+) -> Result<Response<Body>, Refusal> {
+    let bytes = if body.is_end_stream() {
+        Bytes::new()
+    } else {
+        collect(body, route.body_bytes_max, timeout).await?
+    };
+    let mut request = Request::from_parts(parts, bytes);
+    let notes = exchange.notes();
+    let extensions = request.extensions_mut();
+    if let Some(identity) = &notes.identity {
+        extensions.insert(identity.clone());
+    }
+    extensions.insert(Arrival {
+        peer: notes.peer,
+        trace: notes.trace,
+        route: route.name.clone(),
+        received: notes.begin,
+    });
+    let response = service.call(request).await;
+    Ok(response.map(Body::Full))
+}
+
+/// The whole body, if it is no larger than `limit` and arrives within `timeout`.
+pub(crate) async fn collect(body: Incoming, limit: u64, timeout: Duration) -> Result<Bytes, Refusal> {
+    if body.size_hint().lower() > limit {
+        return Err(refusal::body_too_large(limit));
+    }
+    match tokio::time::timeout(timeout, read(body, limit)).await {
+        Ok(result) => result,
+        Err(_) => Err(refusal::body_too_slow()),
+    }
+}
+
+async fn read(mut body: Incoming, limit: u64) -> Result<Bytes, Refusal> {
+    let expected = body.size_hint().exact();
+    let mut first = Bytes::new();
+    let mut rest = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_| refusal::body_broken())?.into_data() else {
+            continue;
+        };
+        if (first.len() + rest.len() + data.len()) as u64 > limit {
+            return Err(refusal::body_too_large(limit));
+        }
+        if first.is_empty() && rest.is_empty() {
+            // Most bodies come in one piece and are never copied.
+            first = data;
+            if expected == Some(first.len() as u64) {
+                return Ok(first);
+            }
+        } else {
+            if rest.is_empty() {
+                rest.reserve(expected.map_or(first.len() * 2, |n| n.min(limit) as usize));
+                rest.extend_from_slice(&first);
+                first = Bytes::new();
+            }
+            rest.extend_from_slice(&data);
+        }
+    }
+    Ok(if rest.is_empty() { first } else { rest.freeze() })
+}
+
+/// The length that a request's head declares.
+pub(crate) fn declared_length(parts: &Parts) -> Option<u64> {
+    parts.headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}

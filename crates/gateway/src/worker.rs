@@ -1,0 +1,254 @@
+//! One worker: a thread with a runtime of its own, its share of the connections, and its pool towards every server.
+//!
+//! Nothing on the way of a request is shared with other workers but counters, health and the limiter.
+
+use crate::client::Pools;
+use crate::compress::Memo;
+use crate::connection::{Driven, Order, Socket, State, Watch};
+use crate::forwarded;
+use crate::refusal;
+use crate::request;
+use crate::site::Site;
+use http::StatusCode;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use mainstay_telemetry::{Fact, emit};
+use rustc_hash::FxHashMap;
+use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+use tokio::io::AsyncReadExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+/// How long a connection whose client still sends is listened to after a refusal, so that the refusal arrives: closing
+/// with unread bytes would have the kernel reset the connection and throw the answer away.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES_MAX: usize = 4 << 20;
+
+/// What all workers share about the gateway as it runs.
+pub(crate) struct Shared {
+    pub(crate) open: AtomicUsize,
+    pub(crate) cut: AtomicUsize,
+}
+
+/// What the requests of one worker share.
+pub(crate) struct Worker {
+    pub(crate) site: Arc<Site>,
+    pub(crate) pools: Rc<Pools>,
+    pub(crate) memo: Memo,
+    /// Room to write a request in, so that not each needs its own.
+    pub(crate) scratch: Cell<Vec<u8>>,
+    /// Milliseconds since the worker began, as of its last tick.
+    clock: Rc<Cell<u64>>,
+    connections: RefCell<FxHashMap<u64, Rc<State>>>,
+    shared: Arc<Shared>,
+}
+
+/// Serves `listeners` until told to stop, then drains.
+pub(crate) fn run(
+    listeners: Vec<std::net::TcpListener>,
+    site: Arc<Site>,
+    shared: Arc<Shared>,
+    stop: watch::Receiver<bool>,
+) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build_local(Default::default())?;
+    runtime.block_on(async move {
+        let clock = Rc::new(Cell::new(0));
+        let worker = Rc::new(Worker {
+            pools: Rc::new(Pools::new(site.servers(), clock.clone())),
+            site,
+            memo: Memo::default(),
+            scratch: Cell::default(),
+            clock,
+            connections: RefCell::default(),
+            shared,
+        });
+        let ticking = tokio::task::spawn_local(tick(worker.clone()));
+        let mut accepting = Vec::new();
+        for listener in listeners {
+            let listener = TcpListener::from_std(listener)?;
+            accepting.push(tokio::task::spawn_local(accept(worker.clone(), listener, stop.clone())));
+        }
+        for task in accepting {
+            let _ = task.await;
+        }
+        drain(&worker).await;
+        ticking.abort();
+        Ok(())
+    })
+}
+
+async fn accept(worker: Rc<Worker>, listener: TcpListener, mut stop: watch::Receiver<bool>) {
+    let builder = Rc::new(builder(&worker.site));
+    let mut number = 0;
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            accepted = listener.accept() => accepted,
+            _ = stop.wait_for(|stop| *stop) => return,
+        };
+        match accepted {
+            Ok((stream, address)) => {
+                number += 1;
+                welcome(&worker, &builder, stream, forwarded::canonical(address.ip()), number);
+            }
+            // Out of descriptors or memory: what is there must end before there can be more.
+            Err(error)
+                if !matches!(
+                    error.kind(),
+                    io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
+                ) =>
+            {
+                mainstay_telemetry::warn!("gateway", "a connection could not be accepted: {error}");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+fn builder(site: &Site) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .pipeline_flush(true)
+        .header_read_timeout(None)
+        .max_header_size(site.limits.head_bytes_max);
+    // hyper keeps up to 100 fields without an allocation, unless it is told a number.
+    if site.limits.headers_max != 100 {
+        builder.max_headers(site.limits.headers_max);
+    }
+    builder
+}
+
+fn welcome(worker: &Rc<Worker>, builder: &Rc<http1::Builder>, stream: TcpStream, peer: std::net::IpAddr, number: u64) {
+    if worker.shared.open.fetch_add(1, Relaxed) >= worker.site.limits.connections_max {
+        worker.shared.open.fetch_sub(1, Relaxed);
+        emit(&Fact::ConnectionClosed { reason: "limit" });
+        let words = refusal::raw(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "GW402",
+            "The gateway has as many connections as it may have (limits.connections_max)",
+        );
+        // Kept until the client has had a moment to send its request, lest the answer be reset away.
+        tokio::task::spawn_local(async move {
+            let _ = stream.try_write(&words);
+            linger(stream).await;
+        });
+        return;
+    }
+    let _ = stream.set_nodelay(true);
+    let state = Rc::new(State::new(peer, worker.clock.get()));
+    // Listeners number their connections each for itself; the address of the state tells them apart for its lifetime.
+    let key = Rc::as_ptr(&state) as u64 ^ number.rotate_left(48);
+    worker.connections.borrow_mut().insert(key, state.clone());
+    let socket = Socket::new(stream, state.clone(), worker.clock.clone());
+    let service = {
+        let (worker, state) = (worker.clone(), state.clone());
+        service_fn(move |request| {
+            let (worker, state) = (worker.clone(), state.clone());
+            async move { Ok::<_, Infallible>(request::answer(worker, state, request).await) }
+        })
+    };
+    let connection = builder.serve_connection(TokioIo::new(socket), service);
+    let leaving = Leaving {
+        worker: worker.clone(),
+        key,
+    };
+    tokio::task::spawn_local(async move {
+        let ended = Driven::new(connection, state).await;
+        // The client no longer counts, but what it still sends is taken for a moment.
+        drop(leaving);
+        if let Some(stream) = ended {
+            linger(stream).await;
+        }
+    });
+}
+
+async fn linger(mut stream: TcpStream) {
+    let _ = tokio::time::timeout(LINGER, async {
+        let mut buf = vec![0; 16 << 10];
+        let mut left = LINGER_BYTES_MAX;
+        while let Ok(n) = stream.read(&mut buf).await {
+            left = left.saturating_sub(n);
+            if n == 0 || left == 0 {
+                break;
+            }
+        }
+    })
+    .await;
+}
+
+/// Takes a connection off the books however its task ends.
+struct Leaving {
+    worker: Rc<Worker>,
+    key: u64,
+}
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        self.worker.connections.borrow_mut().remove(&self.key);
+        self.worker.shared.open.fetch_sub(1, Relaxed);
+    }
+}
+
+/// Moves the worker's clock, and looks after connections whose time is up.
+async fn tick(worker: Rc<Worker>) {
+    let begin = Instant::now();
+    let limits = &worker.site.limits;
+    let watch = Watch {
+        head: limits.head_timeout.as_millis() as u64,
+        idle: limits.idle_timeout.as_millis() as u64,
+        stall: limits.stall_timeout.as_millis() as u64,
+    };
+    let every = (limits.head_timeout.min(limits.idle_timeout).min(limits.stall_timeout) / 4)
+        .clamp(Duration::from_millis(20), Duration::from_millis(250));
+    let timeouts: Vec<Duration> = worker
+        .site
+        .groups
+        .iter()
+        .flat_map(|g| g.servers.iter().map(|_| g.config.idle_timeout))
+        .collect();
+    let mut interval = tokio::time::interval(every);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut ticks = 0u64;
+    loop {
+        interval.tick().await;
+        let now = begin.elapsed().as_millis() as u64;
+        worker.clock.set(now);
+        for state in worker.connections.borrow().values() {
+            if let Some((order, reason)) = state.overdue(now, &watch) {
+                emit(&Fact::ConnectionClosed { reason });
+                state.order(order);
+            }
+        }
+        ticks += 1;
+        if ticks.is_multiple_of(8) {
+            worker
+                .pools
+                .sweep(|server| timeouts.get(server).copied().unwrap_or_default());
+        }
+    }
+}
+
+/// Lets what is in flight end, as long as there is time.
+async fn drain(worker: &Worker) {
+    for state in worker.connections.borrow().values() {
+        state.order(Order::Drain);
+    }
+    let deadline = tokio::time::Instant::now() + worker.site.limits.drain_timeout;
+    while !worker.connections.borrow().is_empty() {
+        if tokio::time::Instant::now() >= deadline {
+            worker.shared.cut.fetch_add(worker.connections.borrow().len(), Relaxed);
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
