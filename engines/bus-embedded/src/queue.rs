@@ -1,0 +1,374 @@
+//! The file: one row per message and subscription, gone when it is acknowledged.
+
+use crate::{failed, now_us};
+use mainstay_bus::{Backlog, Delivery, Job, Message, Parked, Schedule, Selection, Subscription};
+use mainstay_model::{Error, Result};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+use std::time::Duration;
+
+/// Version of the file's tables, kept in `user_version`.
+const VERSION: i32 = 1;
+
+/// Finished jobs are kept so long.
+const JOB_KEPT: Duration = Duration::from_secs(24 * 3600);
+
+const TABLES: &str = "
+CREATE TABLE message (
+  serial       INTEGER PRIMARY KEY AUTOINCREMENT,
+  subscription TEXT NOT NULL,
+  id           TEXT NOT NULL,
+  topic        TEXT NOT NULL,
+  key          TEXT NOT NULL,
+  time_us      INTEGER NOT NULL,
+  payload      TEXT NOT NULL,
+  traceparent  TEXT,
+  attempts     INTEGER NOT NULL DEFAULT 0,
+  due_us       INTEGER NOT NULL,
+  parked_us    INTEGER,
+  error        TEXT,
+  UNIQUE (subscription, id)
+) STRICT;
+CREATE INDEX message_head ON message (subscription, key, serial) WHERE parked_us IS NULL;
+CREATE INDEX message_due  ON message (subscription, due_us)      WHERE parked_us IS NULL;
+CREATE INDEX message_dead ON message (subscription, serial)      WHERE parked_us IS NOT NULL;
+CREATE TABLE schedule (subscription TEXT PRIMARY KEY, every_us INTEGER NOT NULL, next_us INTEGER NOT NULL) STRICT;
+CREATE TABLE job (id TEXT PRIMARY KEY, opened_us INTEGER NOT NULL, closed_us INTEGER, result TEXT, error TEXT) STRICT;
+CREATE INDEX job_closed ON job (closed_us);
+";
+
+/// The queue, owned by one thread.
+pub(crate) struct Queue {
+    connection: Connection,
+    pub subscriptions: Vec<Subscription>,
+    /// Deliveries under way, by serial, and the keys that they hold, by subscription.
+    in_flight: HashMap<u64, (String, String)>,
+    held: HashMap<String, HashSet<String>>,
+}
+
+impl Queue {
+    pub fn open(path: &Path) -> Result<Queue> {
+        let connection = Connection::open(path).map_err(failed)?;
+        // Whoever has the file keeps it: there is nothing to wait for.
+        connection.busy_timeout(Duration::ZERO).map_err(failed)?;
+        let busy = |e: rusqlite::Error| match e.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked) => Error::new(
+                "55006",
+                format!("{} is in use by another process: an embedded bus serves one process at a time", path.display()),
+            ),
+            _ => failed(e),
+        };
+        // Exclusive: the lock is kept until the process ends, and WAL needs no shared memory.
+        connection.execute_batch("PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;").map_err(busy)?;
+        connection.execute_batch("BEGIN IMMEDIATE").map_err(busy)?;
+        let version: i32 = connection.pragma_query_value(None, "user_version", |r| r.get(0)).map_err(failed)?;
+        match version {
+            0 => connection.execute_batch(TABLES).and_then(|()| connection.pragma_update(None, "user_version", VERSION)).map_err(failed)?,
+            VERSION => {}
+            other => {
+                return Err(Error::new("55000", format!("{} has version {other}, and this program knows {VERSION}", path.display())));
+            }
+        }
+        connection.execute_batch("COMMIT").map_err(failed)?;
+        Ok(Queue { connection, subscriptions: Vec::new(), in_flight: HashMap::new(), held: HashMap::new() })
+    }
+
+    pub fn begin(&mut self) -> Result<()> {
+        self.connection.execute_batch("BEGIN IMMEDIATE").map_err(failed)
+    }
+
+    pub fn commit(&mut self) -> Result<()> {
+        self.connection.execute_batch("COMMIT").map_err(|e| {
+            let _ = self.connection.execute_batch("ROLLBACK");
+            // What the group fetched or ended is as it was: everything may be fetched again.
+            self.in_flight.clear();
+            self.held.clear();
+            failed(e)
+        })
+    }
+
+    pub fn finish(self) {
+        let _ = self.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
+    }
+
+    /// The subscriptions that got something.
+    pub fn publish(&mut self, messages: &[Message]) -> Result<Vec<String>> {
+        let mut woken = Vec::new();
+        self.connection.execute_batch("SAVEPOINT publish").map_err(failed)?;
+        let result = (|| {
+            let mut insert = self.connection.prepare_cached(
+                "INSERT INTO message (subscription, id, topic, key, time_us, payload, traceparent, due_us)
+                 VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            )?;
+            for message in messages {
+                for subscription in self.subscriptions.iter().filter(|s| s.wants(&message.topic)) {
+                    insert.execute(params![
+                        subscription.name, message.id, message.topic, message.key, message.time_us, message.payload,
+                        message.traceparent, now_us()
+                    ])?;
+                    if !woken.contains(&subscription.name) {
+                        woken.push(subscription.name.clone());
+                    }
+                }
+            }
+            Ok(())
+        })();
+        self.release("publish", result)?;
+        Ok(woken)
+    }
+
+    fn release(&self, savepoint: &str, result: rusqlite::Result<()>) -> Result<()> {
+        match result {
+            Ok(()) => self.connection.execute_batch(&format!("RELEASE {savepoint}")).map_err(failed),
+            Err(e) => {
+                let _ = self.connection.execute_batch(&format!("ROLLBACK TO {savepoint}; RELEASE {savepoint}"));
+                Err(failed(e))
+            }
+        }
+    }
+
+    pub fn fetch(&mut self, subscription: &str, limit: usize, now_us: i64) -> Result<Vec<Delivery>> {
+        let held = self.held.entry(subscription.to_owned()).or_default();
+        let found: Vec<Delivery> = {
+            let mut select = self
+                .connection
+                .prepare_cached(
+                    "SELECT serial, id, topic, key, time_us, payload, traceparent, attempts FROM message AS m
+                      WHERE subscription = ?1 AND parked_us IS NULL AND due_us <= ?2
+                        AND NOT EXISTS (SELECT 1 FROM message AS e
+                                         WHERE e.subscription = ?1 AND e.parked_us IS NULL AND e.key = m.key AND e.serial < m.serial)
+                      ORDER BY serial LIMIT ?3",
+                )
+                .map_err(failed)?;
+            let rows = select
+                .query_map(params![subscription, now_us, limit + held.len()], |row| {
+                    Ok(Delivery { serial: row.get(0)?, attempt: row.get::<_, u32>(7)? + 1, message: message(row, 1)? })
+                })
+                .map_err(failed)?;
+            rows.filter(|row| row.as_ref().map_or(true, |d| !held.contains(&d.message.key)))
+                .take(limit)
+                .collect::<rusqlite::Result<_>>()
+                .map_err(failed)?
+        };
+        for delivery in &found {
+            held.insert(delivery.message.key.clone());
+            self.in_flight.insert(delivery.serial, (subscription.to_owned(), delivery.message.key.clone()));
+        }
+        Ok(found)
+    }
+
+    /// When the next message is due that no held key keeps back.
+    pub fn next_due(&mut self, subscription: &str) -> Result<Option<i64>> {
+        let held = self.held.get(subscription);
+        let mut select = self
+            .connection
+            .prepare_cached(
+                "SELECT key, due_us FROM message AS m WHERE subscription = ?1 AND parked_us IS NULL
+                    AND NOT EXISTS (SELECT 1 FROM message AS e
+                                     WHERE e.subscription = ?1 AND e.parked_us IS NULL AND e.key = m.key AND e.serial < m.serial)
+                  ORDER BY due_us",
+            )
+            .map_err(failed)?;
+        let mut rows = select.query([subscription]).map_err(failed)?;
+        while let Some(row) = rows.next().map_err(failed)? {
+            let key: String = row.get(0).map_err(failed)?;
+            if held.is_none_or(|held| !held.contains(&key)) {
+                return row.get(1).map(Some).map_err(failed);
+            }
+        }
+        Ok(None)
+    }
+
+    fn free(&mut self, serial: u64) -> Option<String> {
+        let (subscription, key) = self.in_flight.remove(&serial)?;
+        if let Some(held) = self.held.get_mut(&subscription) {
+            held.remove(&key);
+        }
+        Some(subscription)
+    }
+
+    pub fn acknowledge(&mut self, serial: u64) -> Result<Option<String>> {
+        self.connection
+            .prepare_cached("DELETE FROM message WHERE serial = ?")
+            .and_then(|mut s| s.execute([serial]))
+            .map_err(failed)?;
+        Ok(self.free(serial))
+    }
+
+    pub fn retry(&mut self, serial: u64, due_us: i64, error: &str) -> Result<Option<String>> {
+        self.connection
+            .prepare_cached("UPDATE message SET attempts = attempts + 1, due_us = ?, error = ? WHERE serial = ?")
+            .and_then(|mut s| s.execute(params![due_us, error, serial]))
+            .map_err(failed)?;
+        Ok(self.free(serial))
+    }
+
+    pub fn park(&mut self, serial: u64, error: &str, now_us: i64) -> Result<Option<String>> {
+        self.connection
+            .prepare_cached("UPDATE message SET attempts = attempts + 1, parked_us = ?, error = ? WHERE serial = ?")
+            .and_then(|mut s| s.execute(params![now_us, error, serial]))
+            .map_err(failed)?;
+        Ok(self.free(serial))
+    }
+
+    pub fn parked(&mut self, selection: &Selection) -> Result<Vec<Parked>> {
+        let limit = if selection.limit == 0 { -1 } else { selection.limit as i64 };
+        let mut select = self
+            .connection
+            .prepare_cached(
+                "SELECT serial, id, topic, key, time_us, payload, traceparent, subscription, attempts, error, parked_us FROM message
+                  WHERE parked_us IS NOT NULL AND (?1 IS NULL OR subscription = ?1) AND (?2 IS NULL OR serial = ?2)
+                  ORDER BY serial LIMIT ?3",
+            )
+            .map_err(failed)?;
+        let rows = select
+            .query_map(params![selection.subscription, selection.serial, limit], |row| {
+                Ok(Parked {
+                    serial: row.get(0)?,
+                    message: message(row, 1)?,
+                    subscription: row.get(7)?,
+                    attempts: row.get(8)?,
+                    error: row.get::<_, Option<String>>(9)?.unwrap_or_default(),
+                    parked_us: row.get(10)?,
+                })
+            })
+            .map_err(failed)?;
+        rows.collect::<rusqlite::Result<_>>().map_err(failed)
+    }
+
+    pub fn replay(&mut self, selection: &Selection) -> Result<u64> {
+        self.change_parked("UPDATE message SET parked_us = NULL, attempts = 0, due_us = unixepoch() * 1000000", selection)
+    }
+
+    pub fn discard(&mut self, selection: &Selection) -> Result<u64> {
+        self.change_parked("DELETE FROM message", selection)
+    }
+
+    fn change_parked(&mut self, what: &str, selection: &Selection) -> Result<u64> {
+        let sql =
+            format!("{what} WHERE parked_us IS NOT NULL AND (?1 IS NULL OR subscription = ?1) AND (?2 IS NULL OR serial = ?2)");
+        let changed = self.connection.execute(&sql, params![selection.subscription, selection.serial]).map_err(failed)?;
+        Ok(changed as u64)
+    }
+
+    pub fn backlog(&mut self) -> Result<Vec<Backlog>> {
+        let mut select = self
+            .connection
+            .prepare_cached(
+                "SELECT subscription, count(*) FILTER (WHERE parked_us IS NULL), count(*) FILTER (WHERE parked_us IS NULL AND attempts > 0),
+                        count(*) FILTER (WHERE parked_us IS NOT NULL), min(time_us) FILTER (WHERE parked_us IS NULL)
+                   FROM message GROUP BY subscription",
+            )
+            .map_err(failed)?;
+        let rows = select
+            .query_map([], |row| {
+                Ok(Backlog {
+                    subscription: row.get(0)?,
+                    waiting: row.get(1)?,
+                    retrying: row.get(2)?,
+                    parked: row.get(3)?,
+                    oldest_us: row.get(4)?,
+                })
+            })
+            .map_err(failed)?;
+        let mut found: Vec<Backlog> = rows.collect::<rusqlite::Result<_>>().map_err(failed)?;
+        for subscription in &self.subscriptions {
+            if !found.iter().any(|b| b.subscription == subscription.name) {
+                found.push(Backlog { subscription: subscription.name.clone(), ..Backlog::default() });
+            }
+        }
+        found.sort_by(|a, b| a.subscription.cmp(&b.subscription));
+        Ok(found)
+    }
+
+    /// Publishes due slots; when the next one is due.
+    pub fn tick(&mut self, schedules: &[Schedule], now_us: i64) -> Result<Option<i64>> {
+        let mut next_of_all: Option<i64> = None;
+        for schedule in schedules {
+            let every_us = (schedule.every.as_micros() as i64).max(1);
+            let known: Option<(i64, i64)> = self
+                .connection
+                .query_row("SELECT every_us, next_us FROM schedule WHERE subscription = ?", [&schedule.subscription], |r| {
+                    Ok((r.get(0)?, r.get(1)?))
+                })
+                .optional()
+                .map_err(failed)?;
+            let mut next_us = match known {
+                Some((every, next)) if every == every_us => next,
+                _ => now_us + every_us,
+            };
+            if next_us <= now_us {
+                // Slots missed while nobody was there come as one.
+                let slot = next_us + (now_us - next_us) / every_us * every_us;
+                self.connection
+                    .execute(
+                        "INSERT INTO message (subscription, id, topic, key, time_us, payload, due_us)
+                         VALUES (?1, ?2, 'schedule', ?1, ?3, '{}', ?4) ON CONFLICT DO NOTHING",
+                        params![schedule.subscription, format!("{}@{slot}", schedule.subscription), slot, now_us],
+                    )
+                    .map_err(failed)?;
+                next_us = slot + every_us;
+            }
+            self.connection
+                .execute(
+                    "INSERT INTO schedule VALUES (?, ?, ?) ON CONFLICT (subscription) DO UPDATE SET every_us = excluded.every_us, next_us = excluded.next_us",
+                    params![schedule.subscription, every_us, next_us],
+                )
+                .map_err(failed)?;
+            next_of_all = Some(next_of_all.map_or(next_us, |n| n.min(next_us)));
+        }
+        Ok(next_of_all)
+    }
+
+    pub fn open_job(&mut self, id: &str, now_us: i64) -> Result<()> {
+        let old = now_us - JOB_KEPT.as_micros() as i64;
+        self.connection.execute("DELETE FROM job WHERE closed_us < ?", [old]).map_err(failed)?;
+        self.connection
+            .execute("INSERT INTO job (id, opened_us) VALUES (?, ?) ON CONFLICT DO NOTHING", params![id, now_us])
+            .map_err(failed)?;
+        Ok(())
+    }
+
+    pub fn close_job(&mut self, id: &str, result: &Result<String, String>, now_us: i64) -> Result<()> {
+        let (result, error) = match result {
+            Ok(result) => (Some(result), None),
+            Err(error) => (None, Some(error)),
+        };
+        self.connection
+            .execute("UPDATE job SET closed_us = ?, result = ?, error = ? WHERE id = ?", params![now_us, result, error, id])
+            .map_err(failed)?;
+        Ok(())
+    }
+
+    pub fn job(&mut self, id: &str) -> Result<Option<Job>> {
+        self.connection
+            .query_row("SELECT opened_us, closed_us, result, error FROM job WHERE id = ?", [id], |row| {
+                let closed: Option<i64> = row.get(1)?;
+                let result: Option<String> = row.get(2)?;
+                let error: Option<String> = row.get(3)?;
+                Ok(Job {
+                    id: id.to_owned(),
+                    opened_us: row.get(0)?,
+                    result: closed.map(|_| match error {
+                        Some(error) => Err(error),
+                        None => Ok(result.unwrap_or_default()),
+                    }),
+                })
+            })
+            .optional()
+            .map_err(failed)
+    }
+}
+
+/// A message from columns that begin at `at`: id, topic, key, time, payload, traceparent.
+fn message(row: &Row<'_>, at: usize) -> rusqlite::Result<Message> {
+    Ok(Message {
+        id: row.get(at)?,
+        topic: row.get(at + 1)?,
+        key: row.get(at + 2)?,
+        time_us: row.get(at + 3)?,
+        payload: row.get(at + 4)?,
+        traceparent: row.get(at + 5)?,
+    })
+}
