@@ -1,0 +1,1 @@
+//! Dates and times against what PostgreSQL 15 answered.
