@@ -37,7 +37,9 @@ pub fn skip_value(bytes: &[u8], at: usize) -> Option<usize> {
             }
         }
         _ => {
-            let end = bytes[at..].iter().position(|b| matches!(b, b',' | b'}' | b']' | b' ' | b'\t' | b'\n' | b'\r' | b':'));
+            let end = bytes[at..]
+                .iter()
+                .position(|b| matches!(b, b',' | b'}' | b']' | b' ' | b'\t' | b'\n' | b'\r' | b':'));
             let end = end.map_or(bytes.len(), |n| at + n);
             (end > at).then_some(end)
         }
@@ -171,7 +173,10 @@ mod tests {
 
     #[test]
     fn values_are_found_without_a_tree() {
-        assert_eq!(elements(r#" [1, "a,]\"" ,{"b":[2]},null ] "#), Some(vec!["1", r#""a,]\"""#, r#"{"b":[2]}"#, "null"]));
+        assert_eq!(
+            elements(r#" [1, "a,]\"" ,{"b":[2]},null ] "#),
+            Some(vec!["1", r#""a,]\"""#, r#"{"b":[2]}"#, "null"])
+        );
         assert_eq!(elements("[]"), Some(vec![]));
         assert_eq!(elements("{}"), None);
         assert_eq!(elements("[1"), None);

@@ -6,16 +6,29 @@
 //! not a constant is a numbered parameter (`?1` is `binds[0]`), and every function named `mainstay_…` is registered by the store on each
 //! connection.
 
+mod aggregate;
+mod call;
+mod cast;
+mod compare;
+mod ddl;
+mod expr;
+mod from;
+mod operator;
+mod query;
+mod render;
+mod select;
 mod storage;
+mod write;
 
 use mainstay_model::{
-    Cell, Claim, Error, Expr, Index, OnConflict, OrderBy, QueryShape, Relation, RelationId, RelationRef, Result, Schema, Statement, Type,
-    Value,
+    Call, Cell, Claim, Expr, Index, OnConflict, OrderBy, QueryShape, Relation, RelationId, RelationRef, Result, Schema,
+    Statement, Type, Value,
 };
 use std::sync::Arc;
 
 pub use storage::{
-    Form, SCALED_DIGITS_MAX, Stored, column_form, decode, decode_json, encode, parse_type_code, parse_uuid, type_code, uuid_text,
+    Form, SCALED_DIGITS_MAX, Stored, column_form, decode, decode_json, encode, parse_type_code, parse_uuid, type_code,
+    uuid_text,
 };
 
 /// What stands behind one parameter of a statement. All but `Outer` go through [`encode`].
@@ -179,20 +192,17 @@ pub struct StatementPlan {
 
 /// Compiles an authorised read: security and expansions are in the shape already.
 pub fn compile_query(schema: &Schema, shape: &QueryShape) -> Result<CompiledQuery> {
-    let _ = (schema, shape);
-    Err(Error::unsupported("not yet"))
+    query::compile(schema, shape, None)
 }
 
 /// Compiles a read whose rows come from elsewhere: what a write touched, or a function's result.
 pub fn compile_query_over(schema: &Schema, shape: &QueryShape, rows: &RowsFrom) -> Result<CompiledQuery> {
-    let _ = (schema, shape, rows);
-    Err(Error::unsupported("not yet"))
+    query::compile(schema, shape, Some(rows))
 }
 
 /// Compiles a statement of a function's body; [`Bind::Param`] counts the function's arguments.
 pub fn compile_statement(schema: &Schema, statement: &Statement) -> Result<StatementPlan> {
-    let _ = (schema, statement);
-    Err(Error::unsupported("not yet"))
+    write::compile_statement(schema, statement)
 }
 
 /// Compiles the insertion of one row. `columns` are those the action names; [`Bind::Cell`] counts them. Where `defaulted` is true
@@ -208,8 +218,7 @@ pub fn compile_insert(
     check: Option<&Expr>,
     visible: Option<&Expr>,
 ) -> Result<InsertPlan> {
-    let _ = (schema, relation, columns, defaulted, conflict, check, visible);
-    Err(Error::unsupported("not yet"))
+    write::compile_insert(schema, relation, columns, defaulted, conflict, check, visible)
 }
 
 /// Compiles an update: [`Bind::Cell`] counts the entries of `set` (a `Cell::Default` binds nothing).
@@ -223,8 +232,18 @@ pub fn compile_update(
     offset: u64,
     check: Option<&Expr>,
 ) -> Result<UpdatePlan> {
-    let _ = (schema, relation, set, filter, order, limit, offset, check);
-    Err(Error::unsupported("not yet"))
+    write::compile_update(
+        schema,
+        &write::UpdateParts {
+            relation,
+            filter,
+            order,
+            limit,
+            offset,
+        },
+        set,
+        check,
+    )
 }
 
 /// Compiles a deletion.
@@ -236,27 +255,52 @@ pub fn compile_delete(
     limit: Option<u64>,
     offset: u64,
 ) -> Result<DeletePlan> {
-    let _ = (schema, relation, filter, order, limit, offset);
-    Err(Error::unsupported("not yet"))
+    write::compile_delete(
+        schema,
+        &write::UpdateParts {
+            relation,
+            filter,
+            order,
+            limit,
+            offset,
+        },
+    )
 }
 
 /// The statements that create a table with its constraints and indexes.
 pub fn create_table(schema: &Schema, relation: RelationId) -> Result<Vec<String>> {
-    let _ = (schema, relation);
-    Err(Error::unsupported("not yet"))
+    ddl::create_table(schema, relation)
 }
 
 /// The statement that adds a column to a table that exists. Error: 0A000 for a column that SQLite cannot add (it must be nullable or have
 /// a constant default, and be no key).
 pub fn add_column(schema: &Schema, relation: RelationId, column: u32) -> Result<String> {
-    let _ = (schema, relation, column);
-    Err(Error::unsupported("not yet"))
+    ddl::add_column(schema, relation, column)
 }
 
-/// The statement that creates an index.
-pub fn create_index(schema: &Schema, relation: RelationId, index: &Index) -> Result<String> {
-    let _ = (schema, relation, index);
-    Err(Error::unsupported("not yet"))
+/// The statement that creates an index; `None` for an index of a method that SQLite has nothing for (GIN, GiST, BRIN), which changes no
+/// answer.
+pub fn create_index(schema: &Schema, relation: RelationId, index: &Index) -> Result<Option<String>> {
+    ddl::create_index(schema, relation, index)
+}
+
+/// An index's name in the file, unquoted.
+pub fn index_name(schema: &Schema, relation: &Relation, index: &Index) -> String {
+    match schema.namespaces.first() {
+        Some(first) if *first != relation.namespace => format!("{}.{}", relation.namespace, index.name),
+        _ => index.name.to_string(),
+    }
+}
+
+/// The column that is SQLite's rowid (a lone integer primary key), if the table has one.
+pub fn rowid_column(schema: &Schema, relation: RelationId) -> Option<u32> {
+    write::rowid_column(schema, relation)
+}
+
+/// Whether a call can be compiled into the query that reads it ([`compile_query`] on `Source::Call`): one SELECT that writes nothing.
+/// Otherwise run its statements and read their result by [`RowsFrom::TempTable`].
+pub fn is_one_select(schema: &Schema, call: &Call) -> bool {
+    query::is_one_select(schema, call)
 }
 
 /// The statements that create the tables this room relies on: `_mainstay_meta` and `_mainstay_sequence(name, next)`. Each may be run again.
@@ -278,7 +322,10 @@ pub fn table_name(schema: &Schema, relation: RelationId) -> String {
 
 /// The name by which a table's rowid can be had although the table has columns of its own.
 pub fn rowid_name(relation: &Relation) -> &'static str {
-    ["rowid", "_rowid_", "oid"].into_iter().find(|name| !relation.columns.iter().any(|c| c.name.eq_ignore_ascii_case(name))).unwrap_or("rowid")
+    ["rowid", "_rowid_", "oid"]
+        .into_iter()
+        .find(|name| !relation.columns.iter().any(|c| c.name.eq_ignore_ascii_case(name)))
+        .unwrap_or("rowid")
 }
 
 /// An identifier in double quotes.

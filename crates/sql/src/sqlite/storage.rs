@@ -65,8 +65,10 @@ pub fn encode<'a>(value: &'a Value, ty: &Type, form: Form) -> Result<Stored<'a>>
         },
         Value::Bool(v) => Stored::Integer(i64::from(*v)),
         Value::Float(v) if v.is_nan() => {
-            return Err(Error::unsupported("NaN as double precision or real is not supported by this engine")
-                .hint("Use numeric, which has NaN on every engine."));
+            return Err(
+                Error::unsupported("NaN as double precision or real is not supported by this engine")
+                    .hint("Use numeric, which has NaN on every engine."),
+            );
         }
         Value::Float(v) => Stored::Real(*v),
         Value::Text(text) => match ty {
@@ -80,7 +82,9 @@ pub fn encode<'a>(value: &'a Value, ty: &Type, form: Form) -> Result<Stored<'a>>
         Value::Interval(months, days, micros) => {
             let mut out = Vec::with_capacity(24);
             time::write_interval((*months, *days, *micros), &mut out);
-            Stored::Text(Cow::Owned(String::from_utf8(out).map_err(|_| Error::internal("an interval is not text"))?))
+            Stored::Text(Cow::Owned(
+                String::from_utf8(out).map_err(|_| Error::internal("an interval is not text"))?,
+            ))
         }
         Value::Array(_) => Stored::Text(Cow::Owned(value.to_json_text(ty))),
     })
@@ -100,10 +104,16 @@ fn encode_numeric(number: &Decimal, form: Form) -> Result<Stored<'static>> {
         Form::WideFirst => wide(Some(0x00)),
         Form::WideLast => wide(Some(0xff)),
         Form::Scaled(scale) => match number.to_scaled(scale) {
-            Some(unscaled) if number.scale() <= scale || Decimal::from_scaled(unscaled, scale).cmp_value(number).is_eq() => {
+            Some(unscaled)
+                if number.scale() <= scale || Decimal::from_scaled(unscaled, scale).cmp_value(number).is_eq() =>
+            {
                 Stored::Integer(unscaled)
             }
-            _ => return Err(Error::new("22003", "numeric field overflow").detail("The value was not fitted to its column.")),
+            _ => {
+                return Err(
+                    Error::new("22003", "numeric field overflow").detail("The value was not fitted to its column.")
+                );
+            }
         },
         Form::Ceiling(scale) | Form::Floor(scale) | Form::Exact(scale) => bound(number, scale, form),
         Form::Plain => match number.to_i64() {
@@ -119,7 +129,9 @@ fn bound(number: &Decimal, scale: u16, form: Form) -> Stored<'static> {
         let negative = !number.is_nan() && number.cmp_value(&Decimal::ZERO).is_lt();
         Stored::Real(if negative { f64::NEG_INFINITY } else { f64::INFINITY })
     };
-    let Some(near) = number.to_scaled(scale) else { return beyond() };
+    let Some(near) = number.to_scaled(scale) else {
+        return beyond();
+    };
     let order = Decimal::from_scaled(near, scale).cmp_value(number);
     match form {
         _ if order.is_eq() => Stored::Integer(near),
@@ -158,7 +170,9 @@ pub fn decode(stored: Stored<'_>, ty: &Type, form: Form) -> Result<Value> {
             Value::Interval(months, days, micros)
         }
         (Stored::Text(text), Type::Array(element)) => decode_array(&text, element).ok_or_else(|| damaged(&text))?,
-        (Stored::Text(text), ty) if !ty.is_number() && !matches!(ty, Type::Bytea | Type::Bool) => Value::Text(text.into_owned()),
+        (Stored::Text(text), ty) if !ty.is_number() && !matches!(ty, Type::Bytea | Type::Bool) => {
+            Value::Text(text.into_owned())
+        }
         (Stored::Blob(bytes), Type::Bytea) => Value::Bytes(bytes.into_owned()),
         (stored, _) => return Err(damaged(&format!("stored as {}", stored.class()))),
     })
@@ -348,9 +362,21 @@ mod tests {
             Type::TimestampTz,
         ];
         for ty in types {
-            assert_eq!(parse_type_code(&type_code(&ty, Form::Plain)), Some((ty.clone(), Form::Plain)), "{ty}");
-            assert_eq!(parse_type_code(&type_code(&ty, Form::Scaled(2))), Some((ty.clone(), Form::Scaled(2))), "{ty}");
-            assert_eq!(parse_type_code(&type_code(&ty, Form::Wide)), Some((ty.clone(), Form::Wide)), "{ty}");
+            assert_eq!(
+                parse_type_code(&type_code(&ty, Form::Plain)),
+                Some((ty.clone(), Form::Plain)),
+                "{ty}"
+            );
+            assert_eq!(
+                parse_type_code(&type_code(&ty, Form::Scaled(2))),
+                Some((ty.clone(), Form::Scaled(2))),
+                "{ty}"
+            );
+            assert_eq!(
+                parse_type_code(&type_code(&ty, Form::Wide)),
+                Some((ty.clone(), Form::Wide)),
+                "{ty}"
+            );
         }
     }
 

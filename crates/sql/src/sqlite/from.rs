@@ -1,0 +1,523 @@
+//! Row sources: tables, views, subqueries, functions and joins, with the security that authorisation put on them.
+
+use super::render::{Argument, Renderer, RowSource, Scope, SourceColumn, Term, column_digits};
+use super::select::RenderedSelect;
+use super::storage::{Form, column_form};
+use mainstay_model::{
+    Error, Expr, FromItem, FunctionId, JoinKind, RelationRef, Result, Returns, Rewrite, Select, Series, SourceId,
+    Statement, Type, rewrite_select,
+};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+impl<'a> Renderer<'a> {
+    /// The items of a FROM clause, and the conditions that their security adds to WHERE.
+    pub fn from(&mut self, items: &[FromItem]) -> Result<(String, Vec<String>)> {
+        let mut conditions = Vec::new();
+        let mut parts = Vec::new();
+        for (at, item) in items.iter().enumerate() {
+            let sql = self.from_item(item, false, true, &mut conditions)?;
+            let nested = at > 0 && matches!(item, FromItem::Join { .. });
+            parts.push(if nested { format!("({sql})") } else { sql });
+        }
+        Ok((parts.join(", "), conditions))
+    }
+
+    /// One item. `nullable`: it stands on the outer side of a join. `inline`: its security may go to `conditions`.
+    fn from_item(
+        &mut self,
+        item: &FromItem,
+        nullable: bool,
+        inline: bool,
+        conditions: &mut Vec<String>,
+    ) -> Result<String> {
+        match item {
+            FromItem::Relation { relation, source } => {
+                let alias = self.alias();
+                let (sql, rows) = self.relation(relation, &alias, nullable, inline.then_some(conditions))?;
+                self.scope.sources.insert(*source, Rc::new(rows));
+                Ok(sql)
+            }
+            FromItem::Subquery {
+                select,
+                source,
+                lateral,
+            } => {
+                let correlated = *lateral && self.mentions_scope(select)?;
+                let rendered = self.select(select, None)?;
+                self.derived(rendered, *source, correlated, nullable)
+            }
+            FromItem::CommonTable { id, source } => {
+                let common = self
+                    .scope
+                    .common
+                    .get(id)
+                    .cloned()
+                    .ok_or_else(|| Error::internal(format!("WITH member {id} is not in scope")))?;
+                let alias = self.alias();
+                let rows = self.derived_source(&common.columns, &alias, nullable);
+                self.scope.sources.insert(*source, Rc::new(rows));
+                Ok(format!("{} AS {alias}", common.name))
+            }
+            FromItem::Function { function, args, source } => {
+                let correlated = args.iter().any(mentions_columns);
+                let rendered = self.function_rows(*function, args)?;
+                self.derived(rendered, *source, correlated, nullable)
+            }
+            FromItem::Series {
+                series,
+                args,
+                columns,
+                source,
+            } => self.series(*series, args, columns, *source, nullable),
+            FromItem::Join { kind, left, right, on } => {
+                self.join(*kind, left, right, on.as_ref(), nullable, inline, conditions)
+            }
+        }
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "a join's parts and where it stands")]
+    fn join(
+        &mut self,
+        kind: JoinKind,
+        left: &FromItem,
+        right: &FromItem,
+        on: Option<&Expr>,
+        nullable: bool,
+        inline: bool,
+        conditions: &mut Vec<String>,
+    ) -> Result<String> {
+        let (left_nullable, right_nullable) = match kind {
+            JoinKind::Inner | JoinKind::Cross => (nullable, nullable),
+            JoinKind::Left => (nullable, true),
+            JoinKind::Right => (true, nullable),
+            JoinKind::Full => (true, true),
+        };
+        // Security of the side that may be missing belongs to the join's own condition; where both may be, inside each.
+        let inside = inline && kind != JoinKind::Full;
+        let (mut left_conditions, mut right_conditions) = (Vec::new(), Vec::new());
+        let l = self.from_item(left, left_nullable, inside, &mut left_conditions)?;
+        let r = self.from_item(right, right_nullable, inside, &mut right_conditions)?;
+        let r = if matches!(right, FromItem::Join { .. }) {
+            format!("({r})")
+        } else {
+            r
+        };
+        let mut on = match on {
+            Some(on) => vec![self.condition(on)?],
+            None => Vec::new(),
+        };
+        let word = match kind {
+            JoinKind::Inner | JoinKind::Cross => {
+                conditions.append(&mut left_conditions);
+                conditions.append(&mut right_conditions);
+                "JOIN"
+            }
+            JoinKind::Left => {
+                conditions.append(&mut left_conditions);
+                on.append(&mut right_conditions);
+                "LEFT JOIN"
+            }
+            JoinKind::Right => {
+                conditions.append(&mut right_conditions);
+                on.append(&mut left_conditions);
+                "RIGHT JOIN"
+            }
+            JoinKind::Full => "FULL JOIN",
+        };
+        let on = match on.len() {
+            0 if matches!(kind, JoinKind::Inner | JoinKind::Cross) => String::new(),
+            0 => " ON 1".to_owned(),
+            _ => format!(" ON {}", on.join(" AND ")),
+        };
+        Ok(format!("{l} {word} {r}{on}"))
+    }
+
+    /// A table or an expanded view under an alias. With `conditions`, its security goes there; without, it becomes a subquery.
+    pub fn relation(
+        &mut self,
+        relation: &RelationRef,
+        alias: &str,
+        nullable: bool,
+        conditions: Option<&mut Vec<String>>,
+    ) -> Result<(String, RowSource)> {
+        let definition = self.schema.relation(relation.relation);
+        let (sql, rows) = match (&relation.expansion, definition.view()) {
+            (None, None) => (
+                format!("{} AS {alias}", self.table(relation.relation)),
+                self.table_source(relation.relation, alias, nullable),
+            ),
+            (expansion, view) => {
+                let select = match (expansion, view) {
+                    (Some(select), _) => select.clone(),
+                    (None, Some(view)) => view.select.clone(),
+                    (None, None) => return Err(Error::internal("neither table nor view")),
+                };
+                let mut rendered = self.scoped(Scope::default(), |r| r.select(&select, None))?;
+                for (column, declared) in rendered.columns.iter_mut().zip(&definition.columns) {
+                    column.name = declared.name.clone();
+                }
+                (
+                    format!("({}) AS {alias}", rendered.sql),
+                    self.derived_source(&rendered.columns, alias, nullable),
+                )
+            }
+        };
+        let Some(security) = &relation.security else {
+            return Ok((sql, rows));
+        };
+        let rows = Rc::new(rows);
+        let condition = self.security(security, &rows)?;
+        match conditions {
+            Some(conditions) => {
+                conditions.push(condition);
+                Ok((sql, Rc::unwrap_or_clone(rows)))
+            }
+            None => {
+                // The columns keep their names through the subquery.
+                let columns = rows
+                    .columns
+                    .iter()
+                    .enumerate()
+                    .map(|(at, c)| format!("{} AS c{at}", c.sql))
+                    .collect::<Vec<_>>();
+                let inner = format!("(SELECT {} FROM {sql} WHERE {condition})", columns.join(", "));
+                let outer = self.alias();
+                let columns: Vec<SourceColumn> = rows
+                    .columns
+                    .iter()
+                    .enumerate()
+                    .map(|(at, c)| SourceColumn {
+                        sql: format!("c{at}"),
+                        ..c.clone()
+                    })
+                    .collect();
+                Ok((
+                    format!("{inner} AS {outer}"),
+                    self.derived_source(&columns, &outer, nullable),
+                ))
+            }
+        }
+    }
+
+    /// A policy's or filter's condition on the row of a source.
+    pub fn security(&mut self, condition: &Expr, rows: &Rc<RowSource>) -> Result<String> {
+        let scope = Scope {
+            sources: HashMap::from([(SourceId::SELF, rows.clone())]),
+            ..Scope::default()
+        };
+        self.scoped(scope, |r| r.condition(condition))
+    }
+
+    /// A subquery under an alias. One that refers to its neighbours goes through a JSON array, since SQLite lets a table-valued
+    /// function do what it does not let a subquery.
+    fn derived(
+        &mut self,
+        rendered: RenderedSelect,
+        source: SourceId,
+        correlated: bool,
+        nullable: bool,
+    ) -> Result<String> {
+        let alias = self.alias();
+        if !correlated {
+            let rows = self.derived_source(&rendered.columns, &alias, nullable);
+            self.scope.sources.insert(source, Rc::new(rows));
+            return Ok(format!("({}) AS {alias}", rendered.sql));
+        }
+        let is_blob = |c: &SourceColumn| c.form == Form::Wide || c.ty == Type::Bytea;
+        let packed = rendered
+            .columns
+            .iter()
+            .map(|c| match &c.ty {
+                _ if is_blob(c) => format!("hex({})", c.sql),
+                // SQLite writes fewer digits of a REAL than it has.
+                Type::Float4 | Type::Float8 => format!("mainstay_cast({}, 'float8', 'text')", c.sql),
+                _ => c.sql.clone(),
+            })
+            .collect::<Vec<_>>();
+        let columns = rendered
+            .columns
+            .iter()
+            .enumerate()
+            .map(|(at, c)| {
+                let value = format!("json_extract({alias}.value, '$[{at}]')");
+                let sql = match &c.ty {
+                    // hex(NULL) is the empty text.
+                    _ if c.form == Form::Wide => format!("nullif(unhex({value}), X'')"),
+                    Type::Bytea => format!("unhex({value})"),
+                    Type::Float4 | Type::Float8 => format!("mainstay_cast({value}, 'text', 'float8')"),
+                    _ => value,
+                };
+                SourceColumn {
+                    sql,
+                    not_null: false,
+                    ..c.clone()
+                }
+            })
+            .collect();
+        self.scope.sources.insert(
+            source,
+            Rc::new(RowSource {
+                columns,
+                nullable,
+                outer: false,
+            }),
+        );
+        let array = if packed.is_empty() {
+            "json_array(1)".to_owned()
+        } else {
+            format!("json_array({})", packed.join(", "))
+        };
+        Ok(format!(
+            "json_each((SELECT json_group_array({array}) FROM ({}))) AS {alias}",
+            rendered.sql
+        ))
+    }
+
+    /// Whether a query refers to a source that is in scope now.
+    fn mentions_scope(&self, select: &Select) -> Result<bool> {
+        struct Mentions<'s, 'a> {
+            scope: &'s Scope<'a>,
+            found: bool,
+        }
+        impl Rewrite for Mentions<'_, '_> {
+            fn source(&mut self, source: SourceId) -> SourceId {
+                self.found |= self.scope.sources.contains_key(&source);
+                source
+            }
+        }
+        let mut mentions = Mentions {
+            scope: &self.scope,
+            found: false,
+        };
+        rewrite_select(select, &mut mentions)?;
+        Ok(mentions.found)
+    }
+
+    /// The body of a function of the schema's own, as a query over its arguments.
+    pub fn function_rows(&mut self, id: FunctionId, args: &[Expr]) -> Result<RenderedSelect> {
+        let function = self.schema.function(id);
+        self.body_rows(id, &function.body, args)
+    }
+
+    /// A body (with its security) as a query over the function's arguments.
+    pub fn body_rows(&mut self, id: FunctionId, body: &[Statement], args: &[Expr]) -> Result<RenderedSelect> {
+        let function = self.schema.function(id);
+        let [Statement::Select(select)] = body else {
+            return Err(Error::unsupported(format!(
+                "function {} has more than one query and cannot be part of an expression or FROM on SQLite",
+                function.name
+            ))
+            .hint("Call it by itself, or make its body one SELECT."));
+        };
+        let arguments = self.arguments(args)?;
+        let scope = Scope {
+            arguments: Some(Rc::new(arguments)),
+            ..Scope::default()
+        };
+        let mut rendered = self.scoped(scope, |r| r.select(select, None))?;
+        let declared: Option<Vec<Arc<str>>> = match &function.returns {
+            Returns::Row(relation) | Returns::SetOfRow(relation) => Some(
+                self.schema
+                    .relation(*relation)
+                    .columns
+                    .iter()
+                    .map(|c| c.name.clone())
+                    .collect(),
+            ),
+            Returns::Table(columns) | Returns::Record(columns) => {
+                Some(columns.iter().map(|(name, _)| name.clone()).collect())
+            }
+            Returns::Scalar(_) | Returns::SetOfScalar(_) => Some(vec![function.name.clone()]),
+            Returns::Void => None,
+        };
+        if let Some(declared) = declared {
+            for (column, name) in rendered.columns.iter_mut().zip(declared) {
+                column.name = name;
+            }
+        }
+        if !function.returns.is_set() {
+            rendered.sql = format!("SELECT * FROM ({}) LIMIT 1", rendered.sql);
+        }
+        Ok(rendered)
+    }
+
+    /// Arguments as terms; a whole row stays a row, so that the body can name its columns.
+    pub fn arguments(&mut self, args: &[Expr]) -> Result<Vec<Argument>> {
+        let mut out = Vec::with_capacity(args.len());
+        for arg in args {
+            out.push(match &arg.kind {
+                mainstay_model::ExprKind::WholeRow(source) => {
+                    let rows = self
+                        .scope
+                        .sources
+                        .get(source)
+                        .cloned()
+                        .ok_or_else(|| Error::internal(format!("source {} is not in scope", source.0)))?;
+                    Argument::Row(rows)
+                }
+                _ => Argument::Term(self.expr(arg)?),
+            });
+        }
+        Ok(out)
+    }
+
+    /// A set-returning built-in, as `json_each` over an array: it may refer to its neighbours.
+    fn series(
+        &mut self,
+        series: Series,
+        args: &[Expr],
+        columns: &[(Arc<str>, Type)],
+        source: SourceId,
+        nullable: bool,
+    ) -> Result<String> {
+        let alias = self.alias();
+        let value = format!("{alias}.value");
+        let arg = |at: usize| {
+            args.get(at)
+                .ok_or_else(|| Error::internal(format!("{series:?} lacks an argument")))
+        };
+        let mut terms: Vec<Term> = Vec::new();
+        let json = match series {
+            Series::Unnest => {
+                if args.len() != 1 {
+                    return Err(Error::unsupported(
+                        "unnest of several arrays is not supported by SQLite",
+                    ));
+                }
+                let array = arg(0)?;
+                let sql = self.condition(array)?;
+                let element = match &array.ty {
+                    Type::Array(element) => (**element).clone(),
+                    _ => Type::Text,
+                };
+                let (from, term) = self.array_elements(&sql, &element, &value);
+                terms.push(term);
+                from
+            }
+            Series::GenerateSeries => {
+                let first = arg(0)?;
+                let mut parts = Vec::new();
+                let kind = match &first.ty {
+                    ty if ty.is_integer() => "int",
+                    Type::Numeric(_) => "numeric",
+                    Type::Timestamp | Type::TimestampTz => "timestamp",
+                    Type::Date => "date",
+                    other => {
+                        return Err(Error::unsupported(format!(
+                            "generate_series of {other} is not supported by SQLite"
+                        )));
+                    }
+                };
+                for arg in args {
+                    let term = self.number(arg)?;
+                    parts.push(if kind == "numeric" {
+                        self.to_wide(term).sql
+                    } else {
+                        term.sql
+                    });
+                }
+                terms.push(match kind {
+                    "numeric" => Term::wide(format!("mainstay_cast({value}, 'text', 'numeric@w')")),
+                    _ => Term::plain(value.clone()),
+                });
+                format!("mainstay_series_{kind}({})", parts.join(", "))
+            }
+            Series::JsonArrayElements => {
+                let sql = self.condition(arg(0)?)?;
+                terms.push(Term::plain(value.clone()));
+                format!("mainstay_json_elements({sql})")
+            }
+            Series::JsonArrayElementsText => {
+                let sql = self.condition(arg(0)?)?;
+                terms.push(Term::plain(value.clone()));
+                format!("mainstay_json_elements_text({sql})")
+            }
+            Series::JsonObjectKeys => {
+                let sql = self.condition(arg(0)?)?;
+                terms.push(Term::plain(value.clone()));
+                format!("mainstay_json_keys({sql})")
+            }
+            Series::JsonEach | Series::JsonEachText => {
+                let sql = self.condition(arg(0)?)?;
+                terms.push(Term::plain(format!("json_extract({value}, '$[0]')")));
+                terms.push(Term::plain(format!("json_extract({value}, '$[1]')")));
+                format!(
+                    "mainstay_json_each{}({sql})",
+                    if series == Series::JsonEachText { "_text" } else { "" }
+                )
+            }
+        };
+        // One column more than the function has is WITH ORDINALITY.
+        if columns.len() == terms.len() + 1 {
+            terms.push(Term::plain(format!("({alias}.key + 1)")));
+        }
+        let columns = columns
+            .iter()
+            .zip(terms)
+            .map(|((name, ty), term)| SourceColumn {
+                name: name.clone(),
+                sql: term.sql,
+                ty: ty.clone(),
+                form: if term.form == Form::Plain {
+                    Form::Plain
+                } else {
+                    term.form
+                },
+                digits: match term.form {
+                    Form::Scaled(_) => column_digits(ty),
+                    _ => 0,
+                },
+                not_null: false,
+            })
+            .collect();
+        self.scope.sources.insert(
+            source,
+            Rc::new(RowSource {
+                columns,
+                nullable,
+                outer: false,
+            }),
+        );
+        Ok(format!("json_each({json}) AS {alias}"))
+    }
+}
+
+/// Whether an expression names a column.
+fn mentions_columns(expr: &Expr) -> bool {
+    let mut found = false;
+    expr.walk(&mut |e| {
+        found |= matches!(
+            e.kind,
+            mainstay_model::ExprKind::Column(_)
+                | mainstay_model::ExprKind::WholeRow(_)
+                | mainstay_model::ExprKind::Scalar(_)
+        )
+    });
+    found
+}
+
+/// The columns of a temporary table that holds a function's result.
+pub(super) fn temporary_columns(columns: &[super::OutputColumn], alias: &str) -> RowSource {
+    RowSource {
+        columns: columns
+            .iter()
+            .enumerate()
+            .map(|(at, c)| SourceColumn {
+                name: c.name.clone(),
+                sql: format!("{alias}.c{at}"),
+                ty: c.ty.clone(),
+                form: c.form,
+                digits: if column_form(&c.ty) == c.form {
+                    column_digits(&c.ty)
+                } else {
+                    19
+                },
+                not_null: false,
+            })
+            .collect(),
+        nullable: false,
+        outer: false,
+    }
+}

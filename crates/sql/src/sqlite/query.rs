@@ -1,0 +1,632 @@
+//! A query's shape as one SELECT per level of embedding.
+
+use super::from::temporary_columns;
+use super::render::{Embeds, Renderer, RowSource, Scope, SourceColumn, Term};
+use super::storage::Form;
+use super::{Bind, CompiledQuery, Level, LevelItem, OutputColumn, Rendered, RowsFrom, rowid_name};
+use mainstay_model::{
+    Count, Embed, EmbedJoin, Error, Expr, Item, QueryShape, Result, Schema, Source, SourceId, Statement, Type,
+};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// Compiles a read over its own source or over the rows given.
+pub(super) fn compile(schema: &Schema, shape: &QueryShape, rows: Option<&RowsFrom>) -> Result<CompiledQuery> {
+    let root = compile_level(schema, shape, None, rows)?.level;
+    let count = match shape.count {
+        Count::None => None,
+        // SQLite keeps no statistics that would answer the estimate.
+        Count::Exact | Count::Planned | Count::Estimated => Some(compile_count(schema, shape, rows)?),
+    };
+    Ok(CompiledQuery { root, count })
+}
+
+/// A level, and what it wants of its parent's row: `Bind::Outer(n)` is the n-th.
+struct CompiledLevel {
+    level: Level,
+    outer: Vec<(u32, Form)>,
+}
+
+/// How a level hangs on its parent.
+struct Link<'a> {
+    embed: &'a Embed,
+    /// The parent's columns, as they are in its own statement.
+    parent: Rc<RowSource>,
+}
+
+/// A level's FROM and the conditions of its WHERE.
+struct Rows {
+    from: String,
+    conditions: Vec<String>,
+    source: Rc<RowSource>,
+    /// The order in which the rows come by themselves, when it must be kept.
+    natural_order: Option<String>,
+}
+
+fn compile_level<'a>(
+    schema: &'a Schema,
+    shape: &'a QueryShape,
+    link: Option<&Link<'a>>,
+    rows: Option<&RowsFrom>,
+) -> Result<CompiledLevel> {
+    let mut r = Renderer::new(schema);
+    let rows = r.level_rows(shape, link, rows)?;
+    r.scope.embeds = Some(Embeds {
+        shape,
+        parent: rows.source.clone(),
+    });
+    let mut out = Output {
+        terms: Vec::new(),
+        columns: Vec::new(),
+        shown: 0,
+    };
+    let mut items = Vec::new();
+    let aggregate = shape.is_aggregate();
+    let mut keys = Vec::new();
+    let mut embed_conditions = Vec::new();
+    for item in &shape.select {
+        match item {
+            Item::Field(field) => {
+                let term = r.expr(&field.expr)?;
+                if aggregate && !field.expr.has_aggregate() {
+                    keys.push(r.equal_key(term.clone(), &field.expr.ty));
+                }
+                let form = term.form;
+                let result = out.add(term.sql, field.name.clone(), field.expr.ty.clone(), form);
+                items.push(LevelItem::Column {
+                    result,
+                    name: field.name.clone(),
+                    ty: field.expr.ty.clone(),
+                    form,
+                });
+            }
+            Item::Embed(embed) if embed.spread && !embed.one && !embed.hidden => {
+                for (name, sql) in r.spread_many(embed, &rows.source)? {
+                    let result = out.add(sql, name.clone(), Type::Json, Form::Plain);
+                    items.push(LevelItem::Column {
+                        result,
+                        name,
+                        ty: Type::Json,
+                        form: Form::Plain,
+                    });
+                }
+            }
+            Item::Embed(embed) if embed.hidden => {}
+            Item::Embed(embed) => {
+                let child = compile_level(
+                    schema,
+                    &embed.query,
+                    Some(&Link {
+                        embed,
+                        parent: rows.source.clone(),
+                    }),
+                    None,
+                )?;
+                let mut level = child.level;
+                let mut places = Vec::new();
+                for (column, form) in child.outer {
+                    let source = rows.source.columns.get(column as usize).cloned();
+                    let source =
+                        source.ok_or_else(|| Error::internal("an embed hangs on a column that is not there"))?;
+                    let term = r.column_of(&rows.source, column)?;
+                    if aggregate {
+                        keys.push(r.equal_key(term.clone(), &source.ty));
+                    }
+                    let term = r.convert_typed(term, &source.ty, form)?;
+                    places.push(out.add(term.sql, source.name, source.ty, form));
+                }
+                renumber(&mut level, &places);
+                if embed.one {
+                    level
+                        .select
+                        .sql
+                        .push_str(if embed.query.limit.is_none() { " LIMIT 1" } else { "" });
+                }
+                items.push(LevelItem::Embed {
+                    name: embed.name.clone(),
+                    one: embed.one,
+                    spread: embed.spread,
+                    level: Box::new(level),
+                });
+            }
+        }
+    }
+    for item in &shape.select {
+        if let Item::Embed(embed) = item
+            && embed.inner
+        {
+            embed_conditions.push(r.embed_exists(embed, &rows.source)?);
+        }
+    }
+    let mut sql = format!(
+        "SELECT {}{} FROM {}",
+        if shape.distinct { "DISTINCT " } else { "" },
+        if out.terms.is_empty() {
+            "1".to_owned()
+        } else {
+            out.terms.join(", ")
+        },
+        rows.from
+    );
+    let mut conditions = rows.conditions;
+    if let Some(filter) = filter_of(shape, rows.natural_order.is_some()) {
+        conditions.push(r.condition(filter)?);
+    }
+    conditions.append(&mut embed_conditions);
+    push_where(&mut sql, &conditions);
+    if aggregate && !keys.is_empty() {
+        sql.push_str(&format!(" GROUP BY {}", keys.join(", ")));
+    }
+    if let Some(having) = &shape.having {
+        sql.push_str(&format!(" HAVING {}", r.condition(having)?));
+    }
+    let order = r.order_by(&shape.order)?;
+    match rows.natural_order {
+        Some(natural) if order.is_empty() && !aggregate => sql.push_str(&natural),
+        _ => sql.push_str(&order),
+    }
+    let limit = match shape.limit {
+        Some(param) => format!(" LIMIT {}", r.bind(Bind::Limit(param))?),
+        None if shape.offset.is_some() => " LIMIT -1".to_owned(),
+        None => String::new(),
+    };
+    sql.push_str(&limit);
+    if let Some(param) = shape.offset {
+        sql.push_str(&format!(" OFFSET {}", r.bind(Bind::Offset(param))?));
+    }
+    Ok(CompiledLevel {
+        level: Level {
+            select: Rendered {
+                sql,
+                binds: r.binds,
+                columns: out.columns,
+            },
+            items,
+        },
+        outer: r.outer,
+    })
+}
+
+/// The filter that applies: rows given by rowid are what a write touched, and the shape's filter was the write's.
+fn filter_of(shape: &QueryShape, by_rowid: bool) -> Option<&Expr> {
+    if by_rowid { None } else { shape.filter.as_ref() }
+}
+
+/// The result columns of a level.
+struct Output {
+    terms: Vec<String>,
+    columns: Vec<OutputColumn>,
+    shown: u16,
+}
+
+impl Output {
+    /// Adds a column, or finds the one that is the same.
+    fn add(&mut self, sql: String, name: Arc<str>, ty: Type, form: Form) -> u16 {
+        if let Some(at) = self.terms.iter().position(|t| *t == sql)
+            && self.columns[at].form == form
+            && self.columns[at].ty == ty
+        {
+            return at as u16;
+        }
+        self.terms.push(sql);
+        self.columns.push(OutputColumn { name, ty, form });
+        self.shown += 1;
+        self.shown - 1
+    }
+}
+
+/// Puts the parent's result columns where the child's statement has its own numbers for them.
+fn renumber(level: &mut Level, places: &[u16]) {
+    for bind in &mut level.select.binds {
+        if let Bind::Outer(index) = bind
+            && let Some(place) = places.get(usize::from(*index))
+        {
+            *bind = Bind::Outer(*place);
+        }
+    }
+}
+
+fn push_where(sql: &mut String, conditions: &[String]) {
+    if !conditions.is_empty() {
+        sql.push_str(" WHERE ");
+        sql.push_str(&conditions.join(" AND "));
+    }
+}
+
+fn compile_count<'a>(schema: &'a Schema, shape: &'a QueryShape, rows: Option<&RowsFrom>) -> Result<Rendered> {
+    let mut r = Renderer::new(schema);
+    let aggregate = shape.is_aggregate();
+    let level = r.level_rows(shape, None, rows)?;
+    r.scope.embeds = Some(Embeds {
+        shape,
+        parent: level.source.clone(),
+    });
+    let mut conditions = level.conditions;
+    if let Some(filter) = filter_of(shape, level.natural_order.is_some()) {
+        conditions.push(r.condition(filter)?);
+    }
+    for item in &shape.select {
+        if let Item::Embed(embed) = item
+            && embed.inner
+        {
+            conditions.push(r.embed_exists(embed, &level.source)?);
+        }
+    }
+    let mut sql;
+    if aggregate || shape.distinct {
+        let (mut terms, mut keys) = (vec!["1".to_owned()], Vec::new());
+        for item in &shape.select {
+            if let Item::Field(field) = item {
+                let term = r.expr(&field.expr)?;
+                let key = r.equal_key(term, &field.expr.ty);
+                if aggregate && !field.expr.has_aggregate() {
+                    keys.push(key.clone());
+                }
+                terms.push(key);
+            }
+        }
+        sql = format!(
+            "SELECT {}{} FROM {}",
+            if shape.distinct { "DISTINCT " } else { "" },
+            terms.join(", "),
+            level.from
+        );
+        push_where(&mut sql, &conditions);
+        if !keys.is_empty() {
+            sql.push_str(&format!(" GROUP BY {}", keys.join(", ")));
+        }
+        if let Some(having) = &shape.having {
+            sql.push_str(&format!(" HAVING {}", r.condition(having)?));
+        }
+        sql = format!("SELECT count(*) FROM ({sql})");
+    } else {
+        sql = format!("SELECT count(*) FROM {}", level.from);
+        push_where(&mut sql, &conditions);
+    }
+    let columns = vec![OutputColumn {
+        name: "count".into(),
+        ty: Type::Int8,
+        form: Form::Plain,
+    }];
+    Ok(Rendered {
+        sql,
+        binds: r.binds,
+        columns,
+    })
+}
+
+impl<'a> Renderer<'a> {
+    /// The rows of a level: its source, linked to its parent, secured. The source comes into scope as SELF.
+    fn level_rows(&mut self, shape: &QueryShape, link: Option<&Link<'a>>, rows: Option<&RowsFrom>) -> Result<Rows> {
+        if let Some(rows) = rows {
+            return self.given_rows(shape, rows);
+        }
+        let parent = link.map(|link| {
+            // The parent's row is not in this statement: its columns become binds.
+            Rc::new(RowSource {
+                columns: link.parent.columns.clone(),
+                nullable: false,
+                outer: true,
+            })
+        });
+        let embed = link.zip(parent.as_ref()).map(|(link, parent)| (link.embed, parent));
+        let (from, conditions, source) = self.linked_rows(shape, embed)?;
+        self.scope.sources.insert(SourceId::SELF, source.clone());
+        Ok(Rows {
+            from,
+            conditions,
+            source,
+            natural_order: None,
+        })
+    }
+
+    fn given_rows(&mut self, shape: &QueryShape, rows: &RowsFrom) -> Result<Rows> {
+        let alias = self.alias();
+        let mut conditions = Vec::new();
+        let (from, source, natural_order) = match rows {
+            RowsFrom::TempTable(name, columns) => {
+                let source = temporary_columns(columns, &alias);
+                (
+                    format!("temp.{} AS {alias}", super::quote_identifier(name)),
+                    source,
+                    None,
+                )
+            }
+            RowsFrom::Rowid | RowsFrom::Rowids => {
+                let Source::Relation(relation) = &shape.from else {
+                    return Err(Error::internal("rows by rowid of what is no table"));
+                };
+                let definition = self.schema.relation(relation.relation);
+                if definition.table().is_none() {
+                    return Err(Error::unsupported(format!(
+                        "view {} has no rows of its own",
+                        definition.name
+                    )));
+                }
+                let rowid = format!("{alias}.{}", rowid_name(definition));
+                let (sql, source) = self.relation(relation, &alias, false, Some(&mut conditions))?;
+                if *rows == RowsFrom::Rowid {
+                    let bind = self.bind(Bind::Rowid)?;
+                    conditions.insert(0, format!("{rowid} = {bind}"));
+                    (sql, source, Some(String::new()))
+                } else {
+                    let bind = self.bind(Bind::Rowids)?;
+                    let each = self.alias();
+                    // CROSS JOIN keeps SQLite from changing the order of the loops.
+                    let from = format!("json_each({bind}) AS {each} CROSS JOIN {sql}");
+                    conditions.insert(0, format!("{rowid} = {each}.value"));
+                    (from, source, Some(format!(" ORDER BY {each}.key")))
+                }
+            }
+        };
+        let source = Rc::new(source);
+        self.scope.sources.insert(SourceId::SELF, source.clone());
+        Ok(Rows {
+            from,
+            conditions,
+            source,
+            natural_order,
+        })
+    }
+
+    /// A shape's source with the condition that ties it to its parent's row.
+    fn linked_rows(
+        &mut self,
+        shape: &QueryShape,
+        link: Option<(&Embed, &Rc<RowSource>)>,
+    ) -> Result<(String, Vec<String>, Rc<RowSource>)> {
+        let mut conditions = Vec::new();
+        let alias = self.alias();
+        let (mut from, source) = match &shape.from {
+            Source::Relation(relation) => {
+                let mut security = Vec::new();
+                let (sql, source) = self.relation(relation, &alias, false, Some(&mut security))?;
+                let source = Rc::new(source);
+                if let Some((embed, parent)) = link {
+                    let (junction, mut ties) = self.ties(embed, parent, &source)?;
+                    conditions.append(&mut ties);
+                    conditions.append(&mut security);
+                    (
+                        if junction.is_empty() {
+                            sql
+                        } else {
+                            format!("{junction} JOIN {sql}")
+                        },
+                        source,
+                    )
+                } else {
+                    conditions.append(&mut security);
+                    (sql, source)
+                }
+            }
+            Source::Call(call) => {
+                let body = match &call.body {
+                    Some(body) => body.as_slice(),
+                    None => &self.schema.function(call.function).body,
+                };
+                let scope = Scope {
+                    // The arguments of a computed relationship name the parent's row.
+                    sources: link
+                        .map(|(_, parent)| HashMap::from([(SourceId::SELF, parent.clone())]))
+                        .unwrap_or_default(),
+                    ..Scope::default()
+                };
+                let kept = std::mem::replace(&mut self.scope, scope);
+                let rendered = self.body_rows(call.function, body, &call.args);
+                self.scope = kept;
+                let rendered = rendered?;
+                let source = self.derived_source(&rendered.columns, &alias, false);
+                (format!("({}) AS {alias}", rendered.sql), Rc::new(source))
+            }
+        };
+        if from.is_empty() {
+            from = "(SELECT 1)".to_owned();
+        }
+        Ok((from, conditions, source))
+    }
+
+    /// What ties an embed's rows to the parent's row: a junction to read from (or nothing) and conditions.
+    fn ties(&mut self, embed: &Embed, parent: &Rc<RowSource>, source: &Rc<RowSource>) -> Result<(String, Vec<String>)> {
+        let mut conditions = Vec::new();
+        let junction_sql = match &embed.join {
+            EmbedJoin::Columns(pairs) => {
+                for (outer, related) in pairs {
+                    conditions.push(self.tie(parent, *outer, source, *related)?);
+                }
+                String::new()
+            }
+            EmbedJoin::Through {
+                junction,
+                outer,
+                related,
+            } => {
+                let alias = self.alias();
+                let mut security = Vec::new();
+                let (sql, junction) = self.relation(junction, &alias, false, Some(&mut security))?;
+                let junction = Rc::new(junction);
+                for (own, other) in outer {
+                    conditions.push(self.tie(parent, *own, &junction, *other)?);
+                }
+                for (own, other) in related {
+                    conditions.push(self.tie(&junction, *own, source, *other)?);
+                }
+                conditions.append(&mut security);
+                sql
+            }
+            EmbedJoin::Computed(_) => String::new(),
+        };
+        Ok((junction_sql, conditions))
+    }
+
+    /// Equality of a column of the outer row and one of the related row, without a function around the related one.
+    fn tie(
+        &mut self,
+        outer: &Rc<RowSource>,
+        outer_column: u32,
+        related: &Rc<RowSource>,
+        column: u32,
+    ) -> Result<String> {
+        let own = |rows: &Rc<RowSource>, at: u32| -> Result<SourceColumn> {
+            rows.columns
+                .get(at as usize)
+                .cloned()
+                .ok_or_else(|| Error::internal("a relationship names a column that is not there"))
+        };
+        let (left, right) = (own(outer, outer_column)?, own(related, column)?);
+        let same = left.form == right.form && self.equal_key_is_itself(&left.ty) && self.equal_key_is_itself(&right.ty)
+            || matches!((left.form, right.form), (Form::Scaled(a), Form::Scaled(b)) if a == b);
+        let (l, r) = (self.column_of(outer, outer_column)?, self.column_of(related, column)?);
+        if same {
+            return Ok(format!("{} = {}", r.sql, l.sql));
+        }
+        let number = |term: Term, ty: &Type| {
+            if ty.is_integer() {
+                Term {
+                    form: Form::Scaled(0),
+                    digits: 19,
+                    ..term
+                }
+            } else {
+                term
+            }
+        };
+        let (l, r) = self.equal_keys((number(l, &left.ty), &left.ty), (number(r, &right.ty), &right.ty))?;
+        Ok(format!("{r} = {l}"))
+    }
+
+    /// Whether an embed has any row, as a condition on the parent's.
+    pub fn embed_exists(&mut self, embed: &'a Embed, parent: &Rc<RowSource>) -> Result<String> {
+        let (from, conditions) = self.embed_rows(embed, parent)?;
+        let mut sql = format!("SELECT 1 FROM {from}");
+        push_where(&mut sql, &conditions);
+        Ok(format!("EXISTS ({sql})"))
+    }
+
+    /// The rows of an embed within the parent's own statement; leaves the scope as it was.
+    fn embed_rows(&mut self, embed: &'a Embed, parent: &Rc<RowSource>) -> Result<(String, Vec<String>)> {
+        self.in_embed(embed, parent, |_| Ok(()))
+            .map(|(from, conditions, ())| (from, conditions))
+    }
+
+    /// Renders `inside` where the embed's row is SELF, beside its FROM and WHERE.
+    fn in_embed<T>(
+        &mut self,
+        embed: &'a Embed,
+        parent: &Rc<RowSource>,
+        inside: impl FnOnce(&mut Self) -> Result<T>,
+    ) -> Result<(String, Vec<String>, T)> {
+        let kept = std::mem::take(&mut self.scope);
+        let result = self.deeper(|r| {
+            let (from, mut conditions, source) = r.linked_rows(&embed.query, Some((embed, parent)))?;
+            r.scope.sources.insert(SourceId::SELF, source.clone());
+            r.scope.embeds = Some(Embeds {
+                shape: &embed.query,
+                parent: source.clone(),
+            });
+            if let Some(filter) = &embed.query.filter {
+                conditions.push(r.condition(filter)?);
+            }
+            for item in &embed.query.select {
+                if let Item::Embed(inner) = item
+                    && inner.inner
+                {
+                    conditions.push(r.embed_exists(inner, &source)?);
+                }
+            }
+            let value = inside(r)?;
+            Ok((from, conditions, value))
+        });
+        self.scope = kept;
+        result
+    }
+
+    /// [`ExprKind::Embedded`]
+    pub fn embedded(&mut self, index: u16) -> Result<String> {
+        let embeds = self
+            .scope
+            .embeds
+            .clone()
+            .ok_or_else(|| Error::internal("a test of an embed outside a query"))?;
+        self.embed_exists(nth_embed(embeds.shape, index)?, &embeds.parent)
+    }
+
+    /// [`ExprKind::EmbeddedColumn`]
+    pub fn embedded_column(&mut self, index: u16, inner: &Expr) -> Result<Term> {
+        let embeds = self
+            .scope
+            .embeds
+            .clone()
+            .ok_or_else(|| Error::internal("an order by an embed outside a query"))?;
+        let embed = nth_embed(embeds.shape, index)?;
+        let (from, conditions, term) = self.in_embed(embed, &embeds.parent, |r| r.expr(inner))?;
+        let mut sql = format!("SELECT {} FROM {from}", term.sql);
+        push_where(&mut sql, &conditions);
+        Ok(Term {
+            sql: format!("({sql} LIMIT 1)"),
+            atom: false,
+            null: false,
+            ..term
+        })
+    }
+
+    /// A to-many embed whose fields join the outer row: each as a JSON array of all its values.
+    fn spread_many(&mut self, embed: &'a Embed, parent: &Rc<RowSource>) -> Result<Vec<(Arc<str>, String)>> {
+        let mut out = Vec::new();
+        for item in &embed.query.select {
+            let Item::Field(field) = item else {
+                return Err(Error::unsupported(format!(
+                    "an embed inside the spread of {}, which is to many, is not supported",
+                    embed.name
+                )));
+            };
+            let limit = (embed.query.limit, embed.query.offset);
+            let (from, conditions, (json, order)) = self.in_embed(embed, parent, |r| {
+                let term = r.expr(&field.expr)?;
+                let json = r.to_json(term, &field.expr.ty)?;
+                Ok((json, r.order_by(&embed.query.order)?))
+            })?;
+            let mut sql = format!("SELECT {json} AS x FROM {from}");
+            push_where(&mut sql, &conditions);
+            sql.push_str(&order);
+            if limit.0.is_some() || limit.1.is_some() {
+                let count = match limit.0 {
+                    Some(param) => self.bind(Bind::Limit(param))?,
+                    None => "-1".to_owned(),
+                };
+                sql.push_str(&format!(" LIMIT {count}"));
+                if let Some(param) = limit.1 {
+                    sql.push_str(&format!(" OFFSET {}", self.bind(Bind::Offset(param))?));
+                }
+            }
+            out.push((
+                field.name.clone(),
+                format!("(SELECT coalesce(mainstay_array_agg(x), '[]') FROM ({sql}))"),
+            ));
+        }
+        Ok(out)
+    }
+}
+
+/// The n-th embed of a shape.
+fn nth_embed(shape: &QueryShape, index: u16) -> Result<&Embed> {
+    shape
+        .select
+        .iter()
+        .filter_map(|item| match item {
+            Item::Embed(embed) => Some(embed),
+            Item::Field(_) => None,
+        })
+        .nth(usize::from(index))
+        .ok_or_else(|| Error::internal(format!("the query has no embed {index}")))
+}
+
+/// Whether a function's result can be computed inside the query that reads it: one SELECT that changes nothing.
+pub(super) fn is_one_select(schema: &Schema, call: &mainstay_model::Call) -> bool {
+    let function = schema.function(call.function);
+    let body = match &call.body {
+        Some(body) => body.as_slice(),
+        None => &function.body,
+    };
+    !function.writes && matches!(body, [Statement::Select(_)])
+}

@@ -1,0 +1,610 @@
+//! Queries: projections, grouping, set operations, `WITH`, ordering.
+
+use super::compare::wide_key;
+use super::quote_identifier;
+use super::render::{Common, Renderer, RowSource, SourceColumn, Term, value_form};
+use super::storage::Form;
+use mainstay_model::{CommonTable, Error, Expr, ExprKind, Result, Select, SetOperation, SourceId, Statement, Type};
+use std::rc::Rc;
+
+/// A rendered query: its columns are named `c0`, `c1` ….
+#[derive(Clone, Debug)]
+pub(super) struct RenderedSelect {
+    pub sql: String,
+    /// `sql` is the unqualified name; `name` the output's.
+    pub columns: Vec<SourceColumn>,
+}
+
+/// The parts of a SELECT that follow its projection.
+struct Tail {
+    from: String,
+    filter: String,
+}
+
+impl<'a> Renderer<'a> {
+    /// A query, its columns in the forms wanted.
+    pub fn select(&mut self, select: &Select, want: Option<&[Form]>) -> Result<RenderedSelect> {
+        self.deeper(|r| {
+            let kept = r.scope.clone();
+            let result = r.select_inside(select, want);
+            r.scope = kept;
+            result
+        })
+    }
+
+    fn select_inside(&mut self, select: &Select, want: Option<&[Form]>) -> Result<RenderedSelect> {
+        let with = self.with(&select.with)?;
+        let mut body = if select.set_operation.is_some() {
+            self.set_operation(select, want)?
+        } else if !select.values.is_empty() {
+            self.values(select, want)?
+        } else {
+            self.core(select, want)?
+        };
+        body.sql = format!("{with}{}{}", body.sql, self.limit(select)?);
+        Ok(body)
+    }
+
+    fn limit(&mut self, select: &Select) -> Result<String> {
+        let mut sql = String::new();
+        if let Some(limit) = &select.limit
+            && !is_null(limit)
+        {
+            let number = self.condition(limit)?;
+            sql = format!(" LIMIT coalesce({number}, -1)");
+        }
+        if let Some(offset) = &select.offset
+            && !is_null(offset)
+        {
+            if sql.is_empty() {
+                sql.push_str(" LIMIT -1");
+            }
+            let number = self.condition(offset)?;
+            sql.push_str(&format!(" OFFSET coalesce({number}, 0)"));
+        }
+        Ok(sql)
+    }
+
+    /// `WITH …` and a blank, or nothing; the members come into scope.
+    pub fn with(&mut self, members: &[CommonTable]) -> Result<String> {
+        if members.is_empty() {
+            return Ok(String::new());
+        }
+        let mut parts = Vec::new();
+        for member in members {
+            let Statement::Select(select) = &member.statement else {
+                return Err(Error::unsupported(format!(
+                    "WITH {}: a data-modifying statement in WITH is not supported by SQLite",
+                    member.name
+                ))
+                .hint("Make it a statement of its own in the function's body."));
+            };
+            let name = format!("w{}", self.alias());
+            let column = |at: usize, name: &std::sync::Arc<str>, ty: &Type, form: Form, digits: u16| SourceColumn {
+                name: name.clone(),
+                sql: format!("c{at}"),
+                ty: ty.clone(),
+                form,
+                digits,
+                not_null: false,
+            };
+            let (sql, columns) = if member.recursive && select.set_operation.is_some() {
+                // The recursive term's values grow beyond what the first term proves: numbers take the form that holds any.
+                let forms: Vec<Form> = member.columns.iter().map(|(_, ty)| value_form(ty)).collect();
+                let columns: Vec<SourceColumn> = member
+                    .columns
+                    .iter()
+                    .zip(&forms)
+                    .enumerate()
+                    .map(|(at, ((n, ty), form))| column(at, n, ty, *form, 19))
+                    .collect();
+                self.scope.common.insert(
+                    member.id,
+                    Rc::new(Common {
+                        name: name.clone(),
+                        columns: columns.clone(),
+                    }),
+                );
+                (self.select(select, Some(&forms))?.sql, columns)
+            } else {
+                let rendered = self.select(select, None)?;
+                let columns = rendered.columns;
+                (rendered.sql, columns)
+            };
+            let columns: Vec<SourceColumn> = columns
+                .iter()
+                .enumerate()
+                .map(|(at, c)| match member.columns.get(at) {
+                    Some((name, _)) => column(at, name, &c.ty, c.form, c.digits),
+                    None => c.clone(),
+                })
+                .collect();
+            let names = (0..columns.len())
+                .map(|at| format!("c{at}"))
+                .collect::<Vec<_>>()
+                .join(", ");
+            parts.push(format!("{name} ({names}) AS ({sql})"));
+            self.scope.common.insert(member.id, Rc::new(Common { name, columns }));
+        }
+        let recursive = if members.iter().any(|m| m.recursive) {
+            "RECURSIVE "
+        } else {
+            ""
+        };
+        Ok(format!("WITH {recursive}{} ", parts.join(", ")))
+    }
+
+    /// A SELECT without set operations, with its ORDER BY.
+    fn core(&mut self, select: &Select, want: Option<&[Form]>) -> Result<RenderedSelect> {
+        let tail = self.tail(select)?;
+        let mut terms = Vec::new();
+        for (at, projected) in select.projection.iter().enumerate() {
+            let term = self.expr(&projected.expr)?;
+            let term = match want.and_then(|w| w.get(at)) {
+                Some(form) => self.convert_typed(term, &projected.expr.ty, *form)?,
+                None => term,
+            };
+            terms.push(term);
+        }
+        let columns = self.columns_of(select, &terms);
+        let mut group = Vec::new();
+        for key in &select.group_by {
+            if matches!(key.kind, ExprKind::Literal(_)) {
+                continue;
+            }
+            let term = self.expr(key)?;
+            group.push(self.equal_key(term, &key.ty));
+        }
+        let group = if group.is_empty() {
+            String::new()
+        } else {
+            format!(" GROUP BY {}", group.join(", "))
+        };
+        let having = match &select.having {
+            Some(having) => format!(" HAVING {}", self.condition(having)?),
+            None => String::new(),
+        };
+        let Tail { from, filter } = tail;
+        let list = |terms: &[Term]| {
+            if terms.is_empty() {
+                return "1".to_owned();
+            }
+            terms
+                .iter()
+                .enumerate()
+                .map(|(at, t)| format!("{} AS c{at}", t.sql))
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
+        if !select.distinct_on.is_empty() {
+            return self.distinct_on(
+                select,
+                &list(&terms),
+                columns,
+                &format!("{from}{filter}{group}{having}"),
+            );
+        }
+        let special = select.distinct && columns.iter().any(|c| !self.distinct_as_it_is(c));
+        if special {
+            // Equal values may differ in their bytes (1.0 and 1.00): grouped by what makes them equal.
+            let alias = self.alias();
+            let keys = self.keys_under(&alias, &columns);
+            let inner = format!("SELECT {}{from}{filter}{group}{having}", list(&terms));
+            let order = self.output_order(select, &alias)?;
+            let names = columns
+                .iter()
+                .map(|c| format!("{alias}.{0} AS {0}", c.sql))
+                .collect::<Vec<_>>()
+                .join(", ");
+            let sql = format!(
+                "SELECT {names} FROM ({inner}) AS {alias} GROUP BY {}{order}",
+                keys.join(", ")
+            );
+            return Ok(RenderedSelect { sql, columns });
+        }
+        let distinct = if select.distinct { "DISTINCT " } else { "" };
+        let order = self.order_by(&select.order)?;
+        Ok(RenderedSelect {
+            sql: format!("SELECT {distinct}{}{from}{filter}{group}{having}{order}", list(&terms)),
+            columns,
+        })
+    }
+
+    /// FROM and WHERE; the sources come into scope.
+    fn tail(&mut self, select: &Select) -> Result<Tail> {
+        let (from, mut conditions) = self.from(&select.from)?;
+        if let Some(filter) = &select.filter {
+            conditions.push(self.condition(filter)?);
+        }
+        let from = if from.is_empty() { from } else { format!(" FROM {from}") };
+        let filter = if conditions.is_empty() {
+            String::new()
+        } else {
+            format!(" WHERE {}", conditions.join(" AND "))
+        };
+        Ok(Tail { from, filter })
+    }
+
+    fn columns_of(&self, select: &Select, terms: &[Term]) -> Vec<SourceColumn> {
+        select
+            .projection
+            .iter()
+            .zip(terms)
+            .enumerate()
+            .map(|(at, (projected, term))| SourceColumn {
+                name: projected.name.clone(),
+                sql: format!("c{at}"),
+                ty: projected.expr.ty.clone(),
+                form: term.form,
+                digits: term.digits,
+                not_null: match &projected.expr.kind {
+                    ExprKind::Column(column) => self.source_column(*column).is_ok_and(|c| c.not_null),
+                    ExprKind::Literal(value) => !value.is_null(),
+                    _ => false,
+                },
+            })
+            .collect()
+    }
+
+    fn distinct_as_it_is(&self, column: &SourceColumn) -> bool {
+        match column.form {
+            Form::Scaled(_) => true,
+            _ => self.equal_key_is_itself(&column.ty),
+        }
+    }
+
+    fn keys_under(&mut self, alias: &str, columns: &[SourceColumn]) -> Vec<String> {
+        columns
+            .iter()
+            .map(|c| {
+                let term = Term {
+                    sql: format!("{alias}.{}", c.sql),
+                    form: c.form,
+                    digits: c.digits,
+                    atom: true,
+                    null: false,
+                };
+                self.equal_key(term, &c.ty)
+            })
+            .collect()
+    }
+
+    /// ORDER BY over the output of a subselect: every key must be one of the projection.
+    fn output_order(&mut self, select: &Select, alias: &str) -> Result<String> {
+        let mut keys = Vec::new();
+        for key in &select.order {
+            let at = match &key.expr.kind {
+                ExprKind::Column(column) if select.set_operation.is_some() && column.source == SourceId::SELF => {
+                    column.column as usize
+                }
+                _ => select
+                    .projection
+                    .iter()
+                    .position(|p| p.expr == key.expr)
+                    .ok_or_else(|| {
+                        Error::new(
+                            "42P10",
+                            "for SELECT DISTINCT, ORDER BY expressions must appear in select list",
+                        )
+                    })?,
+            };
+            let direction = if key.descending { " DESC" } else { "" };
+            let nulls = if key.nulls_first { " NULLS FIRST" } else { " NULLS LAST" };
+            let term = Term {
+                sql: format!("{alias}.c{at}"),
+                form: Form::Plain,
+                digits: 0,
+                atom: true,
+                null: false,
+            };
+            keys.push(format!("{}{direction}{nulls}", self.order_key(term, &key.expr.ty)?));
+        }
+        Ok(if keys.is_empty() {
+            String::new()
+        } else {
+            format!(" ORDER BY {}", keys.join(", "))
+        })
+    }
+
+    /// `DISTINCT ON`: the first row of each group by a row number.
+    fn distinct_on(
+        &mut self,
+        select: &Select,
+        list: &str,
+        columns: Vec<SourceColumn>,
+        tail: &str,
+    ) -> Result<RenderedSelect> {
+        let mut partition = Vec::new();
+        for key in &select.distinct_on {
+            let term = self.expr(key)?;
+            partition.push(self.equal_key(term, &key.ty));
+        }
+        let order = self.order_by(&select.order)?;
+        let alias = self.alias();
+        let mut outer_order = Vec::new();
+        let mut keys = String::new();
+        for key in &select.order {
+            if matches!(key.expr.kind, ExprKind::Literal(_)) {
+                continue;
+            }
+            let at = outer_order.len();
+            let term = self.expr(&key.expr)?;
+            keys.push_str(&format!(", {} AS o{at}", self.order_key(term, &key.expr.ty)?));
+            outer_order.push(format!(
+                "{alias}.o{at}{}{}",
+                if key.descending { " DESC" } else { "" },
+                if key.nulls_first { " NULLS FIRST" } else { " NULLS LAST" }
+            ));
+        }
+        let names = columns
+            .iter()
+            .map(|c| format!("{alias}.{0} AS {0}", c.sql))
+            .collect::<Vec<_>>()
+            .join(", ");
+        let outer_order = if outer_order.is_empty() {
+            String::new()
+        } else {
+            format!(" ORDER BY {}", outer_order.join(", "))
+        };
+        let sql = format!(
+            "SELECT {names} FROM (SELECT {list}{keys}, row_number() OVER (PARTITION BY {}{order}) AS rn{tail}) AS {alias} \
+             WHERE {alias}.rn = 1{outer_order}",
+            partition.join(", ")
+        );
+        Ok(RenderedSelect { sql, columns })
+    }
+
+    fn values(&mut self, select: &Select, want: Option<&[Form]>) -> Result<RenderedSelect> {
+        let width = select.values.iter().map(Vec::len).max().unwrap_or(0);
+        let mut rows: Vec<Vec<Term>> = Vec::with_capacity(select.values.len());
+        for row in &select.values {
+            if row.len() != width {
+                return Err(Error::new("42601", "VALUES lists must all be the same length"));
+            }
+            rows.push(row.iter().map(|e| self.expr(e)).collect::<Result<Vec<_>>>()?);
+        }
+        let mut columns = Vec::with_capacity(width);
+        for at in 0..width {
+            let mut ty = select.values[0][at].ty.clone();
+            for row in &select.values {
+                if ty == Type::Unknown || (ty.is_integer() && matches!(row[at].ty, Type::Numeric(_))) {
+                    ty = row[at].ty.clone();
+                }
+            }
+            let number = matches!(ty, Type::Numeric(_));
+            let terms = rows
+                .iter()
+                .zip(&select.values)
+                .map(
+                    |(row, exprs)| match exprs[at].ty.is_integer() && number && !row[at].null {
+                        true => Term {
+                            form: Form::Scaled(0),
+                            digits: 19,
+                            ..row[at].clone()
+                        },
+                        false => row[at].clone(),
+                    },
+                )
+                .collect::<Vec<_>>();
+            let (terms, form) = match want.and_then(|w| w.get(at)) {
+                Some(form) => {
+                    let terms = terms
+                        .into_iter()
+                        .map(|t| self.convert_typed(t, &ty, *form))
+                        .collect::<Result<Vec<_>>>()?;
+                    (terms, *form)
+                }
+                None => self.align(terms)?,
+            };
+            let digits = terms.iter().map(|t| t.digits).max().unwrap_or(0);
+            for (row, term) in rows.iter_mut().zip(terms) {
+                row[at] = term;
+            }
+            let name = select
+                .projection
+                .get(at)
+                .map_or_else(|| format!("column{}", at + 1).into(), |p| p.name.clone());
+            columns.push(SourceColumn {
+                name,
+                sql: format!("c{at}"),
+                ty,
+                form,
+                digits,
+                not_null: false,
+            });
+        }
+        let rows = rows
+            .iter()
+            .map(|row| {
+                format!(
+                    "({})",
+                    row.iter().map(|t| t.sql.as_str()).collect::<Vec<_>>().join(", ")
+                )
+            })
+            .collect::<Vec<_>>()
+            .join(", ");
+        let names = (0..width)
+            .map(|at| format!("column{} AS c{at}", at + 1))
+            .collect::<Vec<_>>()
+            .join(", ");
+        let inner = format!("SELECT {names} FROM (VALUES {rows})");
+        if select.order.is_empty() {
+            return Ok(RenderedSelect { sql: inner, columns });
+        }
+        let alias = self.alias();
+        let mut compound = select.clone();
+        // The keys of an ordered VALUES are output columns, as after a set operation.
+        compound.set_operation = Some((SetOperation::UnionAll, Box::default()));
+        let order = self.output_order(&compound, &alias)?;
+        Ok(RenderedSelect {
+            sql: format!("SELECT {alias}.* FROM ({inner}) AS {alias}{order}"),
+            columns,
+        })
+    }
+
+    fn set_operation(&mut self, select: &Select, want: Option<&[Form]>) -> Result<RenderedSelect> {
+        let Some((operation, right)) = &select.set_operation else {
+            return Err(Error::internal("no set operation"));
+        };
+        let left = Select {
+            with: Vec::new(),
+            set_operation: None,
+            order: Vec::new(),
+            limit: None,
+            offset: None,
+            ..select.clone()
+        };
+        let (l, r) = (
+            self.probe(|r| r.select(&left, None))?,
+            self.probe(|r| r.select(right, want))?,
+        );
+        if l.columns.len() != r.columns.len() {
+            return Err(Error::new(
+                "42601",
+                "each UNION, INTERSECT or EXCEPT query must have the same number of columns",
+            ));
+        }
+        let mut forms = Vec::new();
+        let mut columns = Vec::new();
+        for (at, (a, b)) in l.columns.iter().zip(&r.columns).enumerate() {
+            let ty = if a.ty == Type::Unknown || (a.ty.is_integer() && matches!(b.ty, Type::Numeric(_))) {
+                &b.ty
+            } else {
+                &a.ty
+            };
+            let term = |c: &SourceColumn| Term {
+                sql: String::new(),
+                form: if c.ty.is_integer() && matches!(ty, Type::Numeric(_)) {
+                    Form::Scaled(0)
+                } else {
+                    c.form
+                },
+                digits: if c.ty.is_integer() { 19 } else { c.digits },
+                atom: true,
+                // A column of NULLs alone has no form of its own.
+                null: c.ty == Type::Unknown,
+            };
+            let form = match want.and_then(|w| w.get(at)) {
+                Some(form) => *form,
+                None => {
+                    let (x, y) = (term(a), term(b));
+                    match self.common_form(&[&x, &y]) {
+                        Form::Scaled(scale)
+                            if self.rescale(&x, scale).is_none() || self.rescale(&y, scale).is_none() =>
+                        {
+                            Form::Wide
+                        }
+                        form if matches!(ty, Type::Numeric(_)) && form == Form::Plain => Form::Wide,
+                        form => form,
+                    }
+                }
+            };
+            forms.push(form);
+            columns.push(SourceColumn {
+                ty: ty.clone(),
+                form,
+                digits: a.digits.max(b.digits),
+                not_null: a.not_null && b.not_null,
+                ..a.clone()
+            });
+        }
+        let (l, r) = (
+            self.select(&left, Some(&forms))?.sql,
+            self.select(right, Some(&forms))?.sql,
+        );
+        let nested =
+            right.set_operation.is_some() || !right.order.is_empty() || right.limit.is_some() || right.offset.is_some();
+        let r = if nested || !right.with.is_empty() {
+            format!("SELECT * FROM ({r})")
+        } else {
+            r
+        };
+        let l = if left.distinct_on.is_empty() {
+            l
+        } else {
+            format!("SELECT * FROM ({l})")
+        };
+        let names = columns.iter().map(|c| c.sql.clone()).collect::<Vec<_>>().join(", ");
+        let special = columns.iter().any(|c| !self.distinct_as_it_is(c));
+        let sql = match operation {
+            SetOperation::UnionAll => format!("{l} UNION ALL {r}"),
+            SetOperation::Union if special => {
+                let alias = self.alias();
+                let keys = self.keys_under(&alias, &columns);
+                format!(
+                    "SELECT {names} FROM ({l} UNION ALL {r}) AS {alias} GROUP BY {}",
+                    keys.join(", ")
+                )
+            }
+            SetOperation::Union => format!("{l} UNION {r}"),
+            SetOperation::Intersect => format!("{l} INTERSECT {r}"),
+            SetOperation::Except => format!("{l} EXCEPT {r}"),
+            SetOperation::IntersectAll | SetOperation::ExceptAll => {
+                // Which of several equal rows it is makes each of them different.
+                let word = if *operation == SetOperation::IntersectAll {
+                    "INTERSECT"
+                } else {
+                    "EXCEPT"
+                };
+                let numbered =
+                    |sql: &str| format!("SELECT {names}, row_number() OVER (PARTITION BY {names}) AS rn FROM ({sql})");
+                format!("SELECT {names} FROM ({} {word} {})", numbered(&l), numbered(&r))
+            }
+        };
+        if select.order.is_empty() {
+            return Ok(RenderedSelect {
+                sql: format!("SELECT * FROM ({sql})"),
+                columns,
+            });
+        }
+        let alias = self.alias();
+        let order = self.output_order(select, &alias)?;
+        Ok(RenderedSelect {
+            sql: format!("SELECT {alias}.* FROM ({sql}) AS {alias}{order}"),
+            columns,
+        })
+    }
+
+    /// A term in a form, integers among numbers included.
+    pub fn convert_typed(&mut self, term: Term, ty: &Type, form: Form) -> Result<Term> {
+        if ty.is_integer() && term.form == Form::Plain && form != Form::Plain && !term.null {
+            let digits = match ty {
+                Type::Int2 => 5,
+                Type::Int4 => 10,
+                _ => 19,
+            };
+            return self.convert(
+                Term {
+                    form: Form::Scaled(0),
+                    digits,
+                    ..term
+                },
+                form,
+            );
+        }
+        self.convert(term, form)
+    }
+
+    /// A derived table's columns under its alias.
+    pub fn derived_source(&self, columns: &[SourceColumn], alias: &str, nullable: bool) -> RowSource {
+        RowSource {
+            columns: columns.iter().map(|c| c.under(alias, nullable)).collect(),
+            nullable,
+            outer: false,
+        }
+    }
+
+    /// The key by which a unique index finds a column's value: built-in SQL.
+    pub fn unique_key(&self, name: &str, ty: &Type) -> String {
+        let column = quote_identifier(name);
+        match super::storage::column_form(ty) {
+            Form::Wide => wide_key(&Term::wide(column).atom()),
+            _ => column,
+        }
+    }
+}
+
+fn is_null(expr: &Expr) -> bool {
+    matches!(&expr.kind, ExprKind::Literal(value) if value.is_null())
+        || matches!(&expr.kind, ExprKind::Cast(inner) if is_null(inner))
+}
