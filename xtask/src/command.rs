@@ -161,7 +161,16 @@ mod tests {
         })
         .unwrap_err();
         assert!(failure.contains("stopped after"), "{failure}");
-        let state = std::fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
-        assert!(state.is_empty() || state.contains(") Z "), "still there: {state}");
+        assert!(!child.is_empty(), "the child's number did not arrive");
+        // A killed process takes a moment to go.
+        let end = Instant::now() + Duration::from_secs(30);
+        loop {
+            let state = std::fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
+            if state.is_empty() || state.contains(") Z ") {
+                break;
+            }
+            assert!(Instant::now() < end, "still there: {state}");
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
     }
 }

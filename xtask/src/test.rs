@@ -23,11 +23,19 @@ struct Counts {
     passed: u64,
     failed: u64,
     ignored: u64,
+    /// The tests that failed, by name.
+    failures: Vec<String>,
 }
 
 impl Counts {
-    /// Adds a line such as `test result: ok. 12 passed; 0 failed; 1 ignored; …`; other lines count nothing.
+    /// Adds a line such as `test result: ok. 12 passed; 0 failed; 1 ignored; …` or `test NAME ... FAILED`; others count nothing.
     fn add_line(&mut self, line: &str) {
+        if let Some(name) = line
+            .strip_prefix("test ")
+            .and_then(|rest| rest.strip_suffix(" ... FAILED"))
+        {
+            self.failures.push(name.to_string());
+        }
         let Some(results) = line.trim_start().strip_prefix("test result:") else {
             return;
         };
@@ -177,7 +185,13 @@ fn cargo(root: &Path, arguments: &[&str]) -> Result<Counts, String> {
     match outcome {
         Ok(()) => Ok(counts),
         Err(message) if counts == Counts::default() => Err(message),
-        Err(message) => Err(format!("{} passed, {} failed: {message}", counts.passed, counts.failed)),
+        Err(message) => {
+            let names: String = counts.failures.iter().map(|name| format!("\n{name}")).collect();
+            Err(format!(
+                "{} passed, {} failed: {message}{names}",
+                counts.passed, counts.failed
+            ))
+        }
     }
 }
 
@@ -200,6 +214,14 @@ fn print_summary(steps: &[Step], skipped: &[&str], total: Duration) {
             Some(message) => ("FAILED", message.lines().next().unwrap_or_default()),
         };
         println!("{:<11} {verdict:<7} {:>7.1} s  {note}", step.name, step.seconds);
+    }
+    for step in steps
+        .iter()
+        .filter(|step| matches!(step.name, "tidy" | "unit tests" | "end to end"))
+    {
+        for line in step.failure.iter().flat_map(|message| message.lines().skip(1)) {
+            println!("{:<11} {line}", step.name);
+        }
     }
     for line in skipped {
         println!("skipped     {line}");
@@ -225,6 +247,8 @@ mod tests {
             "test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 3 filtered out; finished in 0.02s",
             "test result: FAILED. 2 passed; 4 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.5s",
             "the test result: ok. 99 passed;",
+            "test a::b ... FAILED",
+            "test a::c ... ok",
         ] {
             counts.add_line(line);
         }
@@ -233,7 +257,8 @@ mod tests {
             Counts {
                 passed: 14,
                 failed: 4,
-                ignored: 1
+                ignored: 1,
+                failures: vec!["a::b".to_string()]
             }
         );
     }
@@ -244,6 +269,7 @@ mod tests {
             passed,
             failed: 0,
             ignored,
+            failures: Vec::new(),
         };
         assert!(judge(counts(0, 0), false).is_err());
         assert!(judge(counts(5, 1), true).is_err());
