@@ -156,7 +156,7 @@ mod tests {
         let mut command = Command::new("sh");
         command.args(["-c", "sleep 60 & echo $!; wait"]);
         let mut child = String::new();
-        let failure = stream(&mut command, Duration::from_millis(500), |line| {
+        let failure = stream(&mut command, Duration::from_secs(3), |line| {
             child = line.to_string()
         })
         .unwrap_err();
