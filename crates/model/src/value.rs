@@ -10,6 +10,7 @@ mod output;
 pub mod time;
 
 pub use decimal::Decimal;
+pub use input::json::{JsonKind, json_elements, json_members};
 pub use output::write_json_string;
 
 /// A value. Which [`crate::Type`]s it may stand for is said at each variant.

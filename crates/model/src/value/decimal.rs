@@ -81,9 +81,11 @@ impl Decimal {
         if !rest.first().is_some_and(|b| b.is_ascii_digit() || *b == b'.') {
             return match () {
                 () if text.eq_ignore_ascii_case("nan") => Ok(Decimal::NAN),
-                () if rest.eq_ignore_ascii_case(b"inf") || rest.eq_ignore_ascii_case(b"infinity") => {
-                    Ok(if negative { Decimal::NEGATIVE_INFINITY } else { Decimal::INFINITY })
-                }
+                () if rest.eq_ignore_ascii_case(b"inf") || rest.eq_ignore_ascii_case(b"infinity") => Ok(if negative {
+                    Decimal::NEGATIVE_INFINITY
+                } else {
+                    Decimal::INFINITY
+                }),
                 () => Err(ParseFailure::Syntax),
             };
         }
@@ -105,12 +107,17 @@ impl Decimal {
         if exponent == 0 && whole + fraction <= 38 && fraction <= SCALE_MAX {
             let digits = rest[..end].iter().filter(|b| **b != b'.');
             let magnitude = digits.fold(0i128, |n, d| n * 10 + i128::from(d - b'0'));
-            return Ok(Decimal(Repr::Small(if negative { -magnitude } else { magnitude }, fraction as u16)));
+            return Ok(Decimal(Repr::Small(
+                if negative { -magnitude } else { magnitude },
+                fraction as u16,
+            )));
         }
         let digits: Vec<u8> = rest[..end].iter().copied().filter(|b| *b != b'.').collect();
         let magnitude = Natural::from_digits(&digits);
         let scale = fraction as i64 - exponent;
-        if scale > SCALE_MAX as i64 || (!magnitude.is_zero() && magnitude.digit_count() as i64 - scale > WHOLE_DIGITS_MAX as i64) {
+        if scale > SCALE_MAX as i64
+            || (!magnitude.is_zero() && magnitude.digit_count() as i64 - scale > WHOLE_DIGITS_MAX as i64)
+        {
             return Err(ParseFailure::Overflow);
         }
         if scale >= 0 {
@@ -162,8 +169,15 @@ impl Decimal {
 
     fn from_natural(negative: bool, magnitude: Natural, scale: u16) -> Decimal {
         match magnitude.to_u128() {
-            Some(small) => Decimal(Repr::Small(if negative { -(small as i128) } else { small as i128 }, scale)),
-            None => Decimal(Repr::Big(Box::new(Big { negative, magnitude, scale }))),
+            Some(small) => Decimal(Repr::Small(
+                if negative { -(small as i128) } else { small as i128 },
+                scale,
+            )),
+            None => Decimal(Repr::Big(Box::new(Big {
+                negative,
+                magnitude,
+                scale,
+            }))),
         }
     }
 
@@ -207,7 +221,11 @@ impl Decimal {
         let rounded = self.round(i32::from(scale));
         let whole_max = i64::from(precision) - i64::from(scale);
         if !rounded.is_zero() && rounded.digit_count() as i64 - i64::from(scale) > whole_max {
-            let limit = if whole_max == 0 { "1".to_owned() } else { format!("10^{whole_max}") };
+            let limit = if whole_max == 0 {
+                "1".to_owned()
+            } else {
+                format!("10^{whole_max}")
+            };
             return Err(field().detail(format!("{of} must round to an absolute value less than {limit}.")));
         }
         Ok(rounded)
@@ -228,7 +246,13 @@ impl Decimal {
             if s == t {
                 return a.cmp(b);
             }
-            let up = |places: u16| if places <= 38 { 10i128.checked_pow(u32::from(places)) } else { None };
+            let up = |places: u16| {
+                if places <= 38 {
+                    10i128.checked_pow(u32::from(places))
+                } else {
+                    None
+                }
+            };
             if let (Some(up_a), Some(up_b)) = (up(t.saturating_sub(*s)), up(s.saturating_sub(*t)))
                 && let (Some(a), Some(b)) = (a.checked_mul(up_a), b.checked_mul(up_b))
             {
@@ -244,7 +268,13 @@ impl Decimal {
         };
         match (a.is_zero(), b.is_zero()) {
             (true, true) => return Ordering::Equal,
-            (true, false) => return if other_negative { Ordering::Greater } else { Ordering::Less },
+            (true, false) => {
+                return if other_negative {
+                    Ordering::Greater
+                } else {
+                    Ordering::Less
+                };
+            }
             (false, true) => return if negative { Ordering::Less } else { Ordering::Greater },
             (false, false) if negative != other_negative => {
                 return if negative { Ordering::Less } else { Ordering::Greater };
@@ -255,7 +285,8 @@ impl Decimal {
         let other_exponent = b.digit_count() as i64 - i64::from(t);
         let magnitudes = exponent.cmp(&other_exponent).then_with(|| {
             let scale = s.max(t);
-            a.shift_up(usize::from(scale - s)).compare(&b.shift_up(usize::from(scale - t)))
+            a.shift_up(usize::from(scale - s))
+                .compare(&b.shift_up(usize::from(scale - t)))
         });
         if negative { magnitudes.reverse() } else { magnitudes }
     }
@@ -317,7 +348,12 @@ impl Decimal {
         match &self.0 {
             Repr::Small(value, scale) => {
                 let mut buffer = itoa::Buffer::new();
-                write_digits(*value < 0, buffer.format(value.unsigned_abs()).as_bytes(), usize::from(*scale), out);
+                write_digits(
+                    *value < 0,
+                    buffer.format(value.unsigned_abs()).as_bytes(),
+                    usize::from(*scale),
+                    out,
+                );
             }
             Repr::Big(big) => write_digits(big.negative, &big.magnitude.digits(), usize::from(big.scale), out),
             Repr::NaN => out.extend_from_slice(b"NaN"),

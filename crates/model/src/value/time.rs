@@ -47,11 +47,17 @@ fn date_range() -> Error {
 }
 
 fn timestamp_in_range(micros: Option<i64>) -> Result<i64> {
-    micros.filter(|micros| (TIMESTAMP_MIN..i64::MAX).contains(micros)).ok_or_else(timestamp_range)
+    micros
+        .filter(|micros| (TIMESTAMP_MIN..i64::MAX).contains(micros))
+        .ok_or_else(timestamp_range)
 }
 
 fn date_in_range(days: i64) -> Result<i32> {
-    if (DAY_MIN..=DAY_MAX).contains(&days) { Ok(days as i32) } else { Err(date_range()) }
+    if (DAY_MIN..=DAY_MAX).contains(&days) {
+        Ok(days as i32)
+    } else {
+        Err(date_range())
+    }
 }
 
 fn is_infinite(micros: i64) -> bool {
@@ -89,7 +95,11 @@ fn civil_from_days(days: i64) -> (i64, i64, i64) {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_index = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_index + 2) / 5 + 1;
-    let month = if month_index < 10 { month_index + 3 } else { month_index - 9 };
+    let month = if month_index < 10 {
+        month_index + 3
+    } else {
+        month_index - 9
+    };
     (year_of_era + era * 400 + i64::from(month <= 2), month, day)
 }
 

@@ -19,14 +19,20 @@ fn small_power_of_ten(exponent: u16) -> Option<i128> {
 }
 
 fn infinity(negative: bool) -> Decimal {
-    if negative { Decimal::NEGATIVE_INFINITY } else { Decimal::INFINITY }
+    if negative {
+        Decimal::NEGATIVE_INFINITY
+    } else {
+        Decimal::INFINITY
+    }
 }
 
 #[allow(clippy::should_implement_trait, reason = "they can fail, and borrow")]
 impl Decimal {
     fn checked(self) -> Result<Decimal> {
         match &self.0 {
-            Repr::Big(big) if big.magnitude.digit_count() > WHOLE_DIGITS_MAX + usize::from(big.scale) => Err(overflow()),
+            Repr::Big(big) if big.magnitude.digit_count() > WHOLE_DIGITS_MAX + usize::from(big.scale) => {
+                Err(overflow())
+            }
             _ => Ok(self),
         }
     }
@@ -43,7 +49,10 @@ impl Decimal {
     /// Sum; its scale is the larger one. Error: 22003.
     pub fn add(&self, other: &Decimal) -> Result<Decimal> {
         if let (Repr::Small(a, s), Repr::Small(b, t)) = (&self.0, &other.0)
-            && let (Some(up_a), Some(up_b)) = (small_power_of_ten(t.saturating_sub(*s)), small_power_of_ten(s.saturating_sub(*t)))
+            && let (Some(up_a), Some(up_b)) = (
+                small_power_of_ten(t.saturating_sub(*s)),
+                small_power_of_ten(s.saturating_sub(*t)),
+            )
             && let (Some(a), Some(b)) = (a.checked_mul(up_a), b.checked_mul(up_b))
             && let Some(sum) = a.checked_add(b).and_then(|sum| Decimal::from_small(sum, *s.max(t)))
         {
@@ -77,7 +86,9 @@ impl Decimal {
     pub fn mul(&self, other: &Decimal) -> Result<Decimal> {
         if let (Repr::Small(a, s), Repr::Small(b, t)) = (&self.0, &other.0)
             && usize::from(*s) + usize::from(*t) <= SCALE_MAX
-            && let Some(product) = a.checked_mul(*b).and_then(|product| Decimal::from_small(product, s + t))
+            && let Some(product) = a
+                .checked_mul(*b)
+                .and_then(|product| Decimal::from_small(product, s + t))
         {
             return Ok(product);
         }
@@ -116,7 +127,9 @@ impl Decimal {
         let (weight, first) = leading_group(&a, s);
         let (other_weight, other_first) = leading_group(&b, t);
         let quotient_weight = weight - other_weight - i64::from(first <= other_first);
-        let scale = (SIGNIFICANT_DIGITS_MIN - quotient_weight * 4).max(i64::from(s)).max(i64::from(t));
+        let scale = (SIGNIFICANT_DIGITS_MIN - quotient_weight * 4)
+            .max(i64::from(s))
+            .max(i64::from(t));
         let scale = scale.clamp(0, RESULT_SCALE_MAX);
         let places = scale + i64::from(t) - i64::from(s);
         let (dividend, divisor) = match usize::try_from(places) {
@@ -136,7 +149,9 @@ impl Decimal {
             return Err(division_by_zero());
         }
         let scale = s.max(t);
-        let (quotient, _) = a.shift_up(usize::from(scale - s)).div_rem(&b.shift_up(usize::from(scale - t)));
+        let (quotient, _) = a
+            .shift_up(usize::from(scale - s))
+            .div_rem(&b.shift_up(usize::from(scale - t)));
         Decimal::from_natural(negative != other_negative, quotient, 0).checked()
     }
 
@@ -152,7 +167,9 @@ impl Decimal {
             return Ok(if self.is_finite() { self.clone() } else { Decimal::NAN });
         };
         let scale = s.max(t);
-        let (_, rest) = a.shift_up(usize::from(scale - s)).div_rem(&b.shift_up(usize::from(scale - t)));
+        let (_, rest) = a
+            .shift_up(usize::from(scale - s))
+            .div_rem(&b.shift_up(usize::from(scale - t)));
         Ok(Decimal::from_natural(negative, rest, scale))
     }
 
@@ -262,7 +279,10 @@ impl Decimal {
             } else if let (Some(unit), true) = (small_power_of_ten(places), digits >= 0) {
                 let (quotient, rest) = (value / unit, (value % unit).abs());
                 let up = away(rest.cmp(&(unit - rest)), rest != 0, value < 0);
-                return Decimal(Repr::Small(quotient + if up { if value < 0 { -1 } else { 1 } } else { 0 }, digits as u16));
+                return Decimal(Repr::Small(
+                    quotient + if up { if value < 0 { -1 } else { 1 } } else { 0 },
+                    digits as u16,
+                ));
             }
         }
         let Some((negative, magnitude, _)) = self.parts() else {
@@ -272,7 +292,11 @@ impl Decimal {
             return Decimal::from_natural(negative, magnitude.shift_up((digits - scale) as usize), digits as u16);
         }
         let (cut, half, inexact) = magnitude.shift_down((scale - digits) as usize);
-        let cut = if away(half, inexact, negative) { cut.increment() } else { cut };
+        let cut = if away(half, inexact, negative) {
+            cut.increment()
+        } else {
+            cut
+        };
         Decimal::from_natural(negative, cut.shift_up((-digits).max(0) as usize), digits.max(0) as u16)
     }
 
@@ -293,7 +317,11 @@ impl Decimal {
         };
         let digits = magnitude.digits();
         let zeros = digits.iter().rev().take_while(|digit| **digit == b'0').count();
-        let cut = if magnitude.is_zero() { usize::from(scale) } else { zeros.min(usize::from(scale)) };
+        let cut = if magnitude.is_zero() {
+            usize::from(scale)
+        } else {
+            zeros.min(usize::from(scale))
+        };
         Decimal::from_natural(negative, magnitude.shift_down(cut).0, scale - cut as u16)
     }
 }
@@ -313,7 +341,11 @@ fn leading_group(magnitude: &Natural, scale: u16) -> (i64, u32) {
 
 fn divide_rounded(dividend: &Natural, divisor: &Natural) -> Natural {
     let (quotient, rest) = dividend.div_rem(divisor);
-    if rest.add(&rest).compare(divisor).is_ge() { quotient.increment() } else { quotient }
+    if rest.add(&rest).compare(divisor).is_ge() {
+        quotient.increment()
+    } else {
+        quotient
+    }
 }
 
 /// `(mantissa × 10^ten)^exponent`, kept to `digits` significant digits at every step.

@@ -46,13 +46,17 @@ impl Natural {
         self.0.is_empty()
     }
 
-
     /// As `u128`, if it has at most 38 digits.
     pub(super) fn to_u128(&self) -> Option<u128> {
         if self.0.len() > 5 || self.digit_count() > 38 {
             return None;
         }
-        Some(self.0.iter().rev().fold(0u128, |n, limb| n * BASE as u128 + u128::from(*limb)))
+        Some(
+            self.0
+                .iter()
+                .rev()
+                .fold(0u128, |n, limb| n * BASE as u128 + u128::from(*limb)),
+        )
     }
 
     /// How many decimal digits it has; zero has none.
@@ -79,11 +83,18 @@ impl Natural {
     }
 
     pub(super) fn compare(&self, other: &Natural) -> Ordering {
-        self.0.len().cmp(&other.0.len()).then_with(|| self.0.iter().rev().cmp(other.0.iter().rev()))
+        self.0
+            .len()
+            .cmp(&other.0.len())
+            .then_with(|| self.0.iter().rev().cmp(other.0.iter().rev()))
     }
 
     pub(super) fn add(&self, other: &Natural) -> Natural {
-        let (long, short) = if self.0.len() >= other.0.len() { (self, other) } else { (other, self) };
+        let (long, short) = if self.0.len() >= other.0.len() {
+            (self, other)
+        } else {
+            (other, self)
+        };
         let mut limbs = Vec::with_capacity(long.0.len() + 1);
         let mut carry = 0;
         for (i, limb) in long.0.iter().enumerate() {
@@ -157,11 +168,19 @@ impl Natural {
         let (quotient, rest) = kept.div_small(10u32.pow(part as u32));
         let lower_is_zero = cut_limbs.iter().all(|limb| *limb == 0);
         let half = if part > 0 {
-            (rest * 2).cmp(&10u32.pow(part as u32)).then(if lower_is_zero { Ordering::Equal } else { Ordering::Greater })
+            (rest * 2).cmp(&10u32.pow(part as u32)).then(if lower_is_zero {
+                Ordering::Equal
+            } else {
+                Ordering::Greater
+            })
         } else {
             let top = cut_limbs[whole - 1];
             let below_is_zero = cut_limbs[..whole - 1].iter().all(|limb| *limb == 0);
-            (u64::from(top) * 2).cmp(&BASE).then(if below_is_zero { Ordering::Equal } else { Ordering::Greater })
+            (u64::from(top) * 2).cmp(&BASE).then(if below_is_zero {
+                Ordering::Equal
+            } else {
+                Ordering::Greater
+            })
         };
         (quotient, half, rest != 0 || !lower_is_zero)
     }

@@ -100,7 +100,11 @@ impl Decimal {
             digits.pop();
         }
         let missing = usize::try_from(places - digits.len() as i64).ok()?;
-        let decimal = Decimal::from_natural(*class == NEGATIVE, Natural::from_digits(&digits).shift_up(missing), scale);
+        let decimal = Decimal::from_natural(
+            *class == NEGATIVE,
+            Natural::from_digits(&digits).shift_up(missing),
+            scale,
+        );
         (decimal.to_ordered_bytes() == bytes).then_some(decimal)
     }
 }

@@ -1,8 +1,8 @@
 //! Arithmetic on dates and timestamps. Infinite ones stay what they are.
 
 use super::{
-    Interval, MICROS_PER_DAY, civil_from_days, date_in_range, days_from_civil, days_in_month, is_infinite, split_timestamp,
-    timestamp_in_range, timestamp_range,
+    Interval, MICROS_PER_DAY, civil_from_days, date_in_range, days_from_civil, days_in_month, is_infinite,
+    split_timestamp, timestamp_in_range, timestamp_range,
 };
 use crate::{Error, Result};
 
@@ -39,7 +39,9 @@ pub fn timestamp_add(micros: i64, interval: Interval) -> Result<i64> {
         let (year, month) = (count.div_euclid(12), count.rem_euclid(12) + 1);
         day = days_from_civil(year, month, day_of_month.min(days_in_month(year, month)));
     }
-    let start = (day + i64::from(days)).checked_mul(MICROS_PER_DAY).and_then(|start| start.checked_add(time_of_day));
+    let start = (day + i64::from(days))
+        .checked_mul(MICROS_PER_DAY)
+        .and_then(|start| start.checked_add(time_of_day));
     timestamp_in_range(start.and_then(|start| start.checked_add(time)))
 }
 
@@ -57,7 +59,9 @@ pub fn timestamp_diff(a: i64, b: i64) -> Result<Interval> {
     if is_infinite(a) || is_infinite(b) {
         return Err(Error::new("22008", "cannot subtract infinite timestamps"));
     }
-    let difference = a.checked_sub(b).ok_or_else(|| Error::new("22008", "interval out of range"))?;
+    let difference = a
+        .checked_sub(b)
+        .ok_or_else(|| Error::new("22008", "interval out of range"))?;
     Ok((0, (difference / MICROS_PER_DAY) as i32, difference % MICROS_PER_DAY))
 }
 

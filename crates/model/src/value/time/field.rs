@@ -110,17 +110,26 @@ pub fn date_trunc(field: &str, value: &Value, ty: &Type) -> Result<Value> {
         Value::Date(days) => date_trunc(field, &Value::Timestamp(date_to_timestamp(*days)?), &Type::TimestampTz),
         Value::Timestamp(micros) => {
             let (found, name) = find(field, ty)?;
-            trunc_timestamp(found, *micros).ok_or_else(|| unsupported(&name, ty))?.map(Value::Timestamp)
+            trunc_timestamp(found, *micros)
+                .ok_or_else(|| unsupported(&name, ty))?
+                .map(Value::Timestamp)
         }
         Value::Interval(months, days, micros) => {
             let (found, name) = find(field, &Type::Interval)?;
             let Some((months, days, micros)) = trunc_interval(found, *months, *days, *micros) else {
                 let refused = unsupported(&name, &Type::Interval);
-                return Err(if found == Field::Week { refused.detail("Months usually have fractional weeks.") } else { refused });
+                return Err(if found == Field::Week {
+                    refused.detail("Months usually have fractional weeks.")
+                } else {
+                    refused
+                });
             };
             Ok(Value::Interval(months, days, micros))
         }
-        _ => Err(Error::new("42883", format!("function date_trunc(unknown, {ty}) does not exist"))),
+        _ => Err(Error::new(
+            "42883",
+            format!("function date_trunc(unknown, {ty}) does not exist"),
+        )),
     }
 }
 
@@ -202,7 +211,12 @@ pub fn extract(field: &str, value: &Value, ty: &Type) -> Result<Option<Decimal>>
         Value::Timestamp(micros) => of_timestamp(found, *micros, *ty == Type::TimestampTz),
         Value::Time(micros) => of_time(found, *micros),
         Value::Interval(months, days, micros) => of_interval(found, *months, *days, *micros),
-        _ => return Err(Error::new("42883", format!("function pg_catalog.extract(unknown, {ty}) does not exist"))),
+        _ => {
+            return Err(Error::new(
+                "42883",
+                format!("function pg_catalog.extract(unknown, {ty}) does not exist"),
+            ));
+        }
     };
     extracted.map(Some).ok_or_else(|| unsupported(&name, ty))
 }
@@ -219,8 +233,14 @@ fn infinite(field: Field, positive: bool, name: &str, ty: &Type) -> Result<Optio
         | Field::Millennium
         | Field::Julian
         | Field::IsoYear
-        | Field::Epoch => Ok(Some(if positive { Decimal::INFINITY } else { Decimal::NEGATIVE_INFINITY })),
-        Field::Timezone | Field::TimezoneHour | Field::TimezoneMinute if *ty != Type::TimestampTz => Err(unsupported(name, ty)),
+        | Field::Epoch => Ok(Some(if positive {
+            Decimal::INFINITY
+        } else {
+            Decimal::NEGATIVE_INFINITY
+        })),
+        Field::Timezone | Field::TimezoneHour | Field::TimezoneMinute if *ty != Type::TimestampTz => {
+            Err(unsupported(name, ty))
+        }
         _ if of_time && *ty == Type::Date => Err(unsupported(name, ty)),
         _ => Ok(None),
     }
@@ -259,7 +279,13 @@ fn of_timestamp(field: Field, micros: i64, with_zone: bool) -> Option<Decimal> {
             let fraction = Decimal::from_i64(time).div(&Decimal::from_i64(MICROS_PER_DAY)).ok()?;
             Decimal::from_i64(day - DAY_MIN).add(&fraction).ok()
         }
-        Field::Timezone | Field::TimezoneHour | Field::TimezoneMinute => if with_zone { integer(0) } else { None },
+        Field::Timezone | Field::TimezoneHour | Field::TimezoneMinute => {
+            if with_zone {
+                integer(0)
+            } else {
+                None
+            }
+        }
         _ => of_day(field, day).or_else(|| of_time(field, time)),
     }
 }

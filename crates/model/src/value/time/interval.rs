@@ -71,7 +71,11 @@ use Refusal::{OutOfRange, Syntax};
 /// 22015 (a field out of range).
 pub fn parse_interval(text: &str) -> Result<Interval> {
     let trimmed = crate::value::decimal::trim(text);
-    let read = if let Some(designated) = trimmed.strip_prefix('P') { read_iso(designated) } else { read_verbose(trimmed) };
+    let read = if let Some(designated) = trimmed.strip_prefix('P') {
+        read_iso(designated)
+    } else {
+        read_verbose(trimmed)
+    };
     read.map_err(|refusal| match refusal {
         Syntax => Error::new("22007", format!("invalid input syntax for type interval: \"{text}\"")),
         OutOfRange => Error::new("22015", format!("interval field value out of range: \"{text}\"")),
@@ -97,8 +101,12 @@ enum Unit {
 impl Unit {
     fn named(word: &str) -> Option<Unit> {
         Some(match word {
-            "us" | "usec" | "usecs" | "usecond" | "useconds" | "microsecond" | "microseconds" | "microsecon" => Unit::Microsecond,
-            "ms" | "msec" | "msecs" | "msecond" | "mseconds" | "millisecond" | "milliseconds" | "millisecon" => Unit::Millisecond,
+            "us" | "usec" | "usecs" | "usecond" | "useconds" | "microsecond" | "microseconds" | "microsecon" => {
+                Unit::Microsecond
+            }
+            "ms" | "msec" | "msecs" | "msecond" | "mseconds" | "millisecond" | "milliseconds" | "millisecon" => {
+                Unit::Millisecond
+            }
             "s" | "sec" | "secs" | "second" | "seconds" => Unit::Second,
             "m" | "min" | "mins" | "minute" | "minutes" => Unit::Minute,
             "h" | "hr" | "hrs" | "hour" | "hours" => Unit::Hour,
@@ -159,11 +167,17 @@ impl Sum {
 
     fn add_seconds(&mut self, micros: i128, fraction: f64, seconds: f64) {
         let seconds = fraction * seconds;
-        self.micros += micros + seconds as i128 * i128::from(MICROS_PER_SECOND) + (seconds.fract() * 1e6).round_ties_even() as i128;
+        self.micros += micros
+            + seconds as i128 * i128::from(MICROS_PER_SECOND)
+            + (seconds.fract() * 1e6).round_ties_even() as i128;
     }
 
     fn finish(self) -> Result<Interval, Refusal> {
-        match (i32::try_from(self.months), i32::try_from(self.days), i64::try_from(self.micros)) {
+        match (
+            i32::try_from(self.months),
+            i32::try_from(self.days),
+            i64::try_from(self.micros),
+        ) {
             (Ok(months), Ok(days), Ok(micros)) => Ok((months, days, micros)),
             _ => Err(OutOfRange),
         }
@@ -178,9 +192,21 @@ fn read_number(text: &str) -> Result<(i64, f64), Refusal> {
     if !whole.bytes().chain(fraction.bytes()).all(|b| b.is_ascii_digit()) || whole.len() + fraction.len() == 0 {
         return Err(Syntax);
     }
-    let whole = if whole.is_empty() { 0 } else { whole.parse::<i64>().map_err(|_| OutOfRange)? };
-    let fraction = if fraction.is_empty() { 0.0 } else { format!("0.{fraction}").parse::<f64>().map_err(|_| Syntax)? };
-    Ok(if negative { (-whole, -fraction) } else { (whole, fraction) })
+    let whole = if whole.is_empty() {
+        0
+    } else {
+        whole.parse::<i64>().map_err(|_| OutOfRange)?
+    };
+    let fraction = if fraction.is_empty() {
+        0.0
+    } else {
+        format!("0.{fraction}").parse::<f64>().map_err(|_| Syntax)?
+    };
+    Ok(if negative {
+        (-whole, -fraction)
+    } else {
+        (whole, fraction)
+    })
 }
 
 /// `HH:MM`, `HH:MM:SS.fraction` or `MM:SS.fraction`, with a sign for all of it.
@@ -193,7 +219,11 @@ fn read_clock(text: &str) -> Result<i128, Refusal> {
         if !part.bytes().all(|b| b.is_ascii_digit()) || (part.is_empty() && parts.len() < 2) {
             return Err(Syntax);
         }
-        parts.push(if part.is_empty() { 0 } else { part.parse::<i64>().map_err(|_| OutOfRange)? });
+        parts.push(if part.is_empty() {
+            0
+        } else {
+            part.parse::<i64>().map_err(|_| OutOfRange)?
+        });
     }
     let (_, fraction) = read_number(&format!("0.{fraction}"))?;
     let (hours, minutes, seconds) = match parts[..] {
@@ -235,7 +265,10 @@ fn read_verbose(text: &str) -> Result<Interval, Refusal> {
         } else if token.contains(':') {
             claim(&[Unit::Hour, Unit::Minute, Unit::Second])?;
             sum.micros += read_clock(token)?;
-        } else if let Some((years, months)) = token[1..].split_once('-').map(|(_, months)| (&token[..token.len() - months.len() - 1], months)) {
+        } else if let Some((years, months)) = token[1..]
+            .split_once('-')
+            .map(|(_, months)| (&token[..token.len() - months.len() - 1], months))
+        {
             claim(&[Unit::Year, Unit::Month])?;
             let (years_count, _) = read_number(years)?;
             let (months, _) = read_number(months)?;
@@ -270,7 +303,11 @@ fn read_verbose(text: &str) -> Result<Interval, Refusal> {
         return Err(Syntax);
     }
     if ago {
-        sum = Sum { months: -sum.months, days: -sum.days, micros: -sum.micros };
+        sum = Sum {
+            months: -sum.months,
+            days: -sum.days,
+            micros: -sum.micros,
+        };
     }
     sum.finish()
 }
@@ -298,7 +335,10 @@ fn tokens(text: &str) -> Result<Vec<&str>, Refusal> {
                 if matches!(bytes[start], b'+' | b'-') && bytes.get(at) == Some(&b' ') {
                     return Err(Syntax);
                 }
-                while bytes.get(at).is_some_and(|b| b.is_ascii_digit() || matches!(b, b'.' | b':' | b'-')) {
+                while bytes
+                    .get(at)
+                    .is_some_and(|b| b.is_ascii_digit() || matches!(b, b'.' | b':' | b'-'))
+                {
                     at += 1;
                 }
                 if at == start + 1 && !bytes[start].is_ascii_digit() {
@@ -329,7 +369,10 @@ fn read_iso(text: &str) -> Result<Interval, Refusal> {
             rest = time;
             continue;
         }
-        let length = rest.bytes().take_while(|b| b.is_ascii_digit() || matches!(b, b'+' | b'-' | b'.')).count();
+        let length = rest
+            .bytes()
+            .take_while(|b| b.is_ascii_digit() || matches!(b, b'+' | b'-' | b'.'))
+            .count();
         let (whole, fraction) = read_number(&rest[..length])?;
         let unit = match (rest.as_bytes().get(length), in_time) {
             (Some(b'Y'), false) => Unit::Year,

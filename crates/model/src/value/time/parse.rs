@@ -1,8 +1,8 @@
 //! Date, time and timestamp input: the fields of a literal in any order Postgres takes them in (`DateStyle` ISO, MDY).
 
 use super::{
-    MICROS_PER_DAY, MICROS_PER_HOUR, MICROS_PER_MINUTE, MICROS_PER_SECOND, civil_from_days, date_in_range, days_from_civil,
-    days_in_month, now, timestamp_in_range,
+    MICROS_PER_DAY, MICROS_PER_HOUR, MICROS_PER_MINUTE, MICROS_PER_SECOND, civil_from_days, date_in_range,
+    days_from_civil, days_in_month, now, timestamp_in_range,
 };
 use crate::{Error, Result, Type};
 
@@ -102,7 +102,9 @@ fn moment(text: &str, name: &str, with_zone: bool) -> Result<i64> {
         Moment::Fields(fields) => {
             let days = fields.day_number().map_err(fail)?;
             let time = fields.time_of_day().map_err(fail)?.unwrap_or(0);
-            let local = days.checked_mul(MICROS_PER_DAY).and_then(|start| start.checked_add(time));
+            let local = days
+                .checked_mul(MICROS_PER_DAY)
+                .and_then(|start| start.checked_add(time));
             let micros = match (&fields.zone, local) {
                 (Some(zone), Some(local)) if with_zone => local.checked_sub(zone.offset(local)),
                 _ => local,
@@ -122,9 +124,11 @@ pub fn is_volatile_literal(text: &str, ty: &Type) -> bool {
         _ => false,
     };
     dated
-        && text
-            .split(|c: char| !c.is_ascii_alphabetic())
-            .any(|word| ["now", "today", "tomorrow", "yesterday"].iter().any(|known| word.eq_ignore_ascii_case(known)))
+        && text.split(|c: char| !c.is_ascii_alphabetic()).any(|word| {
+            ["now", "today", "tomorrow", "yesterday"]
+                .iter()
+                .any(|known| word.eq_ignore_ascii_case(known))
+        })
 }
 
 /// `YYYY-MM-DD` and nothing else, the common case.
@@ -132,7 +136,11 @@ fn plain_date(text: &[u8]) -> Option<i64> {
     let [a, b, c, d, b'-', e, f, b'-', g, h] = text else {
         return None;
     };
-    let number = |digits: &[&u8]| digits.iter().try_fold(0i64, |n, d| d.is_ascii_digit().then(|| n * 10 + i64::from(**d - b'0')));
+    let number = |digits: &[&u8]| {
+        digits
+            .iter()
+            .try_fold(0i64, |n, d| d.is_ascii_digit().then(|| n * 10 + i64::from(**d - b'0')))
+    };
     let (year, month, day) = (number(&[a, b, c, d])?, number(&[e, f])?, number(&[g, h])?);
     (year > 0 && (1..=12).contains(&month) && (1..=days_in_month(year, month)).contains(&day))
         .then(|| days_from_civil(year, month, day))
@@ -148,7 +156,11 @@ impl Zone {
         let (day, time) = super::split_timestamp(local);
         let (year, month, day) = civil_from_days(day);
         // Zone rules repeat after 400 years, and none are known before the first year that jiff can hold.
-        let year = if year > 9000 { 8600 + year % 400 } else { year.max(-9000) };
+        let year = if year > 9000 {
+            8600 + year % 400
+        } else {
+            year.max(-9000)
+        };
         let seconds = time / MICROS_PER_SECOND;
         let civil = jiff::civil::DateTime::new(
             year as i16,
@@ -199,7 +211,11 @@ impl Fields {
 
     fn time_of_day(&self) -> Result<Option<i64>, Refusal> {
         let Some(time) = self.time else {
-            return if self.afternoon.is_some() { Err(Syntax) } else { Ok(None) };
+            return if self.afternoon.is_some() {
+                Err(Syntax)
+            } else {
+                Ok(None)
+            };
         };
         let hours = time / MICROS_PER_HOUR;
         let time = match self.afternoon {
@@ -223,11 +239,19 @@ impl Fields {
     }
 
     fn set_time(&mut self, micros: i64) -> Result<(), Refusal> {
-        if self.time.replace(micros).is_some() { Err(Syntax) } else { Ok(()) }
+        if self.time.replace(micros).is_some() {
+            Err(Syntax)
+        } else {
+            Ok(())
+        }
     }
 
     fn set_zone(&mut self, zone: Zone) -> Result<(), Refusal> {
-        if self.zone.replace(zone).is_some() { Err(Syntax) } else { Ok(()) }
+        if self.zone.replace(zone).is_some() {
+            Err(Syntax)
+        } else {
+            Ok(())
+        }
     }
 
     /// A number on its own or between date separators: which field it is follows from those that are set, month before day.
@@ -272,7 +296,12 @@ impl Fields {
         let nothing_yet = self.days.is_none() && self.year.is_none() && self.month.is_none() && self.day.is_none();
         if after_t || self.date_is_complete() {
             return match digits.len() {
-                6 => self.set_time(clock(number(0..2)?, number(2..4)?, number(4..6)?, fraction_micros(fraction))?),
+                6 => self.set_time(clock(
+                    number(0..2)?,
+                    number(2..4)?,
+                    number(4..6)?,
+                    fraction_micros(fraction),
+                )?),
                 4 if fraction.is_empty() => self.set_time(clock(number(0..2)?, number(2..4)?, 0, 0)?),
                 2 if after_t && fraction.is_empty() => self.set_time(clock(number(0..2)?, 0, 0, 0)?),
                 _ => Err(Syntax),
@@ -301,7 +330,9 @@ fn fraction_micros(digits: &str) -> i64 {
     if digits.is_empty() {
         return 0;
     }
-    format!("0.{digits}").parse::<f64>().map_or(0, |fraction| (fraction * 1e6).round_ties_even() as i64)
+    format!("0.{digits}")
+        .parse::<f64>()
+        .map_or(0, |fraction| (fraction * 1e6).round_ties_even() as i64)
 }
 
 fn clock(hours: i64, minutes: i64, seconds: i64, micros: i64) -> Result<i64, Refusal> {
@@ -324,7 +355,11 @@ fn read_clock(text: &str) -> Result<i64, Refusal> {
         if count == 3 || part.is_empty() && count < 2 {
             return Err(Syntax);
         }
-        parts[count] = if part.is_empty() { 0 } else { part.parse().map_err(|_| OutOfRange)? };
+        parts[count] = if part.is_empty() {
+            0
+        } else {
+            part.parse().map_err(|_| OutOfRange)?
+        };
         count += 1;
     }
     if text.contains('.') && count == 2 {
@@ -344,9 +379,11 @@ fn read_displacement(text: &str) -> Result<i64, Refusal> {
     let parts: Vec<&str> = digits.split(':').collect();
     let number = |text: &str| text.parse::<i64>().map_err(|_| Syntax);
     let (hours, minutes, seconds) = match parts[..] {
-        [only] if only.len() > 4 => (number(&only[..only.len() - 4])?, number(&only[only.len() - 4..only.len() - 2])?, {
-            number(&only[only.len() - 2..])?
-        }),
+        [only] if only.len() > 4 => (
+            number(&only[..only.len() - 4])?,
+            number(&only[only.len() - 4..only.len() - 2])?,
+            { number(&only[only.len() - 2..])? },
+        ),
         [only] if only.len() > 2 => (number(&only[..only.len() - 2])?, number(&only[only.len() - 2..])?, 0),
         [only] => (number(only)?, 0, 0),
         [hours, minutes] => (number(hours)?, number(minutes)?, 0),
@@ -361,29 +398,87 @@ fn read_displacement(text: &str) -> Result<i64, Refusal> {
 }
 
 const MONTHS: [&str; 12] = [
-    "january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november", "december",
+    "january",
+    "february",
+    "march",
+    "april",
+    "may",
+    "june",
+    "july",
+    "august",
+    "september",
+    "october",
+    "november",
+    "december",
 ];
-const WEEKDAYS: [&str; 7] = ["sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday"];
+const WEEKDAYS: [&str; 7] = [
+    "sunday",
+    "monday",
+    "tuesday",
+    "wednesday",
+    "thursday",
+    "friday",
+    "saturday",
+];
 
 /// The zone abbreviations that Postgres' default set has and people write, in minutes east.
 const ABBREVIATIONS: [(&str, i64); 40] = [
-    ("z", 0), ("zulu", 0), ("utc", 0), ("ut", 0), ("uct", 0), ("gmt", 0), ("wet", 0), ("west", 60), ("bst", 60), ("ist", 120),
-    ("cet", 60), ("cest", 120), ("met", 60), ("mest", 120), ("eet", 120), ("eest", 180), ("msk", 180), ("sast", 120),
-    ("eat", 180), ("pkt", 300), ("jst", 540), ("kst", 540), ("hkt", 480), ("awst", 480), ("acst", 570), ("acdt", 630),
-    ("aest", 600), ("aedt", 660), ("nzst", 720), ("nzdt", 780), ("ast", -240), ("adt", -180), ("est", -300), ("edt", -240),
-    ("cst", -360), ("cdt", -300), ("mst", -420), ("mdt", -360), ("pst", -480), ("pdt", -420),
+    ("z", 0),
+    ("zulu", 0),
+    ("utc", 0),
+    ("ut", 0),
+    ("uct", 0),
+    ("gmt", 0),
+    ("wet", 0),
+    ("west", 60),
+    ("bst", 60),
+    ("ist", 120),
+    ("cet", 60),
+    ("cest", 120),
+    ("met", 60),
+    ("mest", 120),
+    ("eet", 120),
+    ("eest", 180),
+    ("msk", 180),
+    ("sast", 120),
+    ("eat", 180),
+    ("pkt", 300),
+    ("jst", 540),
+    ("kst", 540),
+    ("hkt", 480),
+    ("awst", 480),
+    ("acst", 570),
+    ("acdt", 630),
+    ("aest", 600),
+    ("aedt", 660),
+    ("nzst", 720),
+    ("nzdt", 780),
+    ("ast", -240),
+    ("adt", -180),
+    ("est", -300),
+    ("edt", -240),
+    ("cst", -360),
+    ("cdt", -300),
+    ("mst", -420),
+    ("mdt", -360),
+    ("pst", -480),
+    ("pdt", -420),
 ];
 
 fn month_number(word: &str) -> Option<i64> {
     if word.len() < 3 {
         return None;
     }
-    let index = MONTHS.iter().position(|month| *month == word || (word.len() == 3 && month.starts_with(word)));
+    let index = MONTHS
+        .iter()
+        .position(|month| *month == word || (word.len() == 3 && month.starts_with(word)));
     index.map(|index| index as i64 + 1).or((word == "sept").then_some(9))
 }
 
 fn is_weekday(word: &str) -> bool {
-    WEEKDAYS.iter().any(|day| *day == word || (word.len() == 3 && day.starts_with(word)))
+    WEEKDAYS
+        .iter()
+        .any(|day| *day == word || (word.len() == 3 && day.starts_with(word)))
         || matches!(word, "tues" | "wednes" | "weds" | "thur" | "thurs")
 }
 
@@ -431,7 +526,10 @@ fn read(text: &str) -> Result<Moment, Refusal> {
                 }
             }
             b'+' | b'-' => {
-                let end = 1 + rest[1..].bytes().take_while(|b| b.is_ascii_digit() || *b == b':').count();
+                let end = 1 + rest[1..]
+                    .bytes()
+                    .take_while(|b| b.is_ascii_digit() || *b == b':')
+                    .count();
                 if end > 1 {
                     if fields.time.is_none() && !fields.date_is_complete() {
                         return Err(Syntax);
@@ -444,7 +542,11 @@ fn read(text: &str) -> Result<Moment, Refusal> {
                     if !matches!(&*word[..length].to_ascii_lowercase(), "infinity" | "inf") || fields.any() {
                         return Err(Syntax);
                     }
-                    infinity = Some(if first == b'-' { Moment::NegativeInfinity } else { Moment::Infinity });
+                    infinity = Some(if first == b'-' {
+                        Moment::NegativeInfinity
+                    } else {
+                        Moment::Infinity
+                    });
                     rest.len() - word.len() + length
                 }
             }
@@ -500,7 +602,16 @@ fn read_date_token(rest: &str, separator: u8, fields: &mut Fields) -> Result<usi
         let start = end;
         let bytes = &rest.as_bytes()[start..];
         let alphabetic = index == 1 && bytes.first().is_some_and(u8::is_ascii_alphabetic);
-        let length = bytes.iter().take_while(|b| if alphabetic { b.is_ascii_alphabetic() } else { b.is_ascii_digit() }).count();
+        let length = bytes
+            .iter()
+            .take_while(|b| {
+                if alphabetic {
+                    b.is_ascii_alphabetic()
+                } else {
+                    b.is_ascii_digit()
+                }
+            })
+            .count();
         if length == 0 {
             return Err(Syntax);
         }
@@ -529,7 +640,11 @@ fn read_date_token(rest: &str, separator: u8, fields: &mut Fields) -> Result<usi
 
 /// A month, a day of the week, a keyword or a zone; returns its length.
 fn read_word(rest: &str, word: &str, next: Option<u8>, fields: &mut Fields) -> Result<usize, Refusal> {
-    let whole_zone_name = || rest.bytes().take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'_' | b'-' | b'+')).count();
+    let whole_zone_name = || {
+        rest.bytes()
+            .take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'_' | b'-' | b'+'))
+            .count()
+    };
     let length = word.len();
     if matches!(next, Some(b'/' | b'_')) {
         let end = whole_zone_name();

@@ -1,0 +1,1 @@
+//! Input, casts and assignment against what PostgreSQL 15 answered.

@@ -1,0 +1,1 @@
+//! Values to text and JSON against what PostgreSQL 15 answered.
