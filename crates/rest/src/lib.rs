@@ -1,1 +1,277 @@
-//! To be written.
+//! The PostgREST dialect: requests under `/rest/v1` become Operations, and what comes of them becomes responses. Wire types live
+//! here and nowhere further in.
+
+mod bind;
+mod call;
+mod condition;
+mod csv;
+mod cursor;
+mod data;
+mod encode;
+mod error;
+mod filter;
+mod idempotency;
+mod item;
+mod level;
+mod media;
+mod memo;
+mod openapi;
+mod options;
+mod order;
+mod payload;
+mod prefer;
+mod query_string;
+mod range;
+mod read;
+mod relationship;
+mod response;
+mod rows;
+mod rpc;
+mod select;
+mod suggest;
+#[cfg(test)]
+mod tests;
+mod types;
+mod write;
+mod zone;
+
+pub use data::Data;
+pub use response::Facts;
+pub use rpc::{AsyncCall, Background};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response};
+use mainstay_model::{Error, FunctionId, Identity, RelationId, Schema};
+use mainstay_query::Engine;
+use std::borrow::Cow;
+use std::sync::Arc;
+
+/// Where the dialect is served.
+pub const PREFIX: &str = "/rest/v1";
+
+/// Schemas of the product's own, never served.
+const PRIVATE: [&str; 4] = ["auth", "pg_catalog", "information_schema", "mainstay"];
+
+/// How the dialect is served.
+#[derive(Clone, Debug)]
+pub struct RestConfig {
+    /// Schemas served, the default first; empty: all of the model's.
+    pub schemas: Vec<String>,
+    /// The role of callers without a token.
+    pub anon: String,
+    /// Whether `sum()`, `avg()`, `count()`, `min()` and `max()` may be asked for.
+    pub aggregates: bool,
+    /// At most so many rows in an answer, on every level; more are another page.
+    pub page_limit: Option<u64>,
+    /// Whether `Prefer: tx=rollback` is honoured.
+    pub rollback: bool,
+    /// Whether responses carry [`Facts`] for the access log.
+    pub facts: bool,
+    /// Bytes kept of requests that were understood before.
+    pub memo_bytes: u64,
+    /// The title of the API's description.
+    pub title: String,
+    /// Bounds of a request.
+    pub limits: Limits,
+}
+
+impl Default for RestConfig {
+    fn default() -> RestConfig {
+        RestConfig {
+            schemas: Vec::new(),
+            anon: "anon".to_owned(),
+            aggregates: false,
+            page_limit: None,
+            rollback: true,
+            facts: false,
+            memo_bytes: 8 << 20,
+            title: "Mainstay".to_owned(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// Bounds of a request; what passes one is refused with 54000, and the refusal names it.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Parameters of a query string.
+    pub parameters: usize,
+    /// Columns, values and embedded rows of one `select`.
+    pub select_items: usize,
+    /// Levels of embedded rows.
+    pub embed_depth: usize,
+    /// Conditions of one request.
+    pub conditions: usize,
+    /// Levels of `and` and `or`.
+    pub filter_depth: usize,
+    /// Values of one request's filters, pages and arguments. At most 65,535.
+    pub values: usize,
+    /// Rows of one body.
+    pub rows: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            parameters: 256,
+            select_items: 1000,
+            embed_depth: 16,
+            conditions: 1000,
+            filter_depth: 32,
+            values: 4096,
+            rows: 100_000,
+        }
+    }
+}
+
+/// The dialect over an engine. One per process.
+pub struct Rest<D = Engine> {
+    data: D,
+    config: RestConfig,
+    memo: memo::Memo,
+    descriptions: openapi::Descriptions,
+    background: Option<Arc<dyn Background>>,
+}
+
+/// What a path means.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Route<'a> {
+    /// The API's description.
+    Root,
+    /// `/{relation}`
+    Relation(Cow<'a, str>),
+    /// `/{relation}/{id}`
+    Item(Cow<'a, str>, Cow<'a, str>),
+    /// `/rpc/{function}`
+    Function(Cow<'a, str>),
+}
+
+impl<'a> Route<'a> {
+    /// Reads a path in full. Errors: PGRST125.
+    fn read(path: &'a str) -> Result<Route<'a>, Error> {
+        let rest = path.strip_prefix(PREFIX).ok_or_else(error::invalid_path)?;
+        let rest = match rest.strip_prefix('/') {
+            Some(rest) => rest,
+            None if rest.is_empty() => return Ok(Route::Root),
+            None => return Err(error::invalid_path()),
+        };
+        let rest = rest.strip_suffix('/').unwrap_or(rest);
+        let segment = query_string::decode_segment;
+        Ok(match rest.split_once('/') {
+            None if rest.is_empty() => Route::Root,
+            None => Route::Relation(segment(rest)?),
+            Some((_, more)) if more.contains('/') || more.is_empty() => return Err(error::invalid_path()),
+            Some(("rpc", name)) => Route::Function(segment(name)?),
+            Some((name, id)) => Route::Item(segment(name)?, segment(id)?),
+        })
+    }
+}
+
+impl<D: Data> Rest<D> {
+    /// The dialect over an engine.
+    pub fn new(data: D, config: RestConfig) -> Rest<D> {
+        let memo = memo::Memo::new(config.memo_bytes);
+        Rest { data, config, memo, descriptions: openapi::Descriptions::default(), background: None }
+    }
+
+    /// Hands asynchronous calls to `background`; without it `Prefer: respond-async` is not honoured.
+    pub fn with_background(mut self, background: Arc<dyn Background>) -> Rest<D> {
+        self.background = Some(background);
+        self
+    }
+
+    /// Answers a request. The path arrives in full; the caller's `Arc<Identity>` is an extension of the request, and who has none
+    /// is anonymous. Never fails: what goes wrong is a response too.
+    pub async fn handle(&self, request: Request<Bytes>) -> Response<Bytes> {
+        let identity = match request.extensions().get::<Arc<Identity>>() {
+            Some(identity) => identity.clone(),
+            None => Arc::new(Identity::role(&self.config.anon)),
+        };
+        match self.answer(&request, &identity).await {
+            Ok(response) => response,
+            Err(error) => error::response(&error, *identity.role == *self.config.anon),
+        }
+    }
+
+    async fn answer(&self, request: &Request<Bytes>, identity: &Arc<Identity>) -> Result<Response<Bytes>, Error> {
+        let route = Route::read(request.uri().path())?;
+        match (&route, request.method().as_str()) {
+            (Route::Root, "GET" | "HEAD") => self.describe(request, identity),
+            (_, "OPTIONS") => self.options(&route, request.headers(), identity),
+            (Route::Relation(_) | Route::Item(..) | Route::Function(_), "GET" | "HEAD") => self.read(request, &route, identity).await,
+            (Route::Function(name), "POST") => self.call(request, name, identity).await,
+            (Route::Function(_), _) => Err(error::function_method(request.method())),
+            (Route::Relation(name), "POST") => self.insert(request, name, identity).await,
+            (Route::Relation(name), "PUT") => self.put(request, name, identity).await,
+            (Route::Relation(name), "PATCH") => self.update(request, name, identity).await,
+            (Route::Relation(name), "DELETE") => self.delete(request, name, identity).await,
+            (Route::Item(name, id), "PUT") => self.put_item(request, name, id, identity).await,
+            (Route::Item(name, id), "PATCH") => self.update_item(request, name, id, identity).await,
+            (Route::Item(name, id), "DELETE") => self.delete_item(request, name, id, identity).await,
+            (_, _) => Err(error::unsupported_method(request.method())),
+        }
+    }
+}
+
+/// The schema that a request is about.
+pub(crate) struct Place {
+    pub namespace: Arc<str>,
+    /// There are several, so the answer says which it was.
+    negotiated: bool,
+}
+
+impl Place {
+    /// By `Accept-Profile`, of a write by `Content-Profile`. Errors: PGRST106.
+    pub fn of(schema: &Schema, config: &RestConfig, headers: &HeaderMap, write: bool) -> Result<Place, Error> {
+        let wanted = headers.get(if write { "content-profile" } else { "accept-profile" });
+        let mut served = served(schema, config);
+        let Some(wanted) = wanted else {
+            let first = served.next().ok_or_else(|| error::unknown_namespace("", &[]))?;
+            return Ok(Place { namespace: first.into(), negotiated: served.next().is_some() });
+        };
+        let wanted = wanted.to_str().unwrap_or_default();
+        match self::served(schema, config).find(|name| *name == wanted) {
+            Some(name) => Ok(Place { namespace: name.into(), negotiated: true }),
+            None => Err(error::unknown_namespace(wanted, &served.collect::<Vec<_>>())),
+        }
+    }
+
+    /// The value of `Content-Profile` in the answer.
+    pub fn profile(&self) -> Option<&str> {
+        self.negotiated.then_some(&*self.namespace)
+    }
+
+    /// A relation by name. Errors: PGRST205, which suggests only what the role may see.
+    pub fn relation(&self, schema: &Schema, name: &str, role: &str) -> Result<RelationId, Error> {
+        if let Some(id) = schema.find_relation(&self.namespace, name) {
+            return Ok(id);
+        }
+        let message = format!("Could not find the table '{}.{name}' in the schema cache", self.namespace);
+        let visible = schema.relations.iter().filter(|r| {
+            *r.namespace == *self.namespace && (role == "service_role" || r.grants.iter().any(|g| *g.role == *role || &*g.role == "public"))
+        });
+        let error = Error::new("PGRST205", message);
+        Err(match suggest::nearest(name, visible.map(|r| &*r.name), suggest::NAME) {
+            Some(near) => error.hint(format!("Perhaps you meant the table '{}.{near}'", self.namespace)),
+            None => error,
+        })
+    }
+
+    /// A function's overloads that may be called from outside.
+    pub fn functions<'s>(&self, schema: &'s Schema, name: &str) -> Vec<FunctionId> {
+        let all: &'s [FunctionId] = schema.find_functions(&self.namespace, name);
+        all.iter().copied().filter(|&id| call::is_callable(schema.function(id))).collect()
+    }
+}
+
+/// The schemas served, the default first.
+pub(crate) fn served<'a>(schema: &'a Schema, config: &'a RestConfig) -> impl Iterator<Item = &'a str> {
+    let own = config.schemas.iter().map(String::as_str);
+    let all = schema.namespaces.iter().map(|n| &**n).filter(|_| config.schemas.is_empty());
+    own.chain(all).filter(|name| !PRIVATE.contains(name))
+}
+
+/// Whether a method only reads.
+pub(crate) fn is_read(method: &Method) -> bool {
+    *method == Method::GET || *method == Method::HEAD
+}

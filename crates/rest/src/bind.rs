@@ -1,0 +1,379 @@
+//! Names to columns and text to values: a tree of levels becomes the shape of a query and its parameters.
+
+use crate::cursor::{Field, Operand};
+use crate::filter::{Condition, Quantifier, Test, Tree};
+use crate::level::Level;
+use crate::order::OrderTerm;
+use crate::relationship;
+use crate::rows::Rows;
+use crate::select::SelectedField;
+use crate::{RestConfig, error, types};
+use mainstay_model::{
+    Aggregate, AggregateFunction, Builtin, Call, Embed, EmbedJoin, Error, Expr, ExprKind, IsTest, Item, Operator, OrderBy,
+    Projected, QueryShape, RelationRef, Returns, Schema, Source, SourceId, Type, Value,
+};
+use std::borrow::Cow;
+
+/// Binds one request; its parameters gather here.
+pub(crate) struct Binder<'s> {
+    pub schema: &'s Schema,
+    pub namespace: &'s str,
+    pub config: &'s RestConfig,
+    /// At most so many rows on every level, whatever the request asks.
+    pub page_limit: Option<u64>,
+    pub params: Vec<Value>,
+}
+
+type Bound<T> = Result<T, Error>;
+
+impl<'s> Binder<'s> {
+    pub fn new(schema: &'s Schema, namespace: &'s str, config: &'s RestConfig) -> Binder<'s> {
+        Binder { schema, namespace, config, page_limit: None, params: Vec::new() }
+    }
+
+    /// A value as a parameter.
+    pub fn param(&mut self, value: Value, ty: Type) -> Bound<Expr> {
+        Ok(Expr::param(self.slot(value)?, ty))
+    }
+
+    fn slot(&mut self, value: Value) -> Bound<u16> {
+        if self.params.len() >= self.config.limits.values {
+            return Err(error::too_much("too many values", self.config.limits.values, "limits.values"));
+        }
+        self.params.push(value);
+        Ok((self.params.len() - 1) as u16)
+    }
+
+    /// The shape of the top level.
+    pub fn root(&mut self, level: &Level<'_>, rows: &Rows<'s>, from: Source) -> Bound<QueryShape> {
+        let everything = level.fields.is_empty() && level.embeds.is_empty();
+        self.level(level, rows, from, everything)
+    }
+
+    fn level(&mut self, level: &Level<'_>, rows: &Rows<'s>, from: Source, everything: bool) -> Bound<QueryShape> {
+        let mut shape = QueryShape::of(from);
+        if everything {
+            self.star(rows, &mut shape.select);
+        }
+        for field in &level.fields {
+            match field {
+                None => self.star(rows, &mut shape.select),
+                Some(field) => shape.select.push(Item::Field(self.selected(field, rows)?)),
+            }
+        }
+        // Values first and related rows after them, in whatever order they were asked for.
+        let mut embedded = Vec::with_capacity(level.embeds.len());
+        for child in &level.embeds {
+            let (embed, rows) = self.embed(child, rows)?;
+            embedded.push((rows, embed.one));
+            shape.select.push(Item::Embed(embed));
+        }
+        let conditions = level.filters.iter().map(|tree| self.tree(tree, rows, level)).collect::<Bound<Vec<_>>>()?;
+        shape.filter = (!conditions.is_empty()).then(|| Expr::all(conditions));
+        shape.order = level.order.iter().map(|term| self.order(term, rows, level, &embedded)).collect::<Bound<_>>()?;
+        self.page(level, &mut shape)?;
+        Ok(shape)
+    }
+
+    fn page(&mut self, level: &Level<'_>, shape: &mut QueryShape) -> Bound<()> {
+        let asked = match level.limit {
+            Some(limit) => Some(u64::try_from(limit).map_err(|_| {
+                error::unsatisfiable_range("Limit should be greater than or equal to zero.")
+            })?),
+            None => None,
+        };
+        let limit = match (asked, self.page_limit) {
+            (Some(asked), Some(most)) => Some(asked.min(most)),
+            (asked, most) => asked.or(most),
+        };
+        if let Some(limit) = limit {
+            shape.limit = Some(self.slot(Value::Int(limit.min(i64::MAX as u64) as i64))?);
+        }
+        if level.offset > 0 {
+            shape.offset = Some(self.slot(Value::Int(level.offset))?);
+        }
+        Ok(())
+    }
+
+    fn star(&self, rows: &Rows<'s>, select: &mut Vec<Item>) {
+        select.extend(rows.all().into_iter().map(|(index, name, ty)| {
+            Item::Field(Projected { expr: Expr::column(index, ty.clone()), name })
+        }));
+    }
+
+    fn embed(&mut self, child: &Level<'_>, outer: &Rows<'s>) -> Bound<(Embed, Rows<'s>)> {
+        let way = relationship::find(self.schema, self.namespace, outer, &child.name, child.hint.as_deref())?;
+        let from = match &way.join {
+            EmbedJoin::Computed(function) => {
+                let row = Expr::new(ExprKind::WholeRow(SourceId::SELF), Type::Row(outer.name.into()));
+                Source::Call(Call { function: *function, args: vec![row], body: None })
+            }
+            EmbedJoin::Columns(_) | EmbedJoin::Through { .. } => match way.rows.relation {
+                Some(id) => Source::Relation(RelationRef::new(id)),
+                None => return Err(Error::internal("a relationship leads to no relation")),
+            },
+        };
+        if child.spread && child.fields.iter().flatten().any(|field| field.aggregate.is_some()) {
+            return Err(error::not_implemented("Aggregates are not implemented for spread embeds."));
+        }
+        let query = self.level(child, &way.rows, from, false)?;
+        let embed = Embed {
+            name: child.shown_name().into(),
+            join: way.join,
+            one: way.one,
+            inner: child.inner,
+            spread: child.spread,
+            hidden: child.is_hidden(),
+            query,
+        };
+        Ok((embed, way.rows))
+    }
+
+    // Values
+
+    fn selected(&mut self, selected: &SelectedField<'_>, rows: &Rows<'s>) -> Bound<Projected> {
+        let cast = |expr: Expr, to: &Option<Cow<'_, str>>, schema: &Schema| match to {
+            Some(name) => Ok::<_, Error>(Expr::new(ExprKind::Cast(Box::new(expr)), types::named(name, schema)?)),
+            None => Ok(expr),
+        };
+        let value = match &selected.field {
+            Some(field) => Some(cast(self.field(field, rows)?, &selected.cast, self.schema)?),
+            None => None,
+        };
+        let (expr, own_name) = match selected.aggregate {
+            None => match (value, &selected.field) {
+                (Some(value), Some(field)) => (value, field.output_name()),
+                _ => return Err(Error::internal("a selected value without a column")),
+            },
+            Some(_) if !self.config.aggregates => return Err(error::aggregates_off()),
+            Some(function) => {
+                let (ty, name) = aggregate_type(function, value.as_ref().map(|v| &v.ty))?;
+                let args = value.into_iter().collect();
+                let call = Aggregate { function, args, distinct: false, filter: None, order: Vec::new() };
+                let aggregate = Expr::new(ExprKind::Aggregate(Box::new(call)), ty);
+                (cast(aggregate, &selected.aggregate_cast, self.schema)?, name)
+            }
+        };
+        Ok(Projected { expr, name: selected.alias.as_deref().unwrap_or(own_name).into() })
+    }
+
+    /// A column, a computed column, or something inside its JSON.
+    fn field(&self, field: &Field<'_>, rows: &Rows<'s>) -> Bound<Expr> {
+        let base = match rows.column(&field.name) {
+            Some((index, ty)) => Expr::column(index, ty.clone()),
+            None => self.computed(&field.name, rows).ok_or_else(|| error::unknown_column(rows.name, &field.name))?,
+        };
+        if field.path.is_empty() {
+            return Ok(base);
+        }
+        let mut value =
+            if base.ty.is_json() { base } else { Expr::new(ExprKind::Call(Builtin::ToJsonb, vec![base]), Type::Jsonb) };
+        for arrow in &field.path {
+            if !value.ty.is_json() {
+                return Err(error::no_operator(&value.ty, if arrow.text { "->>" } else { "->" }));
+            }
+            let key = match &arrow.operand {
+                Operand::Key(key) => Expr::literal(Value::Text(key.to_string()), Type::Text),
+                Operand::Index(index) => Expr::literal(Value::Int(i64::from(*index)), Type::Int4),
+            };
+            let (operator, ty) =
+                if arrow.text { (Operator::JsonGetText, Type::Text) } else { (Operator::JsonGet, value.ty.clone()) };
+            value = Expr::new(ExprKind::Operator(operator, vec![value, key]), ty);
+        }
+        Ok(value)
+    }
+
+    /// A function of the row that gives one value: `CREATE FUNCTION name(relation) RETURNS text`.
+    fn computed(&self, name: &str, rows: &Rows<'s>) -> Option<Expr> {
+        let relation = self.schema.relation(rows.relation?);
+        self.schema.find_functions(self.namespace, name).iter().find_map(|&id| {
+            let function = self.schema.function(id);
+            let Returns::Scalar(ty) = &function.returns else { return None };
+            if !relationship::takes_row_of(relation, &function.args) {
+                return None;
+            }
+            let row = Expr::new(ExprKind::WholeRow(SourceId::SELF), Type::Row(relation.name.clone()));
+            Some(Expr::new(ExprKind::UserCall(id, vec![row]), ty.clone()))
+        })
+    }
+
+    // Order
+
+    fn order(&mut self, term: &OrderTerm<'_>, rows: &Rows<'s>, level: &Level<'_>, embedded: &[(Rows<'s>, bool)]) -> Bound<OrderBy> {
+        let expr = match &term.embed {
+            None => self.field(&term.field, rows)?,
+            Some(name) => {
+                let index = level.embed(name).ok_or_else(|| error::not_embedded(name))?;
+                let (inner_rows, one) = &embedded[index];
+                if !one {
+                    return Err(error::order_not_to_one(rows.name, level.embeds[index].shown_name()));
+                }
+                let inner = self.field(&term.field, inner_rows)?;
+                let ty = inner.ty.clone();
+                Expr::new(ExprKind::EmbeddedColumn(index as u16, Box::new(inner)), ty)
+            }
+        };
+        if expr.ty == Type::Json {
+            return Err(Error::new("42883", "could not identify an ordering operator for type json")
+                .hint("Use an explicit ordering operator or modify the query."));
+        }
+        let descending = term.descending;
+        Ok(OrderBy { expr, descending, nulls_first: term.nulls_first.unwrap_or(descending) })
+    }
+
+    // Filters
+
+    fn tree(&mut self, tree: &Tree<'_>, rows: &Rows<'s>, level: &Level<'_>) -> Bound<Expr> {
+        match tree {
+            Tree::Condition(condition) => self.condition(condition, rows, level),
+            Tree::Group { negated, any, members } => {
+                let members = members.iter().map(|m| self.tree(m, rows, level)).collect::<Bound<Vec<_>>>()?;
+                let group = if *any { Expr::any(members) } else { Expr::all(members) };
+                Ok(if *negated { group.negate() } else { group })
+            }
+        }
+    }
+
+    fn condition(&mut self, condition: &Condition<'_>, rows: &Rows<'s>, level: &Level<'_>) -> Bound<Expr> {
+        let Condition { field, negated, test } = condition;
+        if field.path.is_empty()
+            && let Some(index) = level.embed(&field.name)
+        {
+            match test {
+                Test::Is(IsTest::Null, is_not) => {
+                    let any = Expr::condition(ExprKind::Embedded(index as u16));
+                    return Ok(if negated ^ is_not { any } else { any.negate() });
+                }
+                _ if rows.column(&field.name).is_none() => return Err(error::embed_operator(&field.name)),
+                _ => {}
+            }
+        }
+        let left = self.field(field, rows)?;
+        if let Test::Is(test, is_not) = test {
+            if *test != IsTest::Null && left.ty != Type::Bool {
+                let word = ["TRUE", "FALSE", "UNKNOWN"][(*test == IsTest::False) as usize + 2 * (*test == IsTest::Unknown) as usize];
+                let message = format!("argument of IS {word} must be type boolean, not type {}", left.ty);
+                return Err(Error::new("42804", message));
+            }
+            let operand = Box::new(left);
+            return Ok(Expr::condition(ExprKind::Is { operand, test: *test, negated: negated ^ is_not }));
+        }
+        let condition = self.test(left, test)?;
+        Ok(if *negated { condition.negate() } else { condition })
+    }
+
+    fn test(&mut self, left: Expr, test: &Test<'_>) -> Bound<Expr> {
+        match test {
+            Test::In(values) => {
+                refuse_operator(Operator::Eq, "=", &left.ty)?;
+                let (list, ty) = types::list(values, &left.ty, self.schema)?;
+                let array = Box::new(self.param(list, ty)?);
+                let operand = Box::new(left);
+                Ok(Expr::condition(ExprKind::Quantified { operator: Operator::Eq, all: false, operand, array }))
+            }
+            Test::Operator { operator, symbol, quantifier, pattern, value } => {
+                refuse_operator(*operator, symbol, &left.ty)?;
+                let value: Cow<'_, str> =
+                    if *pattern && value.contains('*') { value.replace('*', "%").into() } else { Cow::Borrowed(value) };
+                // A pattern is text, whatever kind of text it is matched against.
+                let ty = if is_pattern(*operator) { Type::Text } else { left.ty.clone() };
+                match quantifier {
+                    Some(quantifier) => {
+                        let ty = Type::Array(Box::new(ty));
+                        let (value, ty) = types::operand(&value, &ty, self.schema)?;
+                        let array = Box::new(self.param(value, ty)?);
+                        let (operator, all) = (*operator, *quantifier == Quantifier::All);
+                        Ok(Expr::condition(ExprKind::Quantified { operator, all, operand: Box::new(left), array }))
+                    }
+                    None => {
+                        let (value, ty) = types::operand(&value, &ty, self.schema)?;
+                        Ok(Expr::compare(*operator, left, self.param(value, ty)?))
+                    }
+                }
+            }
+            Test::Search { operator, language, value } => {
+                let mut operands = vec![left, self.param(Value::Text(value.to_string()), Type::Text)?];
+                if let Some(language) = language {
+                    operands.push(Expr::literal(Value::Text(language.to_string()), Type::Text));
+                }
+                Ok(Expr::condition(ExprKind::Operator(*operator, operands)))
+            }
+            Test::Is(..) => Err(Error::internal("IS is bound with its negation")),
+        }
+    }
+
+    /// Column = value, for rows addressed by their key.
+    pub fn equals(&mut self, column: u32, ty: &Type, text: &str) -> Bound<Expr> {
+        let (value, operand) = types::operand(text, ty, self.schema)?;
+        let right = self.param(value, operand)?;
+        Ok(Expr::compare(Operator::Eq, Expr::column(column, ty.clone()), right))
+    }
+
+    /// All filters of the top level, of a write.
+    pub fn filter(&mut self, level: &Level<'_>, rows: &Rows<'s>) -> Bound<Option<Expr>> {
+        // Embedded rows are part of the answer, not of what is written to.
+        let bare = Level::root("", Vec::new());
+        let conditions = level.filters.iter().map(|tree| self.tree(tree, rows, &bare)).collect::<Bound<Vec<_>>>()?;
+        Ok((!conditions.is_empty()).then(|| Expr::all(conditions)))
+    }
+
+    /// The order of the top level, of a write.
+    pub fn write_order(&mut self, level: &Level<'_>, rows: &Rows<'s>) -> Bound<Vec<OrderBy>> {
+        let bare = Level::root("", Vec::new());
+        level.order.iter().map(|term| self.order(term, rows, &bare, &[])).collect()
+    }
+}
+
+fn is_pattern(operator: Operator) -> bool {
+    matches!(operator, Operator::Like | Operator::ILike | Operator::Match | Operator::IMatch)
+}
+
+/// 42883 for an operator that Postgres does not have for the type.
+fn refuse_operator(operator: Operator, symbol: &str, ty: &Type) -> Bound<()> {
+    // What is kept in its text form only: the engine says what it can do with it.
+    if matches!(ty, Type::Other(_)) {
+        return Ok(());
+    }
+    let exists = match operator {
+        Operator::Like | Operator::ILike | Operator::Match | Operator::IMatch => ty.is_text(),
+        Operator::Contains | Operator::ContainedBy => matches!(ty, Type::Array(_) | Type::Jsonb),
+        Operator::Overlaps => matches!(ty, Type::Array(_)),
+        Operator::StrictlyLeft
+        | Operator::StrictlyRight
+        | Operator::NotExtendsLeft
+        | Operator::NotExtendsRight
+        | Operator::Adjacent => false,
+        _ => !matches!(ty, Type::Json | Type::Row(_)),
+    };
+    if exists { Ok(()) } else { Err(error::no_operator(ty, symbol)) }
+}
+
+/// What an aggregate yields of values of a type, and what it is called.
+fn aggregate_type(function: AggregateFunction, of: Option<&Type>) -> Bound<(Type, &'static str)> {
+    let number = |name: &'static str, ty: fn(&Type) -> Type| match of {
+        Some(of) if of.is_number() || *of == Type::Interval => Ok((ty(of), name)),
+        of => Err(Error::new("42883", format!("function {name}({}) does not exist", of.unwrap_or(&Type::Unknown)))
+            .hint("No function matches the given name and argument types. You might need to add explicit type casts.")),
+    };
+    match function {
+        AggregateFunction::Count => Ok((Type::Int8, "count")),
+        AggregateFunction::Sum => number("sum", |of| match of {
+            Type::Int2 | Type::Int4 => Type::Int8,
+            Type::Int8 | Type::Numeric(_) => Type::Numeric(None),
+            of => of.clone(),
+        }),
+        AggregateFunction::Avg => number("avg", |of| match of {
+            Type::Float4 | Type::Float8 => Type::Float8,
+            Type::Interval => Type::Interval,
+            _ => Type::Numeric(None),
+        }),
+        AggregateFunction::Min => Ok((of.map_or(Type::Unknown, types::comparable), "min")),
+        AggregateFunction::Max => Ok((of.map_or(Type::Unknown, types::comparable), "max")),
+        _ => Err(Error::internal("an aggregate that the dialect does not have")),
+    }
+}
+
+/// A relation as a source.
+pub(crate) fn relation_source(id: mainstay_model::RelationId) -> Source {
+    Source::Relation(RelationRef::new(id))
+}

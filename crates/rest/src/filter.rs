@@ -1,0 +1,485 @@
+//! Filters as the query string writes them: `column=op.value`, and trees of them in `and=(…)` and `or=(…)`.
+
+use crate::cursor::{Cursor, Field, Parsed, Unexpected};
+use crate::{Limits, error};
+use mainstay_model::{Error, IsTest, Operator};
+use std::borrow::Cow;
+
+/// A condition, or several joined.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Tree<'a> {
+    /// One condition.
+    Condition(Condition<'a>),
+    /// All or any of several.
+    Group {
+        /// The opposite.
+        negated: bool,
+        /// Any rather than all.
+        any: bool,
+        members: Vec<Tree<'a>>,
+    },
+}
+
+/// A test of one value.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Condition<'a> {
+    pub field: Field<'a>,
+    pub negated: bool,
+    pub test: Test<'a>,
+}
+
+/// What a value is tested for.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Test<'a> {
+    /// An operator with one operand.
+    Operator {
+        operator: Operator,
+        /// The operator's name in SQL, for messages.
+        symbol: &'static str,
+        /// With an array of operands: all of them, or any.
+        quantifier: Option<Quantifier>,
+        /// `*` stands for `%`.
+        pattern: bool,
+        value: Cow<'a, str>,
+    },
+    /// One of a list.
+    In(Vec<Cow<'a, str>>),
+    /// `IS [NOT]`
+    Is(IsTest, bool),
+    /// Full text, with the language of the configuration.
+    Search { operator: Operator, language: Option<Cow<'a, str>>, value: Cow<'a, str> },
+}
+
+/// Over an array of operands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Quantifier {
+    Any,
+    All,
+}
+
+/// How a value ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// The whole parameter is the value.
+    Parameter,
+    /// Inside parentheses a value ends at `,` or `)`.
+    Tree,
+}
+
+const OPERATOR: &str = "\"not\" or operator (eq, gt, ...)";
+
+/// Names of simple operators, their meaning and SQL symbol, and whether they take `(any)` and `(all)`.
+const OPERATORS: &[(&str, Operator, &str, bool)] = &[
+    ("eq", Operator::Eq, "=", true),
+    ("neq", Operator::Ne, "<>", false),
+    ("gt", Operator::Gt, ">", true),
+    ("gte", Operator::Ge, ">=", true),
+    ("lt", Operator::Lt, "<", true),
+    ("lte", Operator::Le, "<=", true),
+    ("like", Operator::Like, "~~", true),
+    ("ilike", Operator::ILike, "~~*", true),
+    ("match", Operator::Match, "~", true),
+    ("imatch", Operator::IMatch, "~*", true),
+    ("cs", Operator::Contains, "@>", false),
+    ("cd", Operator::ContainedBy, "<@", false),
+    ("ov", Operator::Overlaps, "&&", false),
+    ("sl", Operator::StrictlyLeft, "<<", false),
+    ("sr", Operator::StrictlyRight, ">>", false),
+    ("nxr", Operator::NotExtendsRight, "&<", false),
+    ("nxl", Operator::NotExtendsLeft, "&>", false),
+    ("adj", Operator::Adjacent, "-|-", false),
+    ("isdistinct", Operator::IsDistinctFrom, "IS DISTINCT FROM", false),
+];
+
+/// Reads the value of a filter parameter: everything after `column=`.
+pub(crate) fn parse_test(text: &str) -> Result<(bool, Test<'_>), Error> {
+    let mut cursor = Cursor::new(text);
+    test(&mut cursor, Place::Parameter).map_err(|unexpected| unexpected.into_error("filter", text, text))
+}
+
+/// Reads the value of a filter parameter of a function: `None` when it is no test but an argument.
+pub(crate) fn parse_test_or_argument(text: &str) -> Option<(bool, Test<'_>)> {
+    test(&mut Cursor::new(text), Place::Parameter).ok()
+}
+
+/// Reads `a.b.column->>key`: the names of embedded rows, and the field.
+pub(crate) fn parse_path(text: &str) -> Result<(Vec<Cow<'_, str>>, Field<'_>), Error> {
+    let read = || -> Parsed<_> {
+        let mut cursor = Cursor::new(text);
+        let mut names = vec![cursor.name()?];
+        while cursor.eat(".") {
+            names.push(cursor.name()?);
+        }
+        let path = cursor.json_path()?;
+        if !cursor.at_end() {
+            return cursor.fail("\"->\", delimiter (.) or end of input");
+        }
+        let name = names.pop().unwrap_or_default();
+        Ok((names, Field { name, path }))
+    };
+    read().map_err(|unexpected: Unexpected| unexpected.into_error("tree path", text, text))
+}
+
+/// A logic parameter: the embedded rows that it is about, and the tree.
+pub(crate) fn parse_logic<'a>(key: &'a str, value: &'a str, limits: &Limits) -> Result<(Vec<Cow<'a, str>>, Tree<'a>), Error> {
+    let mut path: Vec<Cow<'a, str>> = Vec::new();
+    let mut cursor = Cursor::new(key);
+    loop {
+        path.push(cursor.name().map_err(|u| u.into_error("logic path", key, key))?);
+        if !cursor.eat(".") {
+            break;
+        }
+    }
+    let any = path.pop().is_some_and(|word| word == "or");
+    let negated = path.iter().any(|word| word == "not");
+    path.retain(|word| word != "not");
+    let mut reader = TreeReader { cursor: Cursor::new(value), limits, conditions: 0, excess: None };
+    let members = reader.members(1).and_then(|members| {
+        if reader.cursor.at_end() { Ok(members) } else { reader.cursor.fail("end of input") }
+    });
+    if let Some(excess) = reader.excess {
+        return Err(excess);
+    }
+    let members = members.map_err(|unexpected| {
+        // The dialect's own parser sees the operator in front of the value, and counts columns with it.
+        let seen = format!("{}{}{value}", if negated { "not." } else { "" }, if any { "or" } else { "and" });
+        unexpected.shifted(seen.len() - value.len()).into_error("logic tree", value, &seen)
+    })?;
+    Ok((path, Tree::Group { negated, any, members }))
+}
+
+struct TreeReader<'a, 'l> {
+    cursor: Cursor<'a>,
+    limits: &'l Limits,
+    conditions: usize,
+    excess: Option<Error>,
+}
+
+impl<'a> TreeReader<'a, '_> {
+    /// `(member, member, …)`
+    fn members(&mut self, depth: usize) -> Parsed<Vec<Tree<'a>>> {
+        if depth > self.limits.filter_depth {
+            self.excess = Some(error::too_much("filters nested too deep", self.limits.filter_depth, "limits.filter_depth"));
+            return self.cursor.fail("fewer parentheses");
+        }
+        self.cursor.skip_spaces();
+        self.cursor.expect("(")?;
+        let mut members = Vec::new();
+        loop {
+            members.push(self.member(depth)?);
+            self.cursor.skip_spaces();
+            if self.cursor.eat(",") {
+                continue;
+            }
+            if !self.cursor.eat(")") {
+                return self.cursor.fail_word("\",\" or \")\"");
+            }
+            self.cursor.skip_spaces();
+            return Ok(members);
+        }
+    }
+
+    fn member(&mut self, depth: usize) -> Parsed<Tree<'a>> {
+        self.conditions += 1;
+        if self.conditions > self.limits.conditions {
+            self.excess = Some(error::too_much("too many conditions", self.limits.conditions, "limits.conditions"));
+            return self.cursor.fail("fewer conditions");
+        }
+        self.cursor.skip_spaces();
+        let mut ahead = self.cursor;
+        let negated = ahead.eat("not.");
+        let any = ahead.eat("or");
+        if any || ahead.eat("and") {
+            ahead.skip_spaces();
+            if ahead.peek() == Some('(') {
+                self.cursor = ahead;
+                let members = self.members(depth + 1)?;
+                return Ok(Tree::Group { negated, any, members });
+            }
+        }
+        if matches!(self.cursor.peek(), None | Some('(' | ')' | ',')) {
+            return self.cursor.fail_word(
+                "field name (* or [a..z0..9_$]), negation operator (not) or logic operator (and, or)",
+            );
+        }
+        let field = self.cursor.field()?;
+        if !self.cursor.eat(".") {
+            return self.cursor.fail("delimiter (.)");
+        }
+        let (negated, test) = test(&mut self.cursor, Place::Tree)?;
+        Ok(Tree::Condition(Condition { field, negated, test }))
+    }
+}
+
+/// `[not.]operator[(quantifier)].value`
+fn test<'a>(cursor: &mut Cursor<'a>, place: Place) -> Parsed<(bool, Test<'a>)> {
+    let begin = *cursor;
+    let negated = cursor.eat("not.");
+    let mut ahead = *cursor;
+    let word = ahead.take_while(|c| c.is_ascii_lowercase());
+    let refuse = || if negated { cursor.fail_word("operator (eq, gt, ...)") } else { unknown(begin) };
+    let search = match word {
+        "in" if ahead.eat(".") => {
+            *cursor = ahead;
+            return Ok((negated, Test::In(list(cursor, place)?)));
+        }
+        "is" if ahead.eat(".") => {
+            *cursor = ahead;
+            let (test, not) = is_test(cursor, place)?;
+            return Ok((negated, Test::Is(test, not)));
+        }
+        "fts" => Some(Operator::TextSearch),
+        "plfts" => Some(Operator::TextSearchPlain),
+        "phfts" => Some(Operator::TextSearchPhrase),
+        "wfts" => Some(Operator::TextSearchWeb),
+        _ => None,
+    };
+    if let Some(operator) = search {
+        let mut language = None;
+        if ahead.eat("(") {
+            language = Some(ahead.type_name()?);
+            ahead.expect(")")?;
+        }
+        if !ahead.eat(".") {
+            return ahead.fail("delimiter (.)");
+        }
+        *cursor = ahead;
+        return Ok((negated, Test::Search { operator, language, value: value(cursor, place)? }));
+    }
+    let Some(&(_, operator, symbol, quantifiable)) = OPERATORS.iter().find(|(name, ..)| *name == word) else { return refuse() };
+    let mut quantifier = None;
+    if quantifiable && ahead.eat("(") {
+        quantifier = Some(if ahead.eat("any)") {
+            Quantifier::Any
+        } else if ahead.eat("all)") {
+            Quantifier::All
+        } else {
+            return ahead.fail_word("\"any\" or \"all\"");
+        });
+    }
+    if !ahead.eat(".") {
+        return if word.is_empty() { refuse() } else { ahead.fail("delimiter (.)") };
+    }
+    *cursor = ahead;
+    let pattern = matches!(operator, Operator::Like | Operator::ILike);
+    Ok((negated, Test::Operator { operator, symbol, quantifier, pattern, value: value(cursor, place)? }))
+}
+
+/// No operator begins here. The dialect names the first character that is not that of `not`.
+fn unknown<T>(mut at: Cursor<'_>) -> Parsed<T> {
+    let begin = at;
+    for letter in ["n", "o", "t"] {
+        if !at.eat(letter) {
+            break;
+        }
+    }
+    let found = at.peek();
+    let refused: Parsed<T> = begin.fail_word(OPERATOR);
+    refused.map_err(|unexpected| unexpected.found(found))
+}
+
+fn is_test(cursor: &mut Cursor<'_>, place: Place) -> Parsed<(IsTest, bool)> {
+    let mut ahead = *cursor;
+    let word = match place {
+        Place::Parameter => ahead.take_all(),
+        Place::Tree => ahead.take_while(|c| c != ',' && c != ')').trim_end(),
+    };
+    for (name, test, negated) in [
+        ("null", IsTest::Null, false),
+        ("not_null", IsTest::Null, true),
+        ("true", IsTest::True, false),
+        ("false", IsTest::False, false),
+        ("unknown", IsTest::Unknown, false),
+    ] {
+        if word.eq_ignore_ascii_case(name) {
+            *cursor = ahead;
+            return Ok((test, negated));
+        }
+    }
+    cursor.fail_word("isVal: (null, not_null, true, false, unknown)")
+}
+
+fn value<'a>(cursor: &mut Cursor<'a>, place: Place) -> Parsed<Cow<'a, str>> {
+    if place == Place::Parameter {
+        return Ok(Cow::Borrowed(cursor.take_all()));
+    }
+    if let Some(quoted) = quoted_whole(cursor) {
+        return Ok(quoted);
+    }
+    if cursor.peek() == Some('{') {
+        let mut ahead = *cursor;
+        let text = ahead.rest();
+        ahead.eat("{");
+        let inner = ahead.take_while(|c| c != '{' && c != '}');
+        if ahead.eat("}") {
+            *cursor = ahead;
+            return Ok(Cow::Borrowed(&text[..inner.len() + 2]));
+        }
+    }
+    Ok(Cow::Borrowed(cursor.take_while(|c| c != ',' && c != ')')))
+}
+
+/// A quoted value that ends where a value may end; quotes elsewhere are part of the value.
+fn quoted_whole<'a>(cursor: &mut Cursor<'a>) -> Option<Cow<'a, str>> {
+    if cursor.peek() != Some('"') {
+        return None;
+    }
+    let mut ahead = *cursor;
+    let quoted = ahead.quoted().ok()?;
+    if !matches!(ahead.peek(), None | Some(',' | ')')) {
+        return None;
+    }
+    *cursor = ahead;
+    Some(quoted)
+}
+
+/// `(a,b,"c,d")`; `()` is the empty list.
+fn list<'a>(cursor: &mut Cursor<'a>, place: Place) -> Parsed<Vec<Cow<'a, str>>> {
+    cursor.skip_spaces();
+    cursor.expect("(")?;
+    let mut values = Vec::new();
+    loop {
+        values.push(match quoted_whole(cursor) {
+            Some(quoted) => quoted,
+            None => Cow::Borrowed(cursor.take_while(|c| c != ',' && c != ')')),
+        });
+        if !cursor.eat(",") {
+            break;
+        }
+    }
+    if !cursor.eat(")") {
+        return cursor.fail_word("\",\" or \")\"");
+    }
+    cursor.skip_spaces();
+    if place == Place::Parameter && !cursor.at_end() {
+        return cursor.fail("end of input");
+    }
+    if matches!(&*values, [only] if only.is_empty()) {
+        values.clear();
+    }
+    Ok(values)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn show_test((negated, test): &(bool, Test<'_>)) -> String {
+        let not = if *negated { "not " } else { "" };
+        match test {
+            Test::Operator { symbol, quantifier, value, .. } => match quantifier {
+                Some(q) => format!("{not}{symbol} {q:?} [{value}]"),
+                None => format!("{not}{symbol} [{value}]"),
+            },
+            Test::In(values) => format!("{not}in {values:?}"),
+            Test::Is(test, negated) => format!("{not}is {}{test:?}", if *negated { "not " } else { "" }),
+            Test::Search { operator, language, value } => format!("{not}{operator:?} {language:?} [{value}]"),
+        }
+    }
+
+    fn show(tree: &Tree<'_>) -> String {
+        match tree {
+            Tree::Condition(c) => {
+                format!("{}{} {}", c.field.name, "->".repeat(c.field.path.len()), show_test(&(c.negated, c.test.clone())))
+            }
+            Tree::Group { negated, any, members } => format!(
+                "{}{}({})",
+                if *negated { "not " } else { "" },
+                if *any { "or" } else { "and" },
+                members.iter().map(show).collect::<Vec<_>>().join("; ")
+            ),
+        }
+    }
+
+    #[test]
+    fn tests() {
+        for (text, want) in [
+            ("eq.5", "= [5]"),
+            ("eq.", "= []"),
+            ("eq.a,b)", "= [a,b)]"),
+            ("not.eq.5", "not = [5]"),
+            ("neq.5", "<> [5]"),
+            ("gte.1.5", ">= [1.5]"),
+            ("like(any).{a*,b*}", "~~ Any [{a*,b*}]"),
+            ("not.ilike(all).{a,b}", "not ~~* All [{a,b}]"),
+            ("match.^a", "~ [^a]"),
+            ("in.(1,2,3)", "in [\"1\", \"2\", \"3\"]"),
+            ("in.(\"a,b\",c\"d,\"e\\\"f\")", "in [\"a,b\", \"c\\\"d\", \"e\\\"f\"]"),
+            ("in.()", "in []"),
+            ("is.null", "is Null"),
+            ("is.NULL", "is Null"),
+            ("not.is.null", "not is Null"),
+            ("is.not_null", "is not Null"),
+            ("is.unknown", "is Unknown"),
+            ("isdistinct.5", "IS DISTINCT FROM [5]"),
+            ("fts.cat & dog", "TextSearch None [cat & dog]"),
+            ("wfts(english).cat", "TextSearchWeb Some(\"english\") [cat]"),
+            ("cs.{1,2}", "@> [{1,2}]"),
+            ("adj.(1,2]", "-|- [(1,2]]"),
+            ("nxl.(1,2]", "&> [(1,2]]"),
+        ] {
+            assert_eq!(parse_test(text).map(|t| show_test(&t)).as_deref(), Ok(want), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_test_is_refused() {
+        for (text, column, details) in [
+            ("0", 1, "unexpected \"0\" expecting \"not\" or operator (eq, gt, ...)"),
+            ("noop.0", 1, "unexpected \"o\" expecting \"not\" or operator (eq, gt, ...)"),
+            ("", 1, "unexpected end of input expecting \"not\" or operator (eq, gt, ...)"),
+            ("eq5", 3, "unexpected '5' expecting delimiter (.)"),
+            ("in.1,2", 4, "unexpected \"1\" expecting \"(\""),
+            ("is.nil", 4, "unexpected \"n\" expecting isVal: (null, not_null, true, false, unknown)"),
+            ("in.(1,2", 8, "unexpected end of input expecting \",\" or \")\""),
+        ] {
+            let error = parse_test(text).unwrap_err();
+            assert_eq!(error.message, format!("\"failed to parse filter ({text})\" (line 1, column {column})"));
+            assert_eq!(error.details.as_deref(), Some(details), "{text}");
+        }
+    }
+
+    #[test]
+    fn trees() {
+        for (key, value, want) in [
+            ("or", "(id.eq.1,id.eq.2)", "[] or(id = [1]; id = [2])"),
+            ("and", "(a.gt.1,or(b.lt.2,not.and(c.is.null,d.in.(1,2))))", "[] and(a > [1]; or(b < [2]; not and(c is Null; d in [\"1\", \"2\"])))"),
+            ("not.or", "(a.eq.1, b.eq.2)", "[] not or(a = [1]; b = [2])"),
+            ("clients.projects.not.and", "(a.not.eq.\"x,y\")", "[\"clients\", \"projects\"] not and(a not = [x,y])"),
+            ("or", "(tags.cs.{a,b},data->>k.eq.v)", "[] or(tags @> [{a,b}]; data-> = [v])"),
+            ("or", "(or.eq.1,and.eq.2)", "[] or(or = [1]; and = [2])"),
+        ] {
+            let got = parse_logic(key, value, &Limits::default()).map(|(path, tree)| format!("{path:?} {}", show(&tree)));
+            assert_eq!(got.as_deref(), Ok(want), "{key}={value}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_tree_is_refused() {
+        for (key, value, column, details) in [
+            (
+                "or",
+                "()",
+                4,
+                "unexpected \")\" expecting field name (* or [a..z0..9_$]), negation operator (not) or logic operator (and, or)",
+            ),
+            ("or", "(id.in.1,2,id.eq.3)", 10, "unexpected \"1\" expecting \"(\""),
+            ("or", ")(", 3, "unexpected \")\" expecting \"(\""),
+        ] {
+            let error = parse_logic(key, value, &Limits::default()).unwrap_err();
+            assert_eq!(error.message, format!("\"failed to parse logic tree ({value})\" (line 1, column {column})"));
+            assert_eq!(error.details.as_deref(), Some(details), "{key}={value}");
+        }
+        let limits = Limits::default();
+        let deep = format!("({}a.eq.1", "or(".repeat(limits.filter_depth + 1));
+        assert_eq!(parse_logic("or", &deep, &limits).unwrap_err().code, "54000");
+    }
+
+    #[test]
+    fn paths() {
+        let (path, field) = parse_path("clients.projects.data->a->>0").unwrap();
+        assert_eq!((path.join("/").as_str(), &*field.name, field.path.len()), ("clients/projects", "data", 2));
+        assert!(parse_path("a..b").is_err());
+        assert!(parse_path("a(b").is_err());
+    }
+}

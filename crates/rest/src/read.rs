@@ -1,0 +1,218 @@
+//! GET and HEAD of a table, a view, or one row of it.
+
+use crate::bind::{self, Binder};
+use crate::data::Data;
+use crate::encode::{self, Form};
+use crate::memo::{Memo, Seen};
+use crate::prefer::{Honoured, Preferences};
+use crate::query_string::{self, Arguments};
+use crate::response::{self, Facts};
+use crate::rows::Rows;
+use crate::zone::Zone;
+use crate::{Place, Rest, RestConfig, Route, error, media, range};
+use bytes::Bytes;
+use http::header::CACHE_CONTROL;
+use http::{HeaderMap, Method, Request, Response};
+use mainstay_model::{Count, Error, Expr, Identity, Query, RelationId, Representation, Schema};
+use mainstay_query::{Consistency, ReadOptions, Reply};
+use std::sync::Arc;
+
+/// A read that has been understood: everything but who asks.
+pub(crate) struct Prepared {
+    /// Of the schema under which it was understood.
+    pub digest: u64,
+    pub query: Query,
+    pub representation: Arc<dyn Representation>,
+    pub consistency: Consistency,
+    pub expect: Expect,
+    /// Where the page begins.
+    pub offset: u64,
+    /// Headers that do not depend on the answer.
+    pub headers: HeaderMap,
+}
+
+/// How many rows there must be.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Expect {
+    /// Any number.
+    Rows,
+    /// One: else PGRST116.
+    One,
+    /// The row with this key: else 404.
+    Item { relation: Arc<str>, id: String },
+    /// A function's result, of at most so many rows.
+    Function { singular: bool, void: bool, rows_max: Option<u64> },
+}
+
+impl Prepared {
+    /// Bytes it holds, about.
+    pub fn weight(&self) -> u64 {
+        let items = self.query.shape.select.len() + self.query.params.len();
+        (512 + 160 * items + 64 * self.headers.len()) as u64
+    }
+
+    /// The answer, once the rows are there.
+    pub fn answer(&self, reply: Reply, request: &HeaderMap, head: bool) -> Result<Response<Bytes>, Error> {
+        let offset = match &self.expect {
+            Expect::Item { relation, id } if reply.rows == 0 => return Err(error::no_such_row(relation, id)),
+            Expect::One | Expect::Function { singular: true, .. } if reply.rows != 1 => {
+                return Err(error::not_singular(reply.rows));
+            }
+            Expect::Function { rows_max: Some(most), .. } if reply.rows > *most => return Err(error::max_affected(reply.rows)),
+            Expect::Function { void: true, .. } => {
+                return Ok(response::empty(http::StatusCode::NO_CONTENT, self.headers.clone()));
+            }
+            Expect::Item { .. } => None,
+            Expect::One | Expect::Rows | Expect::Function { .. } => Some(self.offset),
+        };
+        let status = match offset {
+            Some(offset) => range::status(offset, reply.rows, reply.total)?,
+            None => http::StatusCode::OK,
+        };
+        Ok(response::of_reply(status, self.headers.clone(), offset, reply, request, head))
+    }
+}
+
+impl<D: Data> Rest<D> {
+    /// A read of any kind: understood, or remembered; then asked; then answered.
+    pub(crate) async fn read(&self, request: &Request<Bytes>, route: &Route<'_>, identity: &Identity) -> Result<Response<Bytes>, Error> {
+        let headers = request.headers();
+        let schema = self.data.schema();
+        let target = request.uri().path_and_query().map_or("/", |t| t.as_str());
+        let seen = Seen::of(request.method(), target, headers);
+        let known = seen.as_ref().and_then(|seen| self.memo.get(seen, schema.digest));
+        let prepared = match known {
+            Some(prepared) => prepared,
+            None => {
+                let query = request.uri().query().unwrap_or_default();
+                let prepared = Arc::new(match route {
+                    Route::Function(name) => self.prepare_call(&schema, name, query, request.method(), headers, &identity.role)?,
+                    _ => prepare(&schema, &self.config, &self.memo, route, query, request.method(), headers, &identity.role)?,
+                });
+                if let Some(seen) = &seen {
+                    self.memo.put(seen, prepared.clone());
+                }
+                prepared
+            }
+        };
+        let head = *request.method() == Method::HEAD;
+        self.ask(&prepared, identity, headers, head).await
+    }
+
+    /// Asks for the rows of a prepared read, and answers.
+    pub(crate) async fn ask(
+        &self,
+        prepared: &Prepared,
+        identity: &Identity,
+        headers: &HeaderMap,
+        head: bool,
+    ) -> Result<Response<Bytes>, Error> {
+        let options = ReadOptions { bypass_cache: is_no_cache(headers), consistency: prepared.consistency };
+        let reply = self.data.read(&prepared.query, identity, &prepared.representation, options).await;
+        let reply = match (reply, &prepared.expect) {
+            (Err(error), Expect::Function { .. }) => return Err(crate::rpc::from_function(error)),
+            (reply, _) => reply?,
+        };
+        let facts = self.config.facts.then(|| Facts { cache: Some(reply.cache.clone()), phases: reply.phases, rows: reply.rows });
+        let mut response = prepared.answer(reply, headers, head)?;
+        if let Some(facts) = facts {
+            response.extensions_mut().insert(facts);
+        }
+        Ok(response)
+    }
+}
+
+/// Whether the client wants no stored answer.
+fn is_no_cache(headers: &HeaderMap) -> bool {
+    headers
+        .get(CACHE_CONTROL)
+        .is_some_and(|value| value.to_str().is_ok_and(|text| text.split(',').any(|d| d.trim().eq_ignore_ascii_case("no-cache"))))
+}
+
+/// Understands a read of a relation.
+#[allow(clippy::too_many_arguments, reason = "the parts of a request, named")]
+pub(crate) fn prepare(
+    schema: &Schema,
+    config: &RestConfig,
+    memo: &Memo,
+    route: &Route<'_>,
+    query: &str,
+    method: &Method,
+    headers: &HeaderMap,
+    role: &str,
+) -> Result<Prepared, Error> {
+    let place = Place::of(schema, config, headers, false)?;
+    let preferences = Preferences::read(headers);
+    let media = media::negotiate(headers)?;
+    let pairs = query_string::split(query, &config.limits)?;
+    let (name, id) = match route {
+        Route::Relation(name) => (name, None),
+        Route::Item(name, id) => (name, Some(id)),
+        Route::Root | Route::Function(_) => return Err(error::invalid_path()),
+    };
+    let relation = place.relation(schema, name, role)?;
+    let rows = Rows::of_relation(schema, relation);
+    let mut asked = query_string::Request::read(&pairs, rows.name, Arguments::None, &config.limits)?;
+    let mut binder = Binder::new(schema, &place.namespace, config);
+    binder.page_limit = config.page_limit;
+    let key = match id {
+        Some(id) => {
+            (asked.root.limit, asked.root.offset) = (None, 0);
+            binder.page_limit = None;
+            Some(key_equals(&mut binder, schema, relation, id)?)
+        }
+        None => None,
+    };
+    let offset = range::narrow(&mut asked.root, method, headers)?;
+    let mut shape = binder.root(&asked.root, &rows, bind::relation_source(relation))?;
+    if let Some(key) = key {
+        shape.filter = Some(match shape.filter.take() {
+            Some(filter) => Expr::all(vec![key, filter]),
+            None => key,
+        });
+    }
+    if id.is_none() {
+        shape.count = preferences.count.unwrap_or(Count::None);
+    }
+    preferences.check()?;
+    let zone = preferences.timezone.map(Zone::named).transpose()?;
+    let applied = preferences.applied(Honoured { rollback: config.rollback, ..Honoured::default() });
+    Ok(Prepared {
+        digest: schema.digest,
+        query: Query { shape: memo.share(shape), params: binder.params },
+        representation: encode::representation(media, Form::Rows, id.is_some(), zone.as_ref()),
+        consistency: preferences.consistency.unwrap_or_default(),
+        expect: match id {
+            Some(id) => Expect::Item { relation: rows.name.into(), id: id.to_string() },
+            None if media.is_singular() => Expect::One,
+            None => Expect::Rows,
+        },
+        offset,
+        headers: response::template(Some(media.content_type()), place.profile(), applied),
+    })
+}
+
+/// The condition that a row has the key in the path. Errors: MS404 for relations without such keys, 22P02 for what is none.
+pub(crate) fn key_equals(binder: &mut Binder<'_>, schema: &Schema, relation: RelationId, id: &str) -> Result<Expr, Error> {
+    let table = schema.relation(relation);
+    let column = single_key(schema, relation)?;
+    let ty = &table.columns[column as usize].ty;
+    binder.equals(column, ty, id)
+}
+
+/// The one column that addresses a row: the primary key's; of a view, that of the table whose key it shows.
+pub(crate) fn single_key(schema: &Schema, relation: RelationId) -> Result<u32, Error> {
+    let table = schema.relation(relation);
+    let found: Option<u32> = match table.view() {
+        None => match table.primary_key() {
+            [only] => Some(*only),
+            [] => None,
+            _ => return Err(error::no_item_path(&table.name, "its primary key has several columns")),
+        },
+        Some(view) => view.origins.iter().position(|origin| {
+            let base = view.updatable.or(origin.map(|(id, _)| id));
+            origin.is_some_and(|(id, column)| Some(id) == base && *schema.relation(id).primary_key() == [column])
+        }).map(|i| i as u32),
+    };
+    found.ok_or_else(|| error::no_item_path(&table.name, "it has no primary key"))
+}

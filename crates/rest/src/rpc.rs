@@ -1,0 +1,249 @@
+//! `/rpc/{function}`: calls. What only reads is a read like any other, by GET, HEAD or POST; what writes is a transaction, by POST.
+
+use crate::bind::Binder;
+use crate::call::{self, Given};
+use crate::data::Data;
+use crate::encode::{self, Form};
+use crate::level::Level;
+use crate::media::{self, Content};
+use crate::payload;
+use crate::prefer::{Honoured, Preferences};
+use crate::query_string::{self, Arguments};
+use crate::read::{Expect, Prepared};
+use crate::rows::Rows;
+use crate::select::Selected;
+use crate::zone::Zone;
+use crate::{Place, Rest, error, idempotency, is_read, range, response};
+use bytes::Bytes;
+use http::header::{HeaderName, LOCATION};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use mainstay_model::{
+    Action, Call, Count, Error, FunctionId, Idempotency, Identity, Query, QueryShape, Returns, Schema, Source, Step, Transaction,
+};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+/// Takes calls that are made later (`Prefer: respond-async`). The composition root provides it.
+pub trait Background: Send + Sync {
+    /// Keeps the call durably; returns the URL at which its status can be asked for.
+    fn submit(&self, call: AsyncCall) -> Pin<Box<dyn Future<Output = Result<String, Error>> + Send + '_>>;
+}
+
+/// A call to be made later, with the caller's rights.
+#[derive(Clone, Debug)]
+pub struct AsyncCall {
+    /// The schema of the function.
+    pub namespace: Arc<str>,
+    /// Its name.
+    pub function: String,
+    /// Its arguments, a JSON object; they have been matched to an overload.
+    pub arguments: String,
+    /// The caller.
+    pub identity: Arc<Identity>,
+    /// The request's identity, if it has one.
+    pub idempotency: Option<Idempotency>,
+    /// W3C `traceparent` of the request.
+    pub traceparent: Option<String>,
+}
+
+/// A call that has been understood.
+struct Understood {
+    prepared: Prepared,
+    call: Call,
+    max_affected: Option<u64>,
+}
+
+impl<D: Data> Rest<D> {
+    /// A call by GET or HEAD, with its arguments in the query string.
+    pub(crate) fn prepare_call(
+        &self,
+        schema: &Schema,
+        name: &str,
+        query: &str,
+        method: &Method,
+        headers: &HeaderMap,
+        role: &str,
+    ) -> Result<Prepared, Error> {
+        let place = Place::of(schema, &self.config, headers, false)?;
+        let pairs = query_string::split(query, &self.config.limits)?;
+        let asked = query_string::Request::read(&pairs, name, Arguments::Function, &self.config.limits)?;
+        let given = Given::Texts(&asked.arguments);
+        let (function, unnamed) = call::resolve(schema, &place, name, &given, role)?;
+        if schema.function(function).writes {
+            let error = Error::new("25006", format!("function {name} writes and cannot be called with {method}"));
+            return Err(error.hint("call it with POST"));
+        }
+        let preferences = Preferences::read(headers);
+        let root = asked.root;
+        Ok(self.understand(schema, &place, function, unnamed, &given, root, &preferences, method, headers)?.prepared)
+    }
+
+    /// A call by POST, with its arguments in the body.
+    pub(crate) async fn call(&self, request: &Request<Bytes>, name: &str, identity: &Arc<Identity>) -> Result<Response<Bytes>, Error> {
+        let headers = request.headers();
+        let schema = self.data.schema();
+        let place = Place::of(&schema, &self.config, headers, true)?;
+        let preferences = Preferences::read(headers);
+        preferences.check()?;
+        let pairs = query_string::split(request.uri().query().unwrap_or_default(), &self.config.limits)?;
+        let asked = query_string::Request::read(&pairs, name, Arguments::None, &self.config.limits)?;
+        let content = media::content(headers)?;
+        let body: &[u8] = request.body();
+        let object = payload::arguments(body, content)?;
+        let given = Given::Body { object: &object, content, body, columns: asked.columns.as_deref() };
+        let (function, unnamed) = call::resolve(&schema, &place, name, &given, &identity.role)?;
+        let idempotency = idempotency::of(request, identity)?;
+        if preferences.respond_async
+            && let Some(background) = &self.background
+        {
+            let declared = schema.function(function);
+            if !call::may_call(declared, &identity.role) {
+                return Err(Error::denied(format!("permission denied for function {name}")));
+            }
+            let arguments = match (unnamed, content) {
+                (true, Content::Json) => String::from_utf8_lossy(body).into_owned(),
+                (true, _) => return Err(error::not_implemented("respond-async takes JSON arguments")),
+                (false, _) => call::as_json(&object),
+            };
+            let call = AsyncCall {
+                namespace: place.namespace.clone(),
+                function: name.to_owned(),
+                arguments,
+                identity: identity.clone(),
+                idempotency,
+                traceparent: traceparent(headers),
+            };
+            return accepted(background.submit(call).await?);
+        }
+        let method = request.method();
+        let understood =
+            self.understand(&schema, &place, function, unnamed, &given, asked.root, &preferences, method, headers)?;
+        if schema.function(function).writes || idempotency.is_some() {
+            self.call_in_transaction(understood, idempotency, &preferences, identity, headers).await
+        } else {
+            self.ask(&understood.prepared, identity, headers, false).await
+        }
+    }
+
+    async fn call_in_transaction(
+        &self,
+        understood: Understood,
+        idempotency: Option<Idempotency>,
+        preferences: &Preferences<'_>,
+        identity: &Identity,
+        headers: &HeaderMap,
+    ) -> Result<Response<Bytes>, Error> {
+        let Understood { prepared, call, max_affected } = understood;
+        let (singular, void) = match &prepared.expect {
+            Expect::Function { singular, void, .. } => (*singular, *void),
+            _ => (false, false),
+        };
+        let step = Step {
+            action: Action::Call(call),
+            params: prepared.query.params,
+            returning: (!void).then(|| QueryShape::clone(&prepared.query.shape)),
+            max_affected,
+            singular,
+        };
+        let transaction = Transaction {
+            steps: vec![step],
+            idempotency,
+            dry_run: preferences.rollback == Some(true) && self.config.rollback,
+            traceparent: traceparent(headers),
+            ..Transaction::default()
+        };
+        let committed = self.data.write(transaction, identity, &prepared.representation).await.map_err(from_function)?;
+        let outcome = committed.outcomes.into_iter().next().unwrap_or_default();
+        let mut answer = prepared.headers;
+        if committed.replayed {
+            answer.insert(REPLAYED, HeaderValue::from_static("true"));
+        }
+        if void {
+            return Ok(response::empty(StatusCode::NO_CONTENT, answer));
+        }
+        if singular && outcome.rows != 1 {
+            return Err(error::not_singular(outcome.rows));
+        }
+        let status = range::status(prepared.offset, outcome.rows, outcome.total)?;
+        answer.insert(http::header::CONTENT_RANGE, range::content_range(prepared.offset, outcome.rows, outcome.total));
+        Ok(response::with_body(status, answer, outcome.body))
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "the parts of a call, named")]
+    fn understand(
+        &self,
+        schema: &Schema,
+        place: &Place,
+        function: FunctionId,
+        unnamed: bool,
+        given: &Given<'_>,
+        mut root: Level<'_>,
+        preferences: &Preferences<'_>,
+        method: &Method,
+        headers: &HeaderMap,
+    ) -> Result<Understood, Error> {
+        let declared = schema.function(function);
+        let media = media::negotiate(headers)?;
+        preferences.check()?;
+        let max_affected = preferences.enforced_max_affected();
+        if max_affected.is_some() && !declared.returns.is_set() {
+            return Err(error::max_affected_function());
+        }
+        let (form, one, void) = match declared.returns {
+            Returns::Void => (Form::Bare, true, true),
+            Returns::Scalar(_) => (Form::Bare, true, false),
+            Returns::SetOfScalar(_) => (Form::Bare, false, false),
+            Returns::Row(_) | Returns::Record(_) => (Form::Rows, true, false),
+            Returns::SetOfRow(_) | Returns::Table(_) => (Form::Rows, false, false),
+        };
+        if form == Form::Bare {
+            // A bare value has no columns to choose from.
+            root = Level { filters: root.filters, order: root.order, limit: root.limit, offset: root.offset, ..Level::root("", vec![Selected::Star]) };
+        }
+        let offset = range::narrow(&mut root, method, headers)?;
+        let rows = Rows::of_function(schema, function);
+        let mut binder = Binder::new(schema, &place.namespace, &self.config);
+        binder.page_limit = self.config.page_limit.filter(|_| declared.returns.is_set());
+        let call = call::bind(&mut binder, function, unnamed, given)?;
+        let mut shape = binder.root(&root, &rows, Source::Call(call.clone()))?;
+        shape.count = if void { Count::None } else { preferences.count.unwrap_or_default() };
+        let zone = preferences.timezone.map(Zone::named).transpose()?;
+        let honoured =
+            Honoured { rollback: self.config.rollback && !is_read(method), max_affected: true, ..Honoured::default() };
+        let applied = preferences.applied(honoured);
+        let content_type = (!void).then(|| media.content_type());
+        let prepared = Prepared {
+            digest: schema.digest,
+            query: Query { shape: self.memo.share(shape), params: binder.params },
+            representation: encode::representation(media, form, one, zone.as_ref()),
+            consistency: preferences.consistency.unwrap_or_default(),
+            expect: Expect::Function { singular: media.is_singular(), void, rows_max: max_affected },
+            offset,
+            headers: response::template(content_type, place.profile(), applied),
+        };
+        Ok(Understood { prepared, call, max_affected })
+    }
+}
+
+const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+
+/// A violated CHECK inside a function's body says that the state does not allow the call, not that the request is wrong: 409.
+pub(crate) fn from_function(error: Error) -> Error {
+    if error.code == "23514" && error.status.is_none() { error.status(409) } else { error }
+}
+
+/// The header by which a trace goes on, if the request has it.
+pub(crate) fn traceparent(headers: &HeaderMap) -> Option<String> {
+    headers.get("traceparent").and_then(|value| value.to_str().ok()).map(str::to_owned)
+}
+
+fn accepted(status_url: String) -> Result<Response<Bytes>, Error> {
+    let location = HeaderValue::try_from(&status_url).map_err(|_| Error::internal("a status URL is no header value"))?;
+    let mut headers = response::template(Some("application/json; charset=utf-8"), None, Some("respond-async".to_owned()));
+    headers.insert(LOCATION, location);
+    let mut body = b"{\"status\":".to_vec();
+    mainstay_model::write_json_string(&status_url, &mut body);
+    body.push(b'}');
+    Ok(response::with_body(StatusCode::ACCEPTED, headers, body.into()))
+}
