@@ -106,6 +106,9 @@ impl Engine {
     pub fn new(schema: Arc<Schema>, stores: Vec<Arc<dyn Store>>, cache: Option<Arc<Cache>>) -> Engine {
         if let Some(cache) = &cache {
             for store in &stores {
+                if store.capabilities().change_feed {
+                    cache.require_proof(store.capabilities().store);
+                }
                 store.listen(Arc::new(Applies {
                     cache: cache.clone(),
                     schema: schema.clone(),
@@ -162,6 +165,7 @@ impl Engine {
             (None, _) => Err("off"),
             (_, Err(why)) => Err(*why),
             _ if options.bypass_cache => Err("no-cache"),
+            _ if !self.store(plan.store)?.capabilities().change_feed => Err("no change feed"),
             _ if options.consistency == Consistency::Strong && self.inner.stores.len() > 1 => Err("consistency=strong"),
             (Some(cache), Ok(())) => Ok(cache),
         };
@@ -269,9 +273,19 @@ impl Engine {
 
     /// A write, from authorisation to the acknowledged commit.
     pub async fn write(&self, transaction: Transaction, identity: &Identity) -> Result<Committed> {
+        self.write_as(transaction, identity, &[]).await
+    }
+
+    /// As [`Engine::write`]; `representations` has one for each step, which encodes what that step returns.
+    pub async fn write_as(
+        &self,
+        transaction: Transaction,
+        identity: &Identity,
+        representations: &[Arc<dyn Representation>],
+    ) -> Result<Committed> {
         let (transaction, store) = crate::authorise::transaction(&self.inner.schema, transaction, identity)?;
-        let store = self.inner.schema_store(&store, &self.inner.stores)?;
-        store.write(&transaction, identity).await
+        let store = self.inner.store_named(&store)?;
+        store.write_as(&transaction, identity, representations).await
     }
 
     fn store(&self, index: u16) -> Result<&Arc<dyn Store>> {
@@ -304,6 +318,10 @@ impl CommitListener for Applies {
 
     fn voided(&self, store: u16, reason: &str) {
         self.cache.void(store, reason);
+    }
+
+    fn checked(&self, store: u16, at: Instant) {
+        self.cache.proved(store, at);
     }
 }
 
