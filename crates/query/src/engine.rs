@@ -297,8 +297,8 @@ impl Engine {
 }
 
 impl Inner {
-    fn schema_store<'a>(&self, name: &str, stores: &'a [Arc<dyn Store>]) -> Result<&'a Arc<dyn Store>> {
-        stores
+    fn store_named(&self, name: &str) -> Result<&Arc<dyn Store>> {
+        self.stores
             .iter()
             .find(|s| s.name() == name)
             .ok_or_else(|| Error::new("MS503", format!("store \"{name}\" is not open in this process")).status(503))

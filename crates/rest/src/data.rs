@@ -49,7 +49,7 @@ impl Data for Engine {
         identity: &Identity,
         representation: &Arc<dyn Representation>,
     ) -> Result<Committed> {
-        let _ = representation;
-        Engine::write(self, transaction, identity).await
+        let representations = vec![representation.clone(); transaction.steps.len()];
+        Engine::write_as(self, transaction, identity, &representations).await
     }
 }
