@@ -40,8 +40,12 @@ mod tests {
 
     #[test]
     fn pauses_double_up_to_the_longest_and_then_end() {
-        let retry =
-            Retry { attempts: 5, exponential: true, initial: Duration::from_secs(1), max: Duration::from_secs(3) };
+        let retry = Retry {
+            attempts: 5,
+            exponential: true,
+            initial: Duration::from_secs(1),
+            max: Duration::from_secs(3),
+        };
         for (attempt, full) in [(1, 1.0), (2, 2.0), (3, 3.0), (4, 3.0)] {
             let pause = retry.pause(attempt).expect("another attempt").as_secs_f64();
             assert!((full / 2.0..=full).contains(&pause), "attempt {attempt}: {pause}");

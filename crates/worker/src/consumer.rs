@@ -33,7 +33,12 @@ pub(crate) async fn run(subscription: Subscription, engine: Engine, bus: Arc<dyn
     };
     let handle_bus = bus.clone();
     let handle = move |delivery: Delivery| {
-        let (subscription, engine, bus, webhook) = (subscription.clone(), engine.clone(), handle_bus.clone(), webhook.clone());
+        let (subscription, engine, bus, webhook) = (
+            subscription.clone(),
+            engine.clone(),
+            handle_bus.clone(),
+            webhook.clone(),
+        );
         async move {
             let outcome = attempt(&subscription, &engine, &bus, webhook.as_ref(), &delivery.message).await;
             settle(&subscription, &bus, delivery, outcome).await;
@@ -43,15 +48,24 @@ pub(crate) async fn run(subscription: Subscription, engine: Engine, bus: Arc<dyn
 }
 
 /// Fetches and hands out, at most `parallel` at once; ends when stopped, after what is under way.
-pub(crate) async fn drive<F, W>(name: &str, parallel: usize, bus: Arc<dyn Bus>, mut stopped: watch::Receiver<bool>, handle: F)
-where
+pub(crate) async fn drive<F, W>(
+    name: &str,
+    parallel: usize,
+    bus: Arc<dyn Bus>,
+    mut stopped: watch::Receiver<bool>,
+    handle: F,
+) where
     F: Fn(Delivery) -> W,
     W: Future<Output = ()> + 'static,
 {
     let mut under_way = JoinSet::new();
     while !*stopped.borrow() {
         let room = parallel - under_way.len();
-        let fetched = if room == 0 { Ok(Vec::new()) } else { bus.fetch(name, room).await };
+        let fetched = if room == 0 {
+            Ok(Vec::new())
+        } else {
+            bus.fetch(name, room).await
+        };
         let fetched = match fetched {
             Ok(fetched) => fetched,
             Err(e) => {
@@ -104,7 +118,10 @@ async fn attempt(
             }
         }
         Action::Publish(topic) => {
-            let message = Message { topic: topic.clone(), ..message.clone() };
+            let message = Message {
+                topic: topic.clone(),
+                ..message.clone()
+            };
             match bus.publish(vec![message]).await {
                 Ok(()) => Outcome::Done,
                 Err(e) => Outcome::Failed(e.to_string(), after(&e)),
@@ -114,14 +131,26 @@ async fn attempt(
 }
 
 /// Calls the function with the event; a second delivery finds that the event was consumed and does nothing.
-async fn call(engine: &Engine, function: FunctionId, subscription: &Subscription, message: &Message) -> mainstay_model::Result<()> {
+async fn call(
+    engine: &Engine,
+    function: FunctionId,
+    subscription: &Subscription,
+    message: &Message,
+) -> mainstay_model::Result<()> {
     let event = Value::parse(&envelope::cloud_event(message), &Type::Jsonb)?;
-    let call = Call { function, args: vec![Expr::param(0, Type::Jsonb)], body: None };
+    let call = Call {
+        function,
+        args: vec![Expr::param(0, Type::Jsonb)],
+        body: None,
+    };
     let mut step = Step::new(Write::Call(call));
     step.params = vec![event];
     let transaction = Transaction {
         steps: vec![step],
-        consumed: vec![Consumed { consumer: subscription.name.clone(), event: message.id.clone() }],
+        consumed: vec![Consumed {
+            consumer: subscription.name.clone(),
+            event: message.id.clone(),
+        }],
         traceparent: message.traceparent.clone(),
         ..Transaction::default()
     };
@@ -146,7 +175,10 @@ async fn settle(subscription: &Subscription, bus: &Arc<dyn Bus>, delivery: Deliv
             Outcome::Done => bus.acknowledge(delivery.serial).await,
             Outcome::Hopeless(why) => bus.park(delivery.serial, why.clone()).await,
             Outcome::Failed(why, least) => match subscription.retry.pause(delivery.attempt) {
-                Some(pause) => bus.retry(delivery.serial, pause.max(least.unwrap_or_default()), why.clone()).await,
+                Some(pause) => {
+                    bus.retry(delivery.serial, pause.max(least.unwrap_or_default()), why.clone())
+                        .await
+                }
                 None => bus.park(delivery.serial, why.clone()).await,
             },
         };
@@ -154,7 +186,11 @@ async fn settle(subscription: &Subscription, bus: &Arc<dyn Bus>, delivery: Deliv
             Ok(()) => break,
             // The bus is closing or its disk is full: in flight it stays, and comes again.
             Err(e) if e.code == "57P03" || began.elapsed() > Duration::from_secs(60) => {
-                mainstay_telemetry::error!("worker", "{name}: the bus did not take the end of {}: {e}", delivery.message.id);
+                mainstay_telemetry::error!(
+                    "worker",
+                    "{name}: the bus did not take the end of {}: {e}",
+                    delivery.message.id
+                );
                 return;
             }
             Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,
@@ -163,13 +199,20 @@ async fn settle(subscription: &Subscription, bus: &Arc<dyn Bus>, delivery: Deliv
     match &outcome {
         Outcome::Done => {
             count("mainstay_delivered_total");
-            let now_us = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_micros() as i64);
+            let now_us = SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |d| d.as_micros() as i64);
             let latency = Duration::from_micros((now_us - delivery.message.time_us).max(0) as u64);
             mainstay_telemetry::histogram("mainstay_delivery_seconds", &[("subscription", name)]).observe(latency);
         }
         Outcome::Failed(why, _) if subscription.retry.pause(delivery.attempt).is_some() => {
             count("mainstay_delivery_failures_total");
-            mainstay_telemetry::warn!("worker", "{name}: attempt {} of {} failed: {why}", delivery.attempt, delivery.message.id);
+            mainstay_telemetry::warn!(
+                "worker",
+                "{name}: attempt {} of {} failed: {why}",
+                delivery.attempt,
+                delivery.message.id
+            );
         }
         Outcome::Failed(why, _) | Outcome::Hopeless(why) => {
             count("mainstay_parked_total");

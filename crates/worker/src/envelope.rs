@@ -22,7 +22,11 @@ pub fn cloud_event(message: &Message) -> String {
         write_json_string(traceparent, &mut out);
     }
     out.extend_from_slice(b",\"datacontenttype\":\"application/json\",\"data\":");
-    out.extend_from_slice(if message.payload.is_empty() { b"null" } else { message.payload.as_bytes() });
+    out.extend_from_slice(if message.payload.is_empty() {
+        b"null"
+    } else {
+        message.payload.as_bytes()
+    });
     out.push(b'}');
     String::from_utf8(out).unwrap_or_default()
 }

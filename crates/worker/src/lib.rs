@@ -10,7 +10,7 @@ mod sign;
 mod webhook;
 
 pub use backoff::Retry;
-pub use jobs::{JobRequest, Jobs};
+pub use jobs::{JobFailure, JobRunner, Jobs};
 pub use sign::{SecretError, SigningKey};
 pub use webhook::{Target, TargetError};
 
@@ -28,7 +28,7 @@ use tokio::task::{JoinSet, LocalSet};
 pub struct Config {
     /// Who wants what.
     pub subscriptions: Vec<Subscription>,
-    /// Calls taken on with `Prefer: respond-async` run in at most so many at once; 0 takes none on.
+    /// Calls taken on with `Prefer: respond-async`: at most so many run at once.
     pub jobs_parallel: usize,
 }
 
@@ -84,19 +84,31 @@ pub struct Worker {
 
 impl Worker {
     /// Starts relays, consumers, schedules and jobs on a thread of their own.
-    pub async fn start(config: Config, engine: Engine, bus: Arc<dyn Bus>) -> Result<Worker> {
-        bus.declare(declared(&config)).await?;
+    pub async fn start(
+        config: Config,
+        engine: Engine,
+        bus: Arc<dyn Bus>,
+        jobs: Option<Arc<dyn JobRunner>>,
+    ) -> Result<Worker> {
+        bus.declare(declared(&config, jobs.is_some())).await?;
         let (stop, stopped) = watch::channel(false);
         let stores: Vec<Arc<dyn Store>> = engine.stores().to_vec();
-        let relays: Vec<relay::Relay> = stores.iter().map(|store| relay::Relay::new(store.clone(), bus.clone())).collect();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| {
-            mainstay_model::Error::internal(format!("the worker's runtime could not be started: {e}"))
-        })?;
+        let relays: Vec<relay::Relay> = stores
+            .iter()
+            .map(|store| relay::Relay::new(store.clone(), bus.clone()))
+            .collect();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|e| mainstay_model::Error::internal(format!("the worker's runtime could not be started: {e}")))?;
         let thread = std::thread::Builder::new()
             .name("worker".into())
-            .spawn(move || LocalSet::new().block_on(&runtime, run(config, engine, bus, relays, stopped)))
+            .spawn(move || LocalSet::new().block_on(&runtime, run(config, engine, bus, jobs, relays, stopped)))
             .map_err(|e| mainstay_model::Error::internal(format!("the worker's thread could not be started: {e}")))?;
-        Ok(Worker { stop, thread: Some(thread) })
+        Ok(Worker {
+            stop,
+            thread: Some(thread),
+        })
     }
 
     /// Lets what is in flight end, and ends. What was not acknowledged comes again at the next start.
@@ -109,20 +121,32 @@ impl Worker {
 }
 
 /// The subscriptions as the bus knows them.
-fn declared(config: &Config) -> Vec<mainstay_bus::Subscription> {
-    let own = config.subscriptions.iter().map(|subscription| mainstay_bus::Subscription {
-        name: subscription.name.clone(),
-        topics: match &subscription.trigger {
-            Trigger::Topics(topics) => topics.clone(),
-            Trigger::Every(_) => Vec::new(),
-        },
+fn declared(config: &Config, jobs: bool) -> Vec<mainstay_bus::Subscription> {
+    let own = config
+        .subscriptions
+        .iter()
+        .map(|subscription| mainstay_bus::Subscription {
+            name: subscription.name.clone(),
+            topics: match &subscription.trigger {
+                Trigger::Topics(topics) => topics.clone(),
+                Trigger::Every(_) => Vec::new(),
+            },
+        });
+    let jobs = jobs.then(|| mainstay_bus::Subscription {
+        name: jobs::SUBSCRIPTION.into(),
+        topics: vec![jobs::TOPIC.into()],
     });
-    let jobs = (config.jobs_parallel > 0)
-        .then(|| mainstay_bus::Subscription { name: jobs::SUBSCRIPTION.into(), topics: vec![jobs::TOPIC.into()] });
     own.chain(jobs).collect()
 }
 
-async fn run(config: Config, engine: Engine, bus: Arc<dyn Bus>, relays: Vec<relay::Relay>, stopped: watch::Receiver<bool>) {
+async fn run(
+    config: Config,
+    engine: Engine,
+    bus: Arc<dyn Bus>,
+    jobs: Option<Arc<dyn JobRunner>>,
+    relays: Vec<relay::Relay>,
+    stopped: watch::Receiver<bool>,
+) {
     let mut tasks = JoinSet::new();
     for relay in relays {
         tasks.spawn_local(relay.run(stopped.clone()));
@@ -131,7 +155,10 @@ async fn run(config: Config, engine: Engine, bus: Arc<dyn Bus>, relays: Vec<rela
         .subscriptions
         .iter()
         .filter_map(|s| match s.trigger {
-            Trigger::Every(every) => Some(Schedule { subscription: s.name.clone(), every }),
+            Trigger::Every(every) => Some(Schedule {
+                subscription: s.name.clone(),
+                every,
+            }),
             Trigger::Topics(_) => None,
         })
         .collect();
@@ -139,10 +166,15 @@ async fn run(config: Config, engine: Engine, bus: Arc<dyn Bus>, relays: Vec<rela
         tasks.spawn_local(tick(schedules, bus.clone(), stopped.clone()));
     }
     for subscription in config.subscriptions {
-        tasks.spawn_local(consumer::run(subscription, engine.clone(), bus.clone(), stopped.clone()));
+        tasks.spawn_local(consumer::run(
+            subscription,
+            engine.clone(),
+            bus.clone(),
+            stopped.clone(),
+        ));
     }
-    if config.jobs_parallel > 0 {
-        tasks.spawn_local(jobs::run(config.jobs_parallel, engine, bus, stopped));
+    if let Some(runner) = jobs {
+        tasks.spawn_local(jobs::run(config.jobs_parallel.max(1), runner, bus, stopped));
     }
     while let Some(ended) = tasks.join_next().await {
         if let Err(e) = ended {

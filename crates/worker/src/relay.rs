@@ -75,7 +75,9 @@ impl Relay {
     /// Moves one batch; the last sequence and the count, or `None` when there was nothing.
     async fn batch(&self, after: u64) -> mainstay_model::Result<Option<(u64, usize)>> {
         let records = self.store.outbox(after, BATCH).await?;
-        let Some(last) = records.last().map(|r| r.sequence) else { return Ok(None) };
+        let Some(last) = records.last().map(|r| r.sequence) else {
+            return Ok(None);
+        };
         let count = records.len();
         self.bus.publish(records.into_iter().map(message).collect()).await?;
         self.store.confirm(last).await?;

@@ -32,9 +32,17 @@ impl SigningKey {
     pub fn parse(secret: &str) -> Result<SigningKey, SecretError> {
         let key = STANDARD
             .decode(secret.trim().strip_prefix("whsec_").unwrap_or(secret.trim()))
-            .map_err(|_| SecretError("a webhook secret is `whsec_` and base64; make one with: echo whsec_$(openssl rand -base64 32)".into()))?;
+            .map_err(|_| {
+                SecretError(
+                    "a webhook secret is `whsec_` and base64; make one with: echo whsec_$(openssl rand -base64 32)"
+                        .into(),
+                )
+            })?;
         if !(24..=64).contains(&key.len()) {
-            return Err(SecretError(format!("a webhook secret holds 24 to 64 bytes, and this one {}", key.len())));
+            return Err(SecretError(format!(
+                "a webhook secret holds 24 to 64 bytes, and this one {}",
+                key.len()
+            )));
         }
         Ok(SigningKey(key))
     }
@@ -63,13 +71,27 @@ mod tests {
     #[test]
     fn signs_as_the_specification_does() {
         let key = SigningKey::parse("whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD").expect("a key");
-        let signature = key.sign("msg_27UH4WbU6Z5A5EzD8u03UvzRbpk", 1_649_367_553, br#"{"email":"test@example.com","username":"test_user"}"#);
+        let signature = key.sign(
+            "msg_27UH4WbU6Z5A5EzD8u03UvzRbpk",
+            1_649_367_553,
+            br#"{"email":"test@example.com","username":"test_user"}"#,
+        );
         assert_eq!(signature, "v1,tZ1I4/hDygAJgO5TYxiSd6Sd0kDW6hPenDe+bTa3Kkw=");
     }
 
     #[test]
     fn refuses_short_and_broken_keys() {
-        assert!(SigningKey::parse("whsec_AAAA").expect_err("short").0.contains("24 to 64 bytes, and this one 3"));
-        assert!(SigningKey::parse("whsec_!").expect_err("not base64").0.contains("base64"));
+        assert!(
+            SigningKey::parse("whsec_AAAA")
+                .expect_err("short")
+                .0
+                .contains("24 to 64 bytes, and this one 3")
+        );
+        assert!(
+            SigningKey::parse("whsec_!")
+                .expect_err("not base64")
+                .0
+                .contains("base64")
+        );
     }
 }

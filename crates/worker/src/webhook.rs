@@ -47,17 +47,26 @@ impl fmt::Display for Target {
 impl Target {
     /// Reads an absolute `http` URL.
     pub fn parse(url: &str) -> Result<Target, TargetError> {
-        let uri: Uri = url.parse().map_err(|e| TargetError(format!("{url:?} is not a URL: {e}")))?;
+        let uri: Uri = url
+            .parse()
+            .map_err(|e| TargetError(format!("{url:?} is not a URL: {e}")))?;
         match uri.scheme_str() {
             Some("http") => {}
             Some("https") => {
-                return Err(TargetError("https receivers are not served yet; deliver through a local proxy, or to a path of this gateway".into()));
+                return Err(TargetError(
+                    "https receivers are not served yet; deliver through a local proxy, or to a path of this gateway"
+                        .into(),
+                ));
             }
             _ => return Err(TargetError(format!("{url:?} is not an http URL"))),
         }
-        let authority = uri.authority().ok_or_else(|| TargetError(format!("{url:?} names no host")))?;
+        let authority = uri
+            .authority()
+            .ok_or_else(|| TargetError(format!("{url:?} names no host")))?;
         if authority.as_str().contains('@') {
-            return Err(TargetError("a receiver's URL must not carry a password; use `headers`".into()));
+            return Err(TargetError(
+                "a receiver's URL must not carry a password; use `headers`".into(),
+            ));
         }
         Ok(Target {
             authority: authority.to_string(),
@@ -90,14 +99,22 @@ pub(crate) struct Webhook {
 
 impl Webhook {
     pub fn new(target: Target, key: Option<SigningKey>, headers: Vec<(HeaderName, HeaderValue)>) -> Webhook {
-        Webhook { target, key, headers, idle: Rc::default() }
+        Webhook {
+            target,
+            key,
+            headers,
+            idle: Rc::default(),
+        }
     }
 
     /// Posts a message; everything together takes at most `timeout`.
     pub async fn post(&self, message: &mainstay_bus::Message, timeout: Duration) -> Sent {
         match tokio::time::timeout(timeout, self.attempt(message)).await {
             Ok(sent) => sent,
-            Err(_) => Sent::Failed(format!("no answer from {} within {} ms", self.target, timeout.as_millis()), None),
+            Err(_) => Sent::Failed(
+                format!("no answer from {} within {} ms", self.target, timeout.as_millis()),
+                None,
+            ),
         }
     }
 
@@ -127,7 +144,10 @@ impl Webhook {
                 Err(e) => return Sent::Failed(format!("{}: {e}", self.target), None),
             };
             let (head, answer_body) = answer.into_parts();
-            let text = Limited::new(answer_body, ANSWER_BYTES_MAX).collect().await.map(|b| b.to_bytes());
+            let text = Limited::new(answer_body, ANSWER_BYTES_MAX)
+                .collect()
+                .await
+                .map(|b| b.to_bytes());
             if text.is_ok() && !connection.is_closed() && self.idle.borrow().len() < IDLE_MAX {
                 self.idle.borrow_mut().push(connection);
             }
@@ -144,7 +164,10 @@ impl Webhook {
         if status == StatusCode::GONE {
             return Sent::Gone(reason);
         }
-        let after = headers.get(header::RETRY_AFTER).and_then(|v| v.to_str().ok()?.trim().parse().ok()).map(Duration::from_secs);
+        let after = headers
+            .get(header::RETRY_AFTER)
+            .and_then(|v| v.to_str().ok()?.trim().parse().ok())
+            .map(Duration::from_secs);
         Sent::Failed(reason, after)
     }
 
@@ -165,13 +188,19 @@ impl Webhook {
         for (name, value) in &self.headers {
             request = request.header(name, value);
         }
-        request.body(Full::new(body)).map_err(|e| format!("the request could not be made: {e}"))
+        request
+            .body(Full::new(body))
+            .map_err(|e| format!("the request could not be made: {e}"))
     }
 
     async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, String> {
-        let stream = TcpStream::connect((self.target.host.as_str(), self.target.port)).await.map_err(|e| e.to_string())?;
+        let stream = TcpStream::connect((self.target.host.as_str(), self.target.port))
+            .await
+            .map_err(|e| e.to_string())?;
         let _ = stream.set_nodelay(true);
-        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|e| e.to_string())?;
+        let (sender, connection) = http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|e| e.to_string())?;
         tokio::spawn(connection);
         Ok(sender)
     }
