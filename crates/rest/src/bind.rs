@@ -9,8 +9,8 @@ use crate::rows::Rows;
 use crate::select::SelectedField;
 use crate::{RestConfig, error, types};
 use mainstay_model::{
-    Aggregate, AggregateFunction, Builtin, Call, Embed, EmbedJoin, Error, Expr, ExprKind, IsTest, Item, Operator, OrderBy,
-    Projected, QueryShape, RelationRef, Returns, Schema, Source, SourceId, Type, Value,
+    Aggregate, AggregateFunction, Builtin, Call, Embed, EmbedJoin, Error, Expr, ExprKind, IsTest, Item, Operator,
+    OrderBy, Projected, QueryShape, RelationRef, Returns, Schema, Source, SourceId, Type, Value,
 };
 use std::borrow::Cow;
 
@@ -28,7 +28,13 @@ type Bound<T> = Result<T, Error>;
 
 impl<'s> Binder<'s> {
     pub fn new(schema: &'s Schema, namespace: &'s str, config: &'s RestConfig) -> Binder<'s> {
-        Binder { schema, namespace, config, page_limit: None, params: Vec::new() }
+        Binder {
+            schema,
+            namespace,
+            config,
+            page_limit: None,
+            params: Vec::new(),
+        }
     }
 
     /// A value as a parameter.
@@ -38,7 +44,11 @@ impl<'s> Binder<'s> {
 
     fn slot(&mut self, value: Value) -> Bound<u16> {
         if self.params.len() >= self.config.limits.values {
-            return Err(error::too_much("too many values", self.config.limits.values, "limits.values"));
+            return Err(error::too_much(
+                "too many values",
+                self.config.limits.values,
+                "limits.values",
+            ));
         }
         self.params.push(value);
         Ok((self.params.len() - 1) as u16)
@@ -68,18 +78,27 @@ impl<'s> Binder<'s> {
             embedded.push((rows, embed.one));
             shape.select.push(Item::Embed(embed));
         }
-        let conditions = level.filters.iter().map(|tree| self.tree(tree, rows, level)).collect::<Bound<Vec<_>>>()?;
+        let conditions = level
+            .filters
+            .iter()
+            .map(|tree| self.tree(tree, rows, level))
+            .collect::<Bound<Vec<_>>>()?;
         shape.filter = (!conditions.is_empty()).then(|| Expr::all(conditions));
-        shape.order = level.order.iter().map(|term| self.order(term, rows, level, &embedded)).collect::<Bound<_>>()?;
+        shape.order = level
+            .order
+            .iter()
+            .map(|term| self.order(term, rows, level, &embedded))
+            .collect::<Bound<_>>()?;
         self.page(level, &mut shape)?;
         Ok(shape)
     }
 
     fn page(&mut self, level: &Level<'_>, shape: &mut QueryShape) -> Bound<()> {
         let asked = match level.limit {
-            Some(limit) => Some(u64::try_from(limit).map_err(|_| {
-                error::unsatisfiable_range("Limit should be greater than or equal to zero.")
-            })?),
+            Some(limit) => Some(
+                u64::try_from(limit)
+                    .map_err(|_| error::unsatisfiable_range("Limit should be greater than or equal to zero."))?,
+            ),
             None => None,
         };
         let limit = match (asked, self.page_limit) {
@@ -97,7 +116,10 @@ impl<'s> Binder<'s> {
 
     fn star(&self, rows: &Rows<'s>, select: &mut Vec<Item>) {
         select.extend(rows.all().into_iter().map(|(index, name, ty)| {
-            Item::Field(Projected { expr: Expr::column(index, ty.clone()), name })
+            Item::Field(Projected {
+                expr: Expr::column(index, ty.clone()),
+                name,
+            })
         }));
     }
 
@@ -106,7 +128,11 @@ impl<'s> Binder<'s> {
         let from = match &way.join {
             EmbedJoin::Computed(function) => {
                 let row = Expr::new(ExprKind::WholeRow(SourceId::SELF), Type::Row(outer.name.into()));
-                Source::Call(Call { function: *function, args: vec![row], body: None })
+                Source::Call(Call {
+                    function: *function,
+                    args: vec![row],
+                    body: None,
+                })
             }
             EmbedJoin::Columns(_) | EmbedJoin::Through { .. } => match way.rows.relation {
                 Some(id) => Source::Relation(RelationRef::new(id)),
@@ -114,7 +140,9 @@ impl<'s> Binder<'s> {
             },
         };
         if child.spread && child.fields.iter().flatten().any(|field| field.aggregate.is_some()) {
-            return Err(error::not_implemented("Aggregates are not implemented for spread embeds."));
+            return Err(error::not_implemented(
+                "Aggregates are not implemented for spread embeds.",
+            ));
         }
         let query = self.level(child, &way.rows, from, false)?;
         let embed = Embed {
@@ -149,25 +177,39 @@ impl<'s> Binder<'s> {
             Some(function) => {
                 let (ty, name) = aggregate_type(function, value.as_ref().map(|v| &v.ty))?;
                 let args = value.into_iter().collect();
-                let call = Aggregate { function, args, distinct: false, filter: None, order: Vec::new() };
+                let call = Aggregate {
+                    function,
+                    args,
+                    distinct: false,
+                    filter: None,
+                    order: Vec::new(),
+                };
                 let aggregate = Expr::new(ExprKind::Aggregate(Box::new(call)), ty);
                 (cast(aggregate, &selected.aggregate_cast, self.schema)?, name)
             }
         };
-        Ok(Projected { expr, name: selected.alias.as_deref().unwrap_or(own_name).into() })
+        Ok(Projected {
+            expr,
+            name: selected.alias.as_deref().unwrap_or(own_name).into(),
+        })
     }
 
     /// A column, a computed column, or something inside its JSON.
     fn field(&self, field: &Field<'_>, rows: &Rows<'s>) -> Bound<Expr> {
         let base = match rows.column(&field.name) {
             Some((index, ty)) => Expr::column(index, ty.clone()),
-            None => self.computed(&field.name, rows).ok_or_else(|| error::unknown_column(rows.name, &field.name))?,
+            None => self
+                .computed(&field.name, rows)
+                .ok_or_else(|| error::unknown_column(rows.name, &field.name))?,
         };
         if field.path.is_empty() {
             return Ok(base);
         }
-        let mut value =
-            if base.ty.is_json() { base } else { Expr::new(ExprKind::Call(Builtin::ToJsonb, vec![base]), Type::Jsonb) };
+        let mut value = if base.ty.is_json() {
+            base
+        } else {
+            Expr::new(ExprKind::Call(Builtin::ToJsonb, vec![base]), Type::Jsonb)
+        };
         for arrow in &field.path {
             if !value.ty.is_json() {
                 return Err(error::no_operator(&value.ty, if arrow.text { "->>" } else { "->" }));
@@ -176,8 +218,11 @@ impl<'s> Binder<'s> {
                 Operand::Key(key) => Expr::literal(Value::Text(key.to_string()), Type::Text),
                 Operand::Index(index) => Expr::literal(Value::Int(i64::from(*index)), Type::Int4),
             };
-            let (operator, ty) =
-                if arrow.text { (Operator::JsonGetText, Type::Text) } else { (Operator::JsonGet, value.ty.clone()) };
+            let (operator, ty) = if arrow.text {
+                (Operator::JsonGetText, Type::Text)
+            } else {
+                (Operator::JsonGet, value.ty.clone())
+            };
             value = Expr::new(ExprKind::Operator(operator, vec![value, key]), ty);
         }
         Ok(value)
@@ -188,7 +233,9 @@ impl<'s> Binder<'s> {
         let relation = self.schema.relation(rows.relation?);
         self.schema.find_functions(self.namespace, name).iter().find_map(|&id| {
             let function = self.schema.function(id);
-            let Returns::Scalar(ty) = &function.returns else { return None };
+            let Returns::Scalar(ty) = &function.returns else {
+                return None;
+            };
             if !relationship::takes_row_of(relation, &function.args) {
                 return None;
             }
@@ -199,7 +246,13 @@ impl<'s> Binder<'s> {
 
     // Order
 
-    fn order(&mut self, term: &OrderTerm<'_>, rows: &Rows<'s>, level: &Level<'_>, embedded: &[(Rows<'s>, bool)]) -> Bound<OrderBy> {
+    fn order(
+        &mut self,
+        term: &OrderTerm<'_>,
+        rows: &Rows<'s>,
+        level: &Level<'_>,
+        embedded: &[(Rows<'s>, bool)],
+    ) -> Bound<OrderBy> {
         let expr = match &term.embed {
             None => self.field(&term.field, rows)?,
             Some(name) => {
@@ -214,11 +267,17 @@ impl<'s> Binder<'s> {
             }
         };
         if expr.ty == Type::Json {
-            return Err(Error::new("42883", "could not identify an ordering operator for type json")
-                .hint("Use an explicit ordering operator or modify the query."));
+            return Err(
+                Error::new("42883", "could not identify an ordering operator for type json")
+                    .hint("Use an explicit ordering operator or modify the query."),
+            );
         }
         let descending = term.descending;
-        Ok(OrderBy { expr, descending, nulls_first: term.nulls_first.unwrap_or(descending) })
+        Ok(OrderBy {
+            expr,
+            descending,
+            nulls_first: term.nulls_first.unwrap_or(descending),
+        })
     }
 
     // Filters
@@ -227,7 +286,10 @@ impl<'s> Binder<'s> {
         match tree {
             Tree::Condition(condition) => self.condition(condition, rows, level),
             Tree::Group { negated, any, members } => {
-                let members = members.iter().map(|m| self.tree(m, rows, level)).collect::<Bound<Vec<_>>>()?;
+                let members = members
+                    .iter()
+                    .map(|m| self.tree(m, rows, level))
+                    .collect::<Bound<Vec<_>>>()?;
                 let group = if *any { Expr::any(members) } else { Expr::all(members) };
                 Ok(if *negated { group.negate() } else { group })
             }
@@ -251,12 +313,17 @@ impl<'s> Binder<'s> {
         let left = self.field(field, rows)?;
         if let Test::Is(test, is_not) = test {
             if *test != IsTest::Null && left.ty != Type::Bool {
-                let word = ["TRUE", "FALSE", "UNKNOWN"][(*test == IsTest::False) as usize + 2 * (*test == IsTest::Unknown) as usize];
+                let word = ["TRUE", "FALSE", "UNKNOWN"]
+                    [(*test == IsTest::False) as usize + 2 * (*test == IsTest::Unknown) as usize];
                 let message = format!("argument of IS {word} must be type boolean, not type {}", left.ty);
                 return Err(Error::new("42804", message));
             }
             let operand = Box::new(left);
-            return Ok(Expr::condition(ExprKind::Is { operand, test: *test, negated: negated ^ is_not }));
+            return Ok(Expr::condition(ExprKind::Is {
+                operand,
+                test: *test,
+                negated: negated ^ is_not,
+            }));
         }
         let condition = self.test(left, test)?;
         Ok(if *negated { condition.negate() } else { condition })
@@ -269,21 +336,44 @@ impl<'s> Binder<'s> {
                 let (list, ty) = types::list(values, &left.ty, self.schema)?;
                 let array = Box::new(self.param(list, ty)?);
                 let operand = Box::new(left);
-                Ok(Expr::condition(ExprKind::Quantified { operator: Operator::Eq, all: false, operand, array }))
+                Ok(Expr::condition(ExprKind::Quantified {
+                    operator: Operator::Eq,
+                    all: false,
+                    operand,
+                    array,
+                }))
             }
-            Test::Operator { operator, symbol, quantifier, pattern, value } => {
+            Test::Operator {
+                operator,
+                symbol,
+                quantifier,
+                pattern,
+                value,
+            } => {
                 refuse_operator(*operator, symbol, &left.ty)?;
-                let value: Cow<'_, str> =
-                    if *pattern && value.contains('*') { value.replace('*', "%").into() } else { Cow::Borrowed(value) };
+                let value: Cow<'_, str> = if *pattern && value.contains('*') {
+                    value.replace('*', "%").into()
+                } else {
+                    Cow::Borrowed(value)
+                };
                 // A pattern is text, whatever kind of text it is matched against.
-                let ty = if is_pattern(*operator) { Type::Text } else { left.ty.clone() };
+                let ty = if is_pattern(*operator) {
+                    Type::Text
+                } else {
+                    left.ty.clone()
+                };
                 match quantifier {
                     Some(quantifier) => {
                         let ty = Type::Array(Box::new(ty));
                         let (value, ty) = types::operand(&value, &ty, self.schema)?;
                         let array = Box::new(self.param(value, ty)?);
                         let (operator, all) = (*operator, *quantifier == Quantifier::All);
-                        Ok(Expr::condition(ExprKind::Quantified { operator, all, operand: Box::new(left), array }))
+                        Ok(Expr::condition(ExprKind::Quantified {
+                            operator,
+                            all,
+                            operand: Box::new(left),
+                            array,
+                        }))
                     }
                     None => {
                         let (value, ty) = types::operand(&value, &ty, self.schema)?;
@@ -291,7 +381,11 @@ impl<'s> Binder<'s> {
                     }
                 }
             }
-            Test::Search { operator, language, value } => {
+            Test::Search {
+                operator,
+                language,
+                value,
+            } => {
                 let mut operands = vec![left, self.param(Value::Text(value.to_string()), Type::Text)?];
                 if let Some(language) = language {
                     operands.push(Expr::literal(Value::Text(language.to_string()), Type::Text));
@@ -313,19 +407,30 @@ impl<'s> Binder<'s> {
     pub fn filter(&mut self, level: &Level<'_>, rows: &Rows<'s>) -> Bound<Option<Expr>> {
         // Embedded rows are part of the answer, not of what is written to.
         let bare = Level::root("", Vec::new());
-        let conditions = level.filters.iter().map(|tree| self.tree(tree, rows, &bare)).collect::<Bound<Vec<_>>>()?;
+        let conditions = level
+            .filters
+            .iter()
+            .map(|tree| self.tree(tree, rows, &bare))
+            .collect::<Bound<Vec<_>>>()?;
         Ok((!conditions.is_empty()).then(|| Expr::all(conditions)))
     }
 
     /// The order of the top level, of a write.
     pub fn write_order(&mut self, level: &Level<'_>, rows: &Rows<'s>) -> Bound<Vec<OrderBy>> {
         let bare = Level::root("", Vec::new());
-        level.order.iter().map(|term| self.order(term, rows, &bare, &[])).collect()
+        level
+            .order
+            .iter()
+            .map(|term| self.order(term, rows, &bare, &[]))
+            .collect()
     }
 }
 
 fn is_pattern(operator: Operator) -> bool {
-    matches!(operator, Operator::Like | Operator::ILike | Operator::Match | Operator::IMatch)
+    matches!(
+        operator,
+        Operator::Like | Operator::ILike | Operator::Match | Operator::IMatch
+    )
 }
 
 /// 42883 for an operator that Postgres does not have for the type.
@@ -345,15 +450,22 @@ fn refuse_operator(operator: Operator, symbol: &str, ty: &Type) -> Bound<()> {
         | Operator::Adjacent => false,
         _ => !matches!(ty, Type::Json | Type::Row(_)),
     };
-    if exists { Ok(()) } else { Err(error::no_operator(ty, symbol)) }
+    if exists {
+        Ok(())
+    } else {
+        Err(error::no_operator(ty, symbol))
+    }
 }
 
 /// What an aggregate yields of values of a type, and what it is called.
 fn aggregate_type(function: AggregateFunction, of: Option<&Type>) -> Bound<(Type, &'static str)> {
     let number = |name: &'static str, ty: fn(&Type) -> Type| match of {
         Some(of) if of.is_number() || *of == Type::Interval => Ok((ty(of), name)),
-        of => Err(Error::new("42883", format!("function {name}({}) does not exist", of.unwrap_or(&Type::Unknown)))
-            .hint("No function matches the given name and argument types. You might need to add explicit type casts.")),
+        of => Err(Error::new(
+            "42883",
+            format!("function {name}({}) does not exist", of.unwrap_or(&Type::Unknown)),
+        )
+        .hint("No function matches the given name and argument types. You might need to add explicit type casts.")),
     };
     match function {
         AggregateFunction::Count => Ok((Type::Int8, "count")),

@@ -18,14 +18,21 @@ pub(crate) enum Given<'a> {
     /// Parameters of a query string; a name may come several times.
     Texts(&'a [(&'a str, &'a str)]),
     /// A body.
-    Body { object: &'a Object<'a>, content: Content, body: &'a [u8], columns: Option<&'a [std::borrow::Cow<'a, str>]> },
+    Body {
+        object: &'a Object<'a>,
+        content: Content,
+        body: &'a [u8],
+        columns: Option<&'a [std::borrow::Cow<'a, str>]>,
+    },
 }
 
 impl<'a> Given<'a> {
     fn names(&self) -> Vec<&'a str> {
         let mut names: Vec<&'a str> = match self {
             Given::Texts(pairs) => pairs.iter().map(|(name, _)| *name).collect(),
-            Given::Body { columns: Some(columns), .. } => columns.iter().map(|c| &**c).collect(),
+            Given::Body {
+                columns: Some(columns), ..
+            } => columns.iter().map(|c| &**c).collect(),
             Given::Body { object, .. } => object.0.iter().map(|(name, _)| &**name).collect(),
         };
         names.sort_unstable();
@@ -65,8 +72,11 @@ pub(crate) fn resolve(
         [] => {}
         several => return Err(ambiguous(schema, several)),
     }
-    let unnamed: Vec<FunctionId> =
-        overloads.iter().copied().filter(|id| given.is_post() && takes_body(&schema.function(*id).args, given.content())).collect();
+    let unnamed: Vec<FunctionId> = overloads
+        .iter()
+        .copied()
+        .filter(|id| given.is_post() && takes_body(&schema.function(*id).args, given.content()))
+        .collect();
     match &*unnamed {
         [only] => Ok((*only, true)),
         [] => Err(none(schema, place, name, &names, given, &overloads, role)),
@@ -80,7 +90,10 @@ fn takes(args: &[Argument], names: &[&str], raw: bool) -> bool {
         return names.is_empty() && !raw;
     }
     let known = names.iter().all(|name| args.iter().any(|arg| *arg.name == **name));
-    known && args.iter().all(|arg| arg.default.is_some() || names.contains(&&*arg.name))
+    known
+        && args
+            .iter()
+            .all(|arg| arg.default.is_some() || names.contains(&&*arg.name))
 }
 
 /// Whether the one argument is unnamed and of the kind that the body is.
@@ -96,30 +109,49 @@ fn takes_body(args: &[Argument], content: Content) -> bool {
 }
 
 /// The call with one expression per argument.
-pub(crate) fn bind(binder: &mut Binder<'_>, function: FunctionId, unnamed: bool, given: &Given<'_>) -> Result<Call, Error> {
+pub(crate) fn bind(
+    binder: &mut Binder<'_>,
+    function: FunctionId,
+    unnamed: bool,
+    given: &Given<'_>,
+) -> Result<Call, Error> {
     let schema = binder.schema;
     let mut args = Vec::new();
     for argument in &schema.function(function).args {
         let ty = types::comparable(&argument.ty);
-        let value = if unnamed { whole_body(given, &ty)? } else { named(schema, argument, &ty, given)? };
+        let value = if unnamed {
+            whole_body(given, &ty)?
+        } else {
+            named(schema, argument, &ty, given)?
+        };
         args.push(match (value, &argument.default) {
             (Some(value), _) => binder.param(value, ty)?,
             (None, Some(default)) => default.clone(),
             (None, None) => Expr::literal(Value::Null, ty),
         });
     }
-    Ok(Call { function, args, body: None })
+    Ok(Call {
+        function,
+        args,
+        body: None,
+    })
 }
 
 fn named(schema: &Schema, argument: &Argument, ty: &Type, given: &Given<'_>) -> Result<Option<Value>, Error> {
     match given {
         Given::Texts(pairs) => {
-            let mut texts = pairs.iter().filter(|(name, _)| *name == &*argument.name).map(|(_, text)| *text).peekable();
+            let mut texts = pairs
+                .iter()
+                .filter(|(name, _)| *name == &*argument.name)
+                .map(|(_, text)| *text)
+                .peekable();
             if texts.peek().is_none() {
                 return Ok(None);
             }
             if let (true, Type::Array(element)) = (argument.variadic, ty) {
-                let values = texts.map(|text| types::parse(text, element, schema)).collect::<Result<Vec<_>, _>>()?;
+                let values = texts
+                    .map(|text| types::parse(text, element, schema))
+                    .collect::<Result<Vec<_>, _>>()?;
                 return Ok(Some(Value::Array(values.into())));
             }
             texts.last().map(|text| types::parse(text, ty, schema)).transpose()
@@ -137,12 +169,19 @@ fn named(schema: &Schema, argument: &Argument, ty: &Type, given: &Given<'_>) -> 
 }
 
 fn whole_body(given: &Given<'_>, ty: &Type) -> Result<Option<Value>, Error> {
-    let Given::Body { body, .. } = given else { return Ok(None) };
+    let Given::Body { body, .. } = given else {
+        return Ok(None);
+    };
     if *ty == Type::Bytea {
         return Ok(Some(Value::Bytes(body.to_vec())));
     }
-    let text = std::str::from_utf8(body).map_err(|_| Error::new("22021", "invalid byte sequence for encoding \"UTF8\""))?;
-    if ty.is_json() { Value::parse(text, ty).map(Some) } else { Ok(Some(Value::Text(text.to_owned()))) }
+    let text =
+        std::str::from_utf8(body).map_err(|_| Error::new("22021", "invalid byte sequence for encoding \"UTF8\""))?;
+    if ty.is_json() {
+        Value::parse(text, ty).map(Some)
+    } else {
+        Ok(Some(Value::Text(text.to_owned())))
+    }
 }
 
 /// The arguments as one JSON object, for a call that is made later.
@@ -167,13 +206,22 @@ pub(crate) fn as_json(object: &Object<'_>) -> String {
 fn ambiguous(schema: &Schema, functions: &[FunctionId]) -> Error {
     let signature = |id: &FunctionId| {
         let function = schema.function(*id);
-        let args: Vec<String> = function.args.iter().map(|a| format!("{} => {}", a.name, a.ty)).collect();
+        let args: Vec<String> = function
+            .args
+            .iter()
+            .map(|a| format!("{} => {}", a.name, a.ty))
+            .collect();
         format!("{}.{}({})", function.namespace, function.name, args.join(", "))
     };
     let all: Vec<String> = functions.iter().map(signature).collect();
-    Error::new("PGRST203", format!("Could not choose the best candidate function between: {}", all.join(", "))).hint(
-        "Try renaming the parameters or the function itself in the database so function overloading can be resolved",
+    Error::new(
+        "PGRST203",
+        format!(
+            "Could not choose the best candidate function between: {}",
+            all.join(", ")
+        ),
     )
+    .hint("Try renaming the parameters or the function itself in the database so function overloading can be resolved")
 }
 
 fn none(
@@ -203,15 +251,21 @@ fn none(
         (None, Content::Json) if given.is_post() => " or with a single unnamed json/jsonb parameter".to_owned(),
         _ => String::new(),
     };
-    let error = Error::new("PGRST202", format!("Could not find the function {full}{in_message} in the schema cache"))
-        .detail(format!("Searched for the function {full}{in_details}{or}, but no matches were found in the schema cache."));
+    let error = Error::new(
+        "PGRST202",
+        format!("Could not find the function {full}{in_message} in the schema cache"),
+    )
+    .detail(format!(
+        "Searched for the function {full}{in_details}{or}, but no matches were found in the schema cache."
+    ));
     if raw.is_some() {
         return error;
     }
     let hint = if overloads.is_empty() {
-        let callable = schema.functions.iter().filter(|f| {
-            *f.namespace == *place.namespace && is_callable(f) && may_call(f, role)
-        });
+        let callable = schema
+            .functions
+            .iter()
+            .filter(|f| *f.namespace == *place.namespace && is_callable(f) && may_call(f, role));
         suggest::nearest(name, callable.map(|f| &*f.name), suggest::NAME).map(str::to_owned)
     } else {
         let signatures: Vec<String> = overloads
@@ -223,15 +277,23 @@ fn none(
             })
             .collect();
         let asked = format!("({list})");
-        suggest::nearest(&asked, signatures.iter().map(String::as_str), suggest::NEAR).map(|near| format!("{name}{near}"))
+        suggest::nearest(&asked, signatures.iter().map(String::as_str), suggest::NEAR)
+            .map(|near| format!("{name}{near}"))
     };
     match hint {
-        Some(near) => error.hint(format!("Perhaps you meant to call the function {}.{near}", place.namespace)),
+        Some(near) => error.hint(format!(
+            "Perhaps you meant to call the function {}.{near}",
+            place.namespace
+        )),
         None => error,
     }
 }
 
 /// Whether a role may call a function.
 pub(crate) fn may_call(function: &Function, role: &str) -> bool {
-    role == "service_role" || function.grants.iter().any(|g: &Arc<str>| **g == *role || &**g == "public")
+    role == "service_role"
+        || function
+            .grants
+            .iter()
+            .any(|g: &Arc<str>| **g == *role || &**g == "public")
 }

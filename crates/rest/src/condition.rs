@@ -20,7 +20,9 @@ pub(crate) fn tag(body: u64, total: Option<u64>) -> HeaderValue {
 
 /// A hash of a body that the engine did not hash: FNV-1a.
 pub(crate) fn hash(body: &[u8]) -> u64 {
-    body.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+    body.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 /// Whether `If-None-Match` names the tag, weakly compared: the client has this answer already.
@@ -34,12 +36,20 @@ pub(crate) fn if_match_holds(headers: &HeaderMap, tag: &HeaderValue) -> bool {
 }
 
 fn lists(headers: &HeaderMap, name: HeaderName, tag: &HeaderValue, weak: bool) -> bool {
-    headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).any(|value| {
-        value.split(',').map(str::trim).any(|one| {
-            let one = if weak { one.strip_prefix("W/").unwrap_or(one) } else { one };
-            one == "*" || one.as_bytes() == tag.as_bytes()
+    headers
+        .get_all(name)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .any(|value| {
+            value.split(',').map(str::trim).any(|one| {
+                let one = if weak {
+                    one.strip_prefix("W/").unwrap_or(one)
+                } else {
+                    one
+                };
+                one == "*" || one.as_bytes() == tag.as_bytes()
+            })
         })
-    })
 }
 
 /// What a write of one row may depend on.

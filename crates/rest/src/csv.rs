@@ -14,7 +14,12 @@ pub(crate) struct Csv {
 
 impl Csv {
     pub fn new(zone: Option<Zone>) -> Csv {
-        let id = format!("csv{}", zone.as_ref().map(|z| format!(";timezone={}", z.name())).unwrap_or_default());
+        let id = format!(
+            "csv{}",
+            zone.as_ref()
+                .map(|z| format!(";timezone={}", z.name()))
+                .unwrap_or_default()
+        );
         Csv { id, zone }
     }
 }
@@ -77,11 +82,20 @@ impl CsvEncoder {
         match &mut self.embed {
             Some((_, depth, json)) => {
                 *depth += 1;
-                if many { json.begin_many(name) } else { json.begin_one(name) }
+                if many {
+                    json.begin_many(name)
+                } else {
+                    json.begin_one(name)
+                }
             }
             None => {
-                let media = if many { Media::Json { strip_nulls: false } } else { Media::Object { strip_nulls: false } };
-                let json = crate::encode::representation(media, crate::encode::Form::Rows, !many, self.zone.as_ref()).encoder();
+                let media = if many {
+                    Media::Json { strip_nulls: false }
+                } else {
+                    Media::Object { strip_nulls: false }
+                };
+                let json = crate::encode::representation(media, crate::encode::Form::Rows, !many, self.zone.as_ref())
+                    .encoder();
                 self.embed = Some((name.to_owned(), 0, json));
             }
         }
@@ -209,6 +223,9 @@ mod tests {
         }
         let text = String::from_utf8(encoder.finish().to_vec()).unwrap();
         let cell = "\"[{\"\"n\"\":1}]\"";
-        assert_eq!(text, format!("a,b,c\nx,\"a,b\",{cell}\n\"\",,{cell}\n\"say \"\"hi\"\"\",\"line\nbreak\",{cell}"));
+        assert_eq!(
+            text,
+            format!("a,b,c\nx,\"a,b\",{cell}\n\"\",,{cell}\n\"say \"\"hi\"\"\",\"line\nbreak\",{cell}")
+        );
     }
 }

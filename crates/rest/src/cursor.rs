@@ -78,17 +78,31 @@ impl<'a> Cursor<'a> {
 
     /// What stands here was not expected.
     pub fn fail<T>(&self, expecting: impl Into<Cow<'static, str>>) -> Parsed<T> {
-        Err(Unexpected { at: self.at, expecting: expecting.into(), word: false, found: None })
+        Err(Unexpected {
+            at: self.at,
+            expecting: expecting.into(),
+            word: false,
+            found: None,
+        })
     }
 
     /// A word that stands here was not expected.
     pub fn fail_word<T>(&self, expecting: impl Into<Cow<'static, str>>) -> Parsed<T> {
-        Err(Unexpected { at: self.at, expecting: expecting.into(), word: true, found: None })
+        Err(Unexpected {
+            at: self.at,
+            expecting: expecting.into(),
+            word: true,
+            found: None,
+        })
     }
 
     /// Takes `word` or fails.
     pub fn expect(&mut self, word: &str) -> Parsed<()> {
-        if self.eat(word) { Ok(()) } else { self.fail_word(format!("\"{word}\"")) }
+        if self.eat(word) {
+            Ok(())
+        } else {
+            self.fail_word(format!("\"{word}\""))
+        }
     }
 
     /// A name: letters, digits, `_`, `$`, inner spaces and dashes, or anything in double quotes.
@@ -130,7 +144,9 @@ impl<'a> Cursor<'a> {
         let start = self.at;
         let mut owned: Option<String> = None;
         loop {
-            let Some(c) = self.peek() else { return self.fail_word("\"\\\"\"") };
+            let Some(c) = self.peek() else {
+                return self.fail_word("\"\\\"\"");
+            };
             match c {
                 '"' => {
                     let plain = &self.text[start..self.at];
@@ -140,7 +156,9 @@ impl<'a> Cursor<'a> {
                 '\\' => {
                     let so_far = owned.get_or_insert_with(|| self.text[start..self.at].to_owned());
                     self.at += 1;
-                    let Some(escaped) = self.text[self.at..].chars().next() else { return self.fail_word("any character") };
+                    let Some(escaped) = self.text[self.at..].chars().next() else {
+                        return self.fail_word("any character");
+                    };
                     so_far.push(escaped);
                     self.at += escaped.len_utf8();
                 }
@@ -165,7 +183,10 @@ impl<'a> Cursor<'a> {
             } else {
                 return Ok(path);
             };
-            path.push(Arrow { text, operand: self.json_operand()? });
+            path.push(Arrow {
+                text,
+                operand: self.json_operand()?,
+            });
         }
     }
 
@@ -179,7 +200,12 @@ impl<'a> Cursor<'a> {
             let text = &self.text[start..self.at];
             return match text.parse() {
                 Ok(index) => Ok(Operand::Index(index)),
-                Err(_) => Err(Unexpected { at: start, expecting: "an array index that fits an integer".into(), word: true, found: None }),
+                Err(_) => Err(Unexpected {
+                    at: start,
+                    expecting: "an array index that fits an integer".into(),
+                    word: true,
+                    found: None,
+                }),
             };
         }
         if negative {
@@ -232,7 +258,11 @@ impl<'a> Cursor<'a> {
                 break;
             }
         }
-        if self.at_end() { Ok(names) } else { self.fail("\",\" or end of input") }
+        if self.at_end() {
+            Ok(names)
+        } else {
+            self.fail("\",\" or end of input")
+        }
     }
 }
 

@@ -22,7 +22,12 @@ pub(crate) enum Form {
 pub(crate) fn representation(media: Media, form: Form, one: bool, zone: Option<&Zone>) -> Arc<dyn Representation> {
     static PLAIN: LazyLock<[Arc<dyn Representation>; 8]> = LazyLock::new(|| {
         std::array::from_fn(|i| -> Arc<dyn Representation> {
-            Arc::new(Json::new(if i & 1 == 0 { Form::Rows } else { Form::Bare }, i & 2 != 0, i & 4 != 0, None))
+            Arc::new(Json::new(
+                if i & 1 == 0 { Form::Rows } else { Form::Bare },
+                i & 2 != 0,
+                i & 4 != 0,
+                None,
+            ))
         })
     });
     let strip_nulls = match media {
@@ -52,9 +57,17 @@ impl Json {
             if form == Form::Bare { ";bare" } else { "" },
             if one { ";one" } else { "" },
             if strip_nulls { ";nulls=stripped" } else { "" },
-            zone.as_ref().map(|z| format!(";timezone={}", z.name())).unwrap_or_default(),
+            zone.as_ref()
+                .map(|z| format!(";timezone={}", z.name()))
+                .unwrap_or_default(),
         );
-        Json { id, form, one, strip_nulls, zone }
+        Json {
+            id,
+            form,
+            one,
+            strip_nulls,
+            zone,
+        }
     }
 }
 
@@ -86,7 +99,12 @@ enum Open {
     /// A row's object; whether a member has been written.
     Row { members: bool },
     /// Embedded rows: how many so far, where the text before their name ended, and whether they are many.
-    List { rows: u64, before: usize, members_before: bool, many: bool },
+    List {
+        rows: u64,
+        before: usize,
+        members_before: bool,
+        many: bool,
+    },
 }
 
 struct JsonEncoder {
@@ -153,11 +171,24 @@ impl JsonEncoder {
         if many {
             self.out.push(b'[');
         }
-        self.open.push(Open::List { rows: 0, before, members_before, many });
+        self.open.push(Open::List {
+            rows: 0,
+            before,
+            members_before,
+            many,
+        });
     }
 
     fn end_list(&mut self) {
-        let Some(Open::List { rows, before, members_before, many }) = self.open.pop() else { return };
+        let Some(Open::List {
+            rows,
+            before,
+            members_before,
+            many,
+        }) = self.open.pop()
+        else {
+            return;
+        };
         if many {
             self.out.push(b']');
         } else if rows == 0 && self.strip_nulls {
@@ -356,13 +387,31 @@ mod tests {
                 2,
                 r#"[{"id":0,"na\"me":null,"client":{"x":true},"tasks":[]},{"id":1,"na\"me":null,"client":null,"tasks":[{"k":0},{"k":1}]}]"#,
             ),
-            (stripped, Form::Rows, false, 2, r#"[{"id":0,"client":{"x":true},"tasks":[]},{"id":1,"tasks":[{"k":0},{"k":1}]}]"#),
+            (
+                stripped,
+                Form::Rows,
+                false,
+                2,
+                r#"[{"id":0,"client":{"x":true},"tasks":[]},{"id":1,"tasks":[{"k":0},{"k":1}]}]"#,
+            ),
             (object, Form::Rows, false, 0, "null"),
-            (object, Form::Rows, false, 2, r#"{"id":0,"na\"me":null,"client":{"x":true},"tasks":[]}"#),
+            (
+                object,
+                Form::Rows,
+                false,
+                2,
+                r#"{"id":0,"na\"me":null,"client":{"x":true},"tasks":[]}"#,
+            ),
             (json, Form::Bare, false, 3, "[0,1,2]"),
             (json, Form::Bare, true, 1, "0"),
             (json, Form::Bare, true, 0, "null"),
-            (json, Form::Rows, true, 1, r#"{"id":0,"na\"me":null,"client":{"x":true},"tasks":[]}"#),
+            (
+                json,
+                Form::Rows,
+                true,
+                1,
+                r#"{"id":0,"na\"me":null,"client":{"x":true},"tasks":[]}"#,
+            ),
         ] {
             assert_eq!(encoded(media, form, one, rows), want);
         }

@@ -28,7 +28,10 @@ pub(crate) fn unsatisfiable_range(why: impl Into<String>) -> Error {
 
 /// PGRST105: a PUT whose filters are not the primary key.
 pub(crate) fn put_filters() -> Error {
-    Error::new("PGRST105", "Filters must include all and only primary key columns with 'eq' operators")
+    Error::new(
+        "PGRST105",
+        "Filters must include all and only primary key columns with 'eq' operators",
+    )
 }
 
 /// PGRST106: a schema that is not served.
@@ -44,8 +47,13 @@ pub(crate) fn not_acceptable(accept: &str) -> Error {
 
 /// PGRST108: a filter, order or limit on something that is not embedded.
 pub(crate) fn not_embedded(name: &str) -> Error {
-    Error::new("PGRST108", format!("'{name}' is not an embedded resource in this request"))
-        .hint(format!("Verify that '{name}' is included in the 'select' query parameter."))
+    Error::new(
+        "PGRST108",
+        format!("'{name}' is not an embedded resource in this request"),
+    )
+    .hint(format!(
+        "Verify that '{name}' is included in the 'select' query parameter."
+    ))
 }
 
 /// PGRST109: a limited write whose rows are not determined.
@@ -56,7 +64,10 @@ pub(crate) fn limit_without_order() -> Error {
 
 /// PGRST114: a PUT with a page.
 pub(crate) fn put_limit() -> Error {
-    Error::new("PGRST114", "limit/offset querystring parameters are not allowed for PUT")
+    Error::new(
+        "PGRST114",
+        "limit/offset querystring parameters are not allowed for PUT",
+    )
 }
 
 /// PGRST115: a PUT whose body is another row than its address.
@@ -77,8 +88,9 @@ pub(crate) fn unsupported_method(method: &http::Method) -> Error {
 
 /// PGRST118: an order by a column of something that is to many.
 pub(crate) fn order_not_to_one(origin: &str, target: &str) -> Error {
-    Error::new("PGRST118", format!("A related order on '{target}' is not possible"))
-        .detail(format!("'{origin}' and '{target}' do not form a many-to-one or one-to-one relationship"))
+    Error::new("PGRST118", format!("A related order on '{target}' is not possible")).detail(format!(
+        "'{origin}' and '{target}' do not form a many-to-one or one-to-one relationship"
+    ))
 }
 
 /// PGRST120: an operator that embedded rows do not have.
@@ -95,7 +107,8 @@ pub(crate) fn invalid_preferences(all: &[&str]) -> Error {
 
 /// PGRST123: aggregates are switched off.
 pub(crate) fn aggregates_off() -> Error {
-    Error::new("PGRST123", "Use of aggregate functions is not allowed").hint("set `aggregates = true` under [api] in mainstay.toml")
+    Error::new("PGRST123", "Use of aggregate functions is not allowed")
+        .hint("set `aggregates = true` under [api] in mainstay.toml")
 }
 
 /// PGRST124: more rows than `max-affected`.
@@ -124,7 +137,10 @@ pub(crate) fn max_affected_function() -> Error {
 
 /// PGRST204: a column of a body or of `columns` that the table does not have.
 pub(crate) fn unknown_payload_column(relation: &str, column: &str) -> Error {
-    Error::new("PGRST204", format!("Could not find the '{column}' column of '{relation}' in the schema cache"))
+    Error::new(
+        "PGRST204",
+        format!("Could not find the '{column}' column of '{relation}' in the schema cache"),
+    )
 }
 
 /// 42703: a column that a row source does not have.
@@ -140,7 +156,9 @@ pub(crate) fn no_operator(left: &Type, operator: &str) -> Error {
 
 /// 54000: a request larger than its limit, which is named.
 pub(crate) fn too_much(what: &str, limit: impl Display, name: &str) -> Error {
-    Error::new("54000", format!("{what}: at most {limit}")).hint(format!("the limit is `{name}`")).status(400)
+    Error::new("54000", format!("{what}: at most {limit}"))
+        .hint(format!("the limit is `{name}`"))
+        .status(400)
 }
 
 /// MS404: no row has the key in the path.
@@ -151,14 +169,20 @@ pub(crate) fn no_such_row(relation: &str, id: &str) -> Error {
 
 /// MS404: a relation whose rows have no address of their own.
 pub(crate) fn no_item_path(relation: &str, why: &str) -> Error {
-    Error::new("MS404", format!("rows of '{relation}' have no path of their own: {why}"))
-        .hint(format!("filter instead: /rest/v1/{relation}?column=eq.value"))
+    Error::new(
+        "MS404",
+        format!("rows of '{relation}' have no path of their own: {why}"),
+    )
+    .hint(format!("filter instead: /rest/v1/{relation}?column=eq.value"))
 }
 
 /// MS412: a precondition does not hold.
 pub(crate) fn precondition(header: &str) -> Error {
-    Error::new("MS412", format!("the condition in {header} does not hold: the row has changed or is not there"))
-        .hint("read it again, and send the ETag of what you read")
+    Error::new(
+        "MS412",
+        format!("the condition in {header} does not hold: the row has changed or is not there"),
+    )
+    .hint("read it again, and send the ETag of what you read")
 }
 
 /// MS400: a header that is not what it must be.
@@ -188,7 +212,11 @@ pub(crate) fn status(error: &Error, anonymous: bool) -> StatusCode {
             _ => 400,
         });
     }
-    if let Some(number) = code.strip_prefix("MS").or(code.strip_prefix("PT")).and_then(|n| n.parse().ok()) {
+    if let Some(number) = code
+        .strip_prefix("MS")
+        .or(code.strip_prefix("PT"))
+        .and_then(|n| n.parse().ok())
+    {
         return of(number);
     }
     of(match code {
@@ -244,8 +272,14 @@ pub(crate) fn response(error: &Error, anonymous: bool) -> Response<Bytes> {
     let mut response = Response::new(Bytes::from(body(error)));
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
-    headers.insert(http::header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("application/json; charset=utf-8"),
+    );
+    headers.insert(
+        http::header::CACHE_CONTROL,
+        HeaderValue::from_static("private, no-cache"),
+    );
     headers.insert(http::header::VARY, HeaderValue::from_static(crate::response::VARY));
     if status == StatusCode::UNAUTHORIZED {
         headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

@@ -47,7 +47,11 @@ pub(crate) enum Test<'a> {
     /// `IS [NOT]`
     Is(IsTest, bool),
     /// Full text, with the language of the configuration.
-    Search { operator: Operator, language: Option<Cow<'a, str>>, value: Cow<'a, str> },
+    Search {
+        operator: Operator,
+        language: Option<Cow<'a, str>>,
+        value: Cow<'a, str>,
+    },
 }
 
 /// Over an array of operands.
@@ -121,7 +125,11 @@ pub(crate) fn parse_path(text: &str) -> Result<(Vec<Cow<'_, str>>, Field<'_>), E
 }
 
 /// A logic parameter: the embedded rows that it is about, and the tree.
-pub(crate) fn parse_logic<'a>(key: &'a str, value: &'a str, limits: &Limits) -> Result<(Vec<Cow<'a, str>>, Tree<'a>), Error> {
+pub(crate) fn parse_logic<'a>(
+    key: &'a str,
+    value: &'a str,
+    limits: &Limits,
+) -> Result<(Vec<Cow<'a, str>>, Tree<'a>), Error> {
     let mut path: Vec<Cow<'a, str>> = Vec::new();
     let mut cursor = Cursor::new(key);
     loop {
@@ -133,17 +141,32 @@ pub(crate) fn parse_logic<'a>(key: &'a str, value: &'a str, limits: &Limits) -> 
     let any = path.pop().is_some_and(|word| word == "or");
     let negated = path.iter().any(|word| word == "not");
     path.retain(|word| word != "not");
-    let mut reader = TreeReader { cursor: Cursor::new(value), limits, conditions: 0, excess: None };
+    let mut reader = TreeReader {
+        cursor: Cursor::new(value),
+        limits,
+        conditions: 0,
+        excess: None,
+    };
     let members = reader.members(1).and_then(|members| {
-        if reader.cursor.at_end() { Ok(members) } else { reader.cursor.fail("end of input") }
+        if reader.cursor.at_end() {
+            Ok(members)
+        } else {
+            reader.cursor.fail("end of input")
+        }
     });
     if let Some(excess) = reader.excess {
         return Err(excess);
     }
     let members = members.map_err(|unexpected| {
         // The dialect's own parser sees the operator in front of the value, and counts columns with it.
-        let seen = format!("{}{}{value}", if negated { "not." } else { "" }, if any { "or" } else { "and" });
-        unexpected.shifted(seen.len() - value.len()).into_error("logic tree", value, &seen)
+        let seen = format!(
+            "{}{}{value}",
+            if negated { "not." } else { "" },
+            if any { "or" } else { "and" }
+        );
+        unexpected
+            .shifted(seen.len() - value.len())
+            .into_error("logic tree", value, &seen)
     })?;
     Ok((path, Tree::Group { negated, any, members }))
 }
@@ -159,7 +182,11 @@ impl<'a> TreeReader<'a, '_> {
     /// `(member, member, …)`
     fn members(&mut self, depth: usize) -> Parsed<Vec<Tree<'a>>> {
         if depth > self.limits.filter_depth {
-            self.excess = Some(error::too_much("filters nested too deep", self.limits.filter_depth, "limits.filter_depth"));
+            self.excess = Some(error::too_much(
+                "filters nested too deep",
+                self.limits.filter_depth,
+                "limits.filter_depth",
+            ));
             return self.cursor.fail("fewer parentheses");
         }
         self.cursor.skip_spaces();
@@ -182,7 +209,11 @@ impl<'a> TreeReader<'a, '_> {
     fn member(&mut self, depth: usize) -> Parsed<Tree<'a>> {
         self.conditions += 1;
         if self.conditions > self.limits.conditions {
-            self.excess = Some(error::too_much("too many conditions", self.limits.conditions, "limits.conditions"));
+            self.excess = Some(error::too_much(
+                "too many conditions",
+                self.limits.conditions,
+                "limits.conditions",
+            ));
             return self.cursor.fail("fewer conditions");
         }
         self.cursor.skip_spaces();
@@ -198,9 +229,9 @@ impl<'a> TreeReader<'a, '_> {
             }
         }
         if matches!(self.cursor.peek(), None | Some('(' | ')' | ',')) {
-            return self.cursor.fail_word(
-                "field name (* or [a..z0..9_$]), negation operator (not) or logic operator (and, or)",
-            );
+            return self
+                .cursor
+                .fail_word("field name (* or [a..z0..9_$]), negation operator (not) or logic operator (and, or)");
         }
         let field = self.cursor.field()?;
         if !self.cursor.eat(".") {
@@ -217,7 +248,13 @@ fn test<'a>(cursor: &mut Cursor<'a>, place: Place) -> Parsed<(bool, Test<'a>)> {
     let negated = cursor.eat("not.");
     let mut ahead = *cursor;
     let word = ahead.take_while(|c| c.is_ascii_lowercase());
-    let refuse = || if negated { cursor.fail_word("operator (eq, gt, ...)") } else { unknown(begin) };
+    let refuse = || {
+        if negated {
+            cursor.fail_word("operator (eq, gt, ...)")
+        } else {
+            unknown(begin)
+        }
+    };
     let search = match word {
         "in" if ahead.eat(".") => {
             *cursor = ahead;
@@ -244,9 +281,18 @@ fn test<'a>(cursor: &mut Cursor<'a>, place: Place) -> Parsed<(bool, Test<'a>)> {
             return ahead.fail("delimiter (.)");
         }
         *cursor = ahead;
-        return Ok((negated, Test::Search { operator, language, value: value(cursor, place)? }));
+        return Ok((
+            negated,
+            Test::Search {
+                operator,
+                language,
+                value: value(cursor, place)?,
+            },
+        ));
     }
-    let Some(&(_, operator, symbol, quantifiable)) = OPERATORS.iter().find(|(name, ..)| *name == word) else { return refuse() };
+    let Some(&(_, operator, symbol, quantifiable)) = OPERATORS.iter().find(|(name, ..)| *name == word) else {
+        return refuse();
+    };
     let mut quantifier = None;
     if quantifiable && ahead.eat("(") {
         quantifier = Some(if ahead.eat("any)") {
@@ -258,11 +304,24 @@ fn test<'a>(cursor: &mut Cursor<'a>, place: Place) -> Parsed<(bool, Test<'a>)> {
         });
     }
     if !ahead.eat(".") {
-        return if word.is_empty() { refuse() } else { ahead.fail("delimiter (.)") };
+        return if word.is_empty() {
+            refuse()
+        } else {
+            ahead.fail("delimiter (.)")
+        };
     }
     *cursor = ahead;
     let pattern = matches!(operator, Operator::Like | Operator::ILike);
-    Ok((negated, Test::Operator { operator, symbol, quantifier, pattern, value: value(cursor, place)? }))
+    Ok((
+        negated,
+        Test::Operator {
+            operator,
+            symbol,
+            quantifier,
+            pattern,
+            value: value(cursor, place)?,
+        },
+    ))
 }
 
 /// No operator begins here. The dialect names the first character that is not that of `not`.
@@ -367,20 +426,34 @@ mod tests {
     fn show_test((negated, test): &(bool, Test<'_>)) -> String {
         let not = if *negated { "not " } else { "" };
         match test {
-            Test::Operator { symbol, quantifier, value, .. } => match quantifier {
+            Test::Operator {
+                symbol,
+                quantifier,
+                value,
+                ..
+            } => match quantifier {
                 Some(q) => format!("{not}{symbol} {q:?} [{value}]"),
                 None => format!("{not}{symbol} [{value}]"),
             },
             Test::In(values) => format!("{not}in {values:?}"),
             Test::Is(test, negated) => format!("{not}is {}{test:?}", if *negated { "not " } else { "" }),
-            Test::Search { operator, language, value } => format!("{not}{operator:?} {language:?} [{value}]"),
+            Test::Search {
+                operator,
+                language,
+                value,
+            } => format!("{not}{operator:?} {language:?} [{value}]"),
         }
     }
 
     fn show(tree: &Tree<'_>) -> String {
         match tree {
             Tree::Condition(c) => {
-                format!("{}{} {}", c.field.name, "->".repeat(c.field.path.len()), show_test(&(c.negated, c.test.clone())))
+                format!(
+                    "{}{} {}",
+                    c.field.name,
+                    "->".repeat(c.field.path.len()),
+                    show_test(&(c.negated, c.test.clone()))
+                )
             }
             Tree::Group { negated, any, members } => format!(
                 "{}{}({})",
@@ -426,15 +499,30 @@ mod tests {
     fn what_is_no_test_is_refused() {
         for (text, column, details) in [
             ("0", 1, "unexpected \"0\" expecting \"not\" or operator (eq, gt, ...)"),
-            ("noop.0", 1, "unexpected \"o\" expecting \"not\" or operator (eq, gt, ...)"),
-            ("", 1, "unexpected end of input expecting \"not\" or operator (eq, gt, ...)"),
+            (
+                "noop.0",
+                1,
+                "unexpected \"o\" expecting \"not\" or operator (eq, gt, ...)",
+            ),
+            (
+                "",
+                1,
+                "unexpected end of input expecting \"not\" or operator (eq, gt, ...)",
+            ),
             ("eq5", 3, "unexpected '5' expecting delimiter (.)"),
             ("in.1,2", 4, "unexpected \"1\" expecting \"(\""),
-            ("is.nil", 4, "unexpected \"n\" expecting isVal: (null, not_null, true, false, unknown)"),
+            (
+                "is.nil",
+                4,
+                "unexpected \"n\" expecting isVal: (null, not_null, true, false, unknown)",
+            ),
             ("in.(1,2", 8, "unexpected end of input expecting \",\" or \")\""),
         ] {
             let error = parse_test(text).unwrap_err();
-            assert_eq!(error.message, format!("\"failed to parse filter ({text})\" (line 1, column {column})"));
+            assert_eq!(
+                error.message,
+                format!("\"failed to parse filter ({text})\" (line 1, column {column})")
+            );
             assert_eq!(error.details.as_deref(), Some(details), "{text}");
         }
     }
@@ -443,13 +531,26 @@ mod tests {
     fn trees() {
         for (key, value, want) in [
             ("or", "(id.eq.1,id.eq.2)", "[] or(id = [1]; id = [2])"),
-            ("and", "(a.gt.1,or(b.lt.2,not.and(c.is.null,d.in.(1,2))))", "[] and(a > [1]; or(b < [2]; not and(c is Null; d in [\"1\", \"2\"])))"),
+            (
+                "and",
+                "(a.gt.1,or(b.lt.2,not.and(c.is.null,d.in.(1,2))))",
+                "[] and(a > [1]; or(b < [2]; not and(c is Null; d in [\"1\", \"2\"])))",
+            ),
             ("not.or", "(a.eq.1, b.eq.2)", "[] not or(a = [1]; b = [2])"),
-            ("clients.projects.not.and", "(a.not.eq.\"x,y\")", "[\"clients\", \"projects\"] not and(a not = [x,y])"),
-            ("or", "(tags.cs.{a,b},data->>k.eq.v)", "[] or(tags @> [{a,b}]; data-> = [v])"),
+            (
+                "clients.projects.not.and",
+                "(a.not.eq.\"x,y\")",
+                "[\"clients\", \"projects\"] not and(a not = [x,y])",
+            ),
+            (
+                "or",
+                "(tags.cs.{a,b},data->>k.eq.v)",
+                "[] or(tags @> [{a,b}]; data-> = [v])",
+            ),
             ("or", "(or.eq.1,and.eq.2)", "[] or(or = [1]; and = [2])"),
         ] {
-            let got = parse_logic(key, value, &Limits::default()).map(|(path, tree)| format!("{path:?} {}", show(&tree)));
+            let got =
+                parse_logic(key, value, &Limits::default()).map(|(path, tree)| format!("{path:?} {}", show(&tree)));
             assert_eq!(got.as_deref(), Ok(want), "{key}={value}");
         }
     }
@@ -467,7 +568,10 @@ mod tests {
             ("or", ")(", 3, "unexpected \")\" expecting \"(\""),
         ] {
             let error = parse_logic(key, value, &Limits::default()).unwrap_err();
-            assert_eq!(error.message, format!("\"failed to parse logic tree ({value})\" (line 1, column {column})"));
+            assert_eq!(
+                error.message,
+                format!("\"failed to parse logic tree ({value})\" (line 1, column {column})")
+            );
             assert_eq!(error.details.as_deref(), Some(details), "{key}={value}");
         }
         let limits = Limits::default();
@@ -478,7 +582,10 @@ mod tests {
     #[test]
     fn paths() {
         let (path, field) = parse_path("clients.projects.data->a->>0").unwrap();
-        assert_eq!((path.join("/").as_str(), &*field.name, field.path.len()), ("clients/projects", "data", 2));
+        assert_eq!(
+            (path.join("/").as_str(), &*field.name, field.path.len()),
+            ("clients/projects", "data", 2)
+        );
         assert!(parse_path("a..b").is_err());
         assert!(parse_path("a(b").is_err());
     }

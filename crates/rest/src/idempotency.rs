@@ -7,15 +7,27 @@ use sha2::{Digest, Sha256};
 
 const HEADER: &str = "idempotency-key";
 /// Headers that decide what a write does or answers.
-const DECISIVE: [&str; 6] = ["content-type", "content-profile", "accept", "prefer", "if-match", "if-none-match"];
+const DECISIVE: [&str; 6] = [
+    "content-type",
+    "content-profile",
+    "accept",
+    "prefer",
+    "if-match",
+    "if-none-match",
+];
 
 /// What identifies the request, if it has a key. Errors: MS400 for a key that is none.
 pub(crate) fn of<B: AsRef<[u8]>>(request: &Request<B>, identity: &Identity) -> Result<Option<Idempotency>, Error> {
     let headers = request.headers();
-    let Some(key) = headers.get(HEADER) else { return Ok(None) };
+    let Some(key) = headers.get(HEADER) else {
+        return Ok(None);
+    };
     let visible = key.as_bytes().iter().all(u8::is_ascii_graphic);
     if key.is_empty() || key.len() > 255 || !visible || headers.get_all(HEADER).iter().count() > 1 {
-        return Err(error::bad_header("Idempotency-Key", "one value of 1 to 255 visible ASCII characters"));
+        return Err(error::bad_header(
+            "Idempotency-Key",
+            "one value of 1 to 255 visible ASCII characters",
+        ));
     }
     let uri = request.uri();
     let scope = digest([
@@ -27,12 +39,22 @@ pub(crate) fn of<B: AsRef<[u8]>>(request: &Request<B>, identity: &Identity) -> R
     ]);
     let query = uri.query().unwrap_or_default().as_bytes();
     let decisive = DECISIVE.map(|name| all(headers, name));
-    let parts = [query, request.body().as_ref()].into_iter().chain(decisive.iter().map(Vec::as_slice));
-    Ok(Some(Idempotency { scope, fingerprint: digest(parts) }))
+    let parts = [query, request.body().as_ref()]
+        .into_iter()
+        .chain(decisive.iter().map(Vec::as_slice));
+    Ok(Some(Idempotency {
+        scope,
+        fingerprint: digest(parts),
+    }))
 }
 
 fn all(headers: &HeaderMap, name: &str) -> Vec<u8> {
-    headers.get_all(name).iter().map(|value| value.as_bytes()).collect::<Vec<_>>().join(&b","[..])
+    headers
+        .get_all(name)
+        .iter()
+        .map(|value| value.as_bytes())
+        .collect::<Vec<_>>()
+        .join(&b","[..])
 }
 
 /// Each part with its length before it, so that no two lists of parts run together.
@@ -63,20 +85,41 @@ mod tests {
         for (other, scope, fingerprint) in [
             (of(&request("k", "/rest/v1/t", "{ }", ""), &anon), true, false),
             (of(&request("k", "/rest/v1/t?a=eq.1", "{}", ""), &anon), true, false),
-            (of(&request("k", "/rest/v1/t", "{}", "return=minimal"), &anon), true, false),
+            (
+                of(&request("k", "/rest/v1/t", "{}", "return=minimal"), &anon),
+                true,
+                false,
+            ),
             (of(&request("k2", "/rest/v1/t", "{}", ""), &anon), false, true),
             (of(&request("k", "/rest/v1/u", "{}", ""), &anon), false, true),
-            (of(&request("k", "/rest/v1/t", "{}", ""), &Identity::role("authenticated")), false, true),
+            (
+                of(&request("k", "/rest/v1/t", "{}", ""), &Identity::role("authenticated")),
+                false,
+                true,
+            ),
         ] {
-            assert_eq!((other.scope == first.scope, other.fingerprint == first.fingerprint), (scope, fingerprint));
+            assert_eq!(
+                (other.scope == first.scope, other.fingerprint == first.fingerprint),
+                (scope, fingerprint)
+            );
         }
     }
 
     #[test]
     fn a_key_that_is_none_is_refused() {
         for key in ["", "with space", &"x".repeat(256)] {
-            assert_eq!(super::of(&request(key, "/", "", ""), &Identity::anon()).unwrap_err().code, "MS400", "{key}");
+            assert_eq!(
+                super::of(&request(key, "/", "", ""), &Identity::anon())
+                    .unwrap_err()
+                    .code,
+                "MS400",
+                "{key}"
+            );
         }
-        assert!(super::of(&Request::post("/").body(Vec::new()).unwrap(), &Identity::anon()).unwrap().is_none());
+        assert!(
+            super::of(&Request::post("/").body(Vec::new()).unwrap(), &Identity::anon())
+                .unwrap()
+                .is_none()
+        );
     }
 }

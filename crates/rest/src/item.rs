@@ -20,8 +20,8 @@ use bytes::Bytes;
 use http::header::IF_MATCH;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use mainstay_model::{
-    Action, Builtin, Cell, Error, Expr, ExprKind, Identity, OnConflict, Operator, Query, RelationId, RelationRef, Schema,
-    StepOutcome, Type, Value,
+    Action, Builtin, Cell, Error, Expr, ExprKind, Identity, OnConflict, Operator, Query, RelationId, RelationRef,
+    Schema, StepOutcome, Type, Value,
 };
 use mainstay_query::{Consistency, ReadOptions};
 
@@ -45,23 +45,46 @@ impl<D: Data> Rest<D> {
             // Nothing to change: the row as it is, if it is there.
             let query = request.uri().query().unwrap_or_default();
             let route = Route::Item(name.into(), id.into());
-            let prepared =
-                read::prepare(&schema, &self.config, &self.memo, &route, query, &Method::GET, request.headers(), &identity.role)?;
+            let prepared = read::prepare(
+                &schema,
+                &self.config,
+                &self.memo,
+                &route,
+                query,
+                &Method::GET,
+                request.headers(),
+                &identity.role,
+            )?;
             return self.ask(&prepared, identity, &HeaderMap::new(), false).await;
         }
         let rows = Rows::of_relation(&schema, writing.relation);
         let mut binder = Binder::new(&schema, &writing.place.namespace, &self.config);
         let key = read::key_equals(&mut binder, &schema, writing.relation, id)?;
         let own = binder.filter(&asked.root, &rows)?;
-        let (conditional, unchanged) = self.guard(&mut binder, &schema, &writing, id, request, identity).await?;
+        let (conditional, unchanged) = self
+            .guard(&mut binder, &schema, &writing, id, request, identity)
+            .await?;
         let filter = all_of([Some(key), own, unchanged]);
         let returning = writing.returning(&mut binder, asked.root)?;
         let relation = RelationRef::new(writing.relation);
-        let action = Action::Update { relation, set, filter, order: Vec::new(), limit: None, offset: 0, check: None };
+        let action = Action::Update {
+            relation,
+            set,
+            filter,
+            order: Vec::new(),
+            limit: None,
+            offset: 0,
+            check: None,
+        };
         let step = writing.step(action, binder, returning);
         let (replayed, outcome) = self.commit(&writing, step, request, identity).await?;
-        let honoured =
-            Honoured { missing: true, returning: true, rollback: self.config.rollback, max_affected: true, resolution: false };
+        let honoured = Honoured {
+            missing: true,
+            returning: true,
+            rollback: self.config.rollback,
+            max_affected: true,
+            resolution: false,
+        };
         answer(&writing, &rows, id, conditional, replayed, outcome, honoured)
     }
 
@@ -82,14 +105,27 @@ impl<D: Data> Rest<D> {
         let mut binder = Binder::new(&schema, &writing.place.namespace, &self.config);
         let key = read::key_equals(&mut binder, &schema, writing.relation, id)?;
         let own = binder.filter(&asked.root, &rows)?;
-        let (conditional, unchanged) = self.guard(&mut binder, &schema, &writing, id, request, identity).await?;
+        let (conditional, unchanged) = self
+            .guard(&mut binder, &schema, &writing, id, request, identity)
+            .await?;
         let filter = all_of([Some(key), own, unchanged]);
         let returning = writing.returning(&mut binder, asked.root)?;
         let relation = RelationRef::new(writing.relation);
-        let action = Action::Delete { relation, filter, order: Vec::new(), limit: None, offset: 0 };
+        let action = Action::Delete {
+            relation,
+            filter,
+            order: Vec::new(),
+            limit: None,
+            offset: 0,
+        };
         let step = writing.step(action, binder, returning);
         let (replayed, outcome) = self.commit(&writing, step, request, identity).await?;
-        let honoured = Honoured { returning: true, rollback: self.config.rollback, max_affected: true, ..Honoured::default() };
+        let honoured = Honoured {
+            returning: true,
+            rollback: self.config.rollback,
+            max_affected: true,
+            ..Honoured::default()
+        };
         answer(&writing, &rows, id, conditional, replayed, outcome, honoured)
     }
 
@@ -117,7 +153,9 @@ impl<D: Data> Rest<D> {
         let (wanted, _) = types::operand(id, ty, &schema)?;
         let payload = self.payload(request, None)?;
         let (mut columns, mut given) = write::cells(&schema, writing.relation, payload, false)?;
-        let [row] = &mut *given else { return Err(error::put_key()) };
+        let [row] = &mut *given else {
+            return Err(error::put_key());
+        };
         match columns.iter().position(|c| *c == column) {
             Some(i) if matches!(&row[i], Cell::Value(value) if write::same(value, &wanted)) => {}
             Some(_) => return Err(error::put_key()),
@@ -129,26 +167,50 @@ impl<D: Data> Rest<D> {
         let rows = Rows::of_relation(&schema, writing.relation);
         let mut binder = Binder::new(&schema, &writing.place.namespace, &self.config);
         let precondition = condition::of_write(request.headers())?;
-        let honoured = Honoured { returning: true, rollback: self.config.rollback, ..Honoured::default() };
+        let honoured = Honoured {
+            returning: true,
+            rollback: self.config.rollback,
+            ..Honoured::default()
+        };
         if precondition == Precondition::Matches {
             // The row must be there, so it is only updated.
             let key = read::key_equals(&mut binder, &schema, writing.relation, id)?;
-            let (conditional, unchanged) = self.guard(&mut binder, &schema, &writing, id, request, identity).await?;
+            let (conditional, unchanged) = self
+                .guard(&mut binder, &schema, &writing, id, request, identity)
+                .await?;
             let row = given.pop().unwrap_or_default();
             let set = columns.into_iter().zip(row).collect();
             let returning = writing.returning(&mut binder, asked.root)?;
             let relation = RelationRef::new(writing.relation);
             let filter = all_of([Some(key), unchanged]);
-            let action = Action::Update { relation, set, filter, order: Vec::new(), limit: None, offset: 0, check: None };
+            let action = Action::Update {
+                relation,
+                set,
+                filter,
+                order: Vec::new(),
+                limit: None,
+                offset: 0,
+                check: None,
+            };
             let step = writing.step(action, binder, returning);
             let (replayed, outcome) = self.commit(&writing, step, request, identity).await?;
             return answer(&writing, &rows, id, conditional, replayed, outcome, honoured);
         }
         let returning = writing.returning(&mut binder, asked.root)?;
         // A row that must not be there yet is only inserted.
-        let conflict = (precondition == Precondition::None).then(|| OnConflict { target: vec![column], ignore: false });
+        let conflict = (precondition == Precondition::None).then(|| OnConflict {
+            target: vec![column],
+            ignore: false,
+        });
         let relation = RelationRef::new(writing.relation);
-        let action = Action::Insert { relation, columns, rows: given, conflict, check: None, visible: None };
+        let action = Action::Insert {
+            relation,
+            columns,
+            rows: given,
+            conflict,
+            check: None,
+            visible: None,
+        };
         let mut step = writing.step(action, binder, returning);
         step.max_affected = None;
         let committed = self.commit(&writing, step, request, identity).await;
@@ -189,9 +251,15 @@ impl<D: Data> Rest<D> {
         let root = crate::level::Level::root("", Vec::new());
         let mut shape = reader.root(&root, &rows, bind::relation_source(writing.relation))?;
         shape.filter = Some(key);
-        let query = Query { shape: self.memo.share(shape), params: reader.params };
+        let query = Query {
+            shape: self.memo.share(shape),
+            params: reader.params,
+        };
         let representation = encode::representation(Media::Json { strip_nulls: false }, Form::Rows, true, None);
-        let options = ReadOptions { bypass_cache: true, consistency: Consistency::Strong };
+        let options = ReadOptions {
+            bypass_cache: true,
+            consistency: Consistency::Strong,
+        };
         let reply = self.data.read(&query, identity, &representation, options).await?;
         if reply.rows != 1 || !condition::if_match_holds(headers, &condition::tag(reply.tag, None)) {
             return Err(error::precondition("If-Match"));
@@ -241,7 +309,11 @@ fn answer(
     honoured: Honoured,
 ) -> Result<Response<Bytes>, Error> {
     if outcome.affected == 0 {
-        return Err(if conditional { error::precondition("If-Match") } else { error::no_such_row(rows.name, id) });
+        return Err(if conditional {
+            error::precondition("If-Match")
+        } else {
+            error::no_such_row(rows.name, id)
+        });
     }
     let mut headers = writing.headers(honoured);
     mark_replayed(&mut headers, replayed);

@@ -171,7 +171,13 @@ impl<D: Data> Rest<D> {
     /// The dialect over an engine.
     pub fn new(data: D, config: RestConfig) -> Rest<D> {
         let memo = memo::Memo::new(config.memo_bytes);
-        Rest { data, config, memo, descriptions: openapi::Descriptions::default(), background: None }
+        Rest {
+            data,
+            config,
+            memo,
+            descriptions: openapi::Descriptions::default(),
+            background: None,
+        }
     }
 
     /// Hands asynchronous calls to `background`; without it `Prefer: respond-async` is not honoured.
@@ -198,7 +204,9 @@ impl<D: Data> Rest<D> {
         match (&route, request.method().as_str()) {
             (Route::Root, "GET" | "HEAD") => self.describe(request, identity),
             (_, "OPTIONS") => self.options(&route, request.headers(), identity),
-            (Route::Relation(_) | Route::Item(..) | Route::Function(_), "GET" | "HEAD") => self.read(request, &route, identity).await,
+            (Route::Relation(_) | Route::Item(..) | Route::Function(_), "GET" | "HEAD") => {
+                self.read(request, &route, identity).await
+            }
             (Route::Function(name), "POST") => self.call(request, name, identity).await,
             (Route::Function(_), _) => Err(error::function_method(request.method())),
             (Route::Relation(name), "POST") => self.insert(request, name, identity).await,
@@ -227,11 +235,17 @@ impl Place {
         let mut served = served(schema, config);
         let Some(wanted) = wanted else {
             let first = served.next().ok_or_else(|| error::unknown_namespace("", &[]))?;
-            return Ok(Place { namespace: first.into(), negotiated: served.next().is_some() });
+            return Ok(Place {
+                namespace: first.into(),
+                negotiated: served.next().is_some(),
+            });
         };
         let wanted = wanted.to_str().unwrap_or_default();
         match self::served(schema, config).find(|name| *name == wanted) {
-            Some(name) => Ok(Place { namespace: name.into(), negotiated: true }),
+            Some(name) => Ok(Place {
+                namespace: name.into(),
+                negotiated: true,
+            }),
             None => Err(error::unknown_namespace(wanted, &served.collect::<Vec<_>>())),
         }
     }
@@ -246,9 +260,13 @@ impl Place {
         if let Some(id) = schema.find_relation(&self.namespace, name) {
             return Ok(id);
         }
-        let message = format!("Could not find the table '{}.{name}' in the schema cache", self.namespace);
+        let message = format!(
+            "Could not find the table '{}.{name}' in the schema cache",
+            self.namespace
+        );
         let visible = schema.relations.iter().filter(|r| {
-            *r.namespace == *self.namespace && (role == "service_role" || r.grants.iter().any(|g| *g.role == *role || &*g.role == "public"))
+            *r.namespace == *self.namespace
+                && (role == "service_role" || r.grants.iter().any(|g| *g.role == *role || &*g.role == "public"))
         });
         let error = Error::new("PGRST205", message);
         Err(match suggest::nearest(name, visible.map(|r| &*r.name), suggest::NAME) {
@@ -260,14 +278,21 @@ impl Place {
     /// A function's overloads that may be called from outside.
     pub fn functions<'s>(&self, schema: &'s Schema, name: &str) -> Vec<FunctionId> {
         let all: &'s [FunctionId] = schema.find_functions(&self.namespace, name);
-        all.iter().copied().filter(|&id| call::is_callable(schema.function(id))).collect()
+        all.iter()
+            .copied()
+            .filter(|&id| call::is_callable(schema.function(id)))
+            .collect()
     }
 }
 
 /// The schemas served, the default first.
 pub(crate) fn served<'a>(schema: &'a Schema, config: &'a RestConfig) -> impl Iterator<Item = &'a str> {
     let own = config.schemas.iter().map(String::as_str);
-    let all = schema.namespaces.iter().map(|n| &**n).filter(|_| config.schemas.is_empty());
+    let all = schema
+        .namespaces
+        .iter()
+        .map(|n| &**n)
+        .filter(|_| config.schemas.is_empty());
     own.chain(all).filter(|name| !PRIVATE.contains(name))
 }
 

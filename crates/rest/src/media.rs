@@ -51,7 +51,9 @@ fn offer(range: &str) -> Offer {
     match &*name {
         "*/*" | "application/*" | "application/json" => Offer::Rows(Media::Json { strip_nulls: false }),
         "application/vnd.pgrst.array+json" | "application/vnd.pgrst.array" => Offer::Rows(Media::Json { strip_nulls }),
-        "application/vnd.pgrst.object+json" | "application/vnd.pgrst.object" => Offer::Rows(Media::Object { strip_nulls }),
+        "application/vnd.pgrst.object+json" | "application/vnd.pgrst.object" => {
+            Offer::Rows(Media::Object { strip_nulls })
+        }
         "text/csv" | "text/*" => Offer::Rows(Media::Csv),
         "application/openapi+json" => Offer::OpenApi,
         _ => Offer::Other,
@@ -65,7 +67,10 @@ fn ranges(accept: &str) -> Vec<&str> {
         .map(str::trim)
         .filter(|range| !range.is_empty())
         .map(|range| {
-            let quality = range.split(';').skip(1).find_map(|p| p.trim().strip_prefix("q=")?.trim().parse().ok());
+            let quality = range
+                .split(';')
+                .skip(1)
+                .find_map(|p| p.trim().strip_prefix("q=")?.trim().parse().ok());
             (range, quality.unwrap_or(1.0))
         })
         .filter(|(_, quality)| *quality > 0.0)
@@ -75,12 +80,17 @@ fn ranges(accept: &str) -> Vec<&str> {
 }
 
 fn accept_text(headers: &HeaderMap) -> Option<&str> {
-    headers.get(ACCEPT).and_then(|value| value.to_str().ok()).filter(|text| !text.is_empty())
+    headers
+        .get(ACCEPT)
+        .and_then(|value| value.to_str().ok())
+        .filter(|text| !text.is_empty())
 }
 
 /// The form of rows. Errors: PGRST107.
 pub(crate) fn negotiate(headers: &HeaderMap) -> Result<Media, Error> {
-    let Some(accept) = accept_text(headers) else { return Ok(Media::Json { strip_nulls: false }) };
+    let Some(accept) = accept_text(headers) else {
+        return Ok(Media::Json { strip_nulls: false });
+    };
     let found = ranges(accept).into_iter().find_map(|range| match offer(range) {
         Offer::Rows(media) => Some(media),
         Offer::OpenApi | Offer::Other => None,
@@ -90,10 +100,14 @@ pub(crate) fn negotiate(headers: &HeaderMap) -> Result<Media, Error> {
 
 /// The form of the description of the API: the content type. Errors: PGRST107.
 pub(crate) fn negotiate_description(headers: &HeaderMap) -> Result<&'static str, Error> {
-    let Some(accept) = accept_text(headers) else { return Ok("application/openapi+json; charset=utf-8") };
+    let Some(accept) = accept_text(headers) else {
+        return Ok("application/openapi+json; charset=utf-8");
+    };
     let found = ranges(accept).into_iter().find_map(|range| match offer(range) {
         Offer::OpenApi => Some("application/openapi+json; charset=utf-8"),
-        Offer::Rows(Media::Json { strip_nulls: false }) if range.starts_with('*') => Some("application/openapi+json; charset=utf-8"),
+        Offer::Rows(Media::Json { strip_nulls: false }) if range.starts_with('*') => {
+            Some("application/openapi+json; charset=utf-8")
+        }
         Offer::Rows(Media::Json { strip_nulls: false }) => Some("application/json; charset=utf-8"),
         _ => None,
     });
@@ -112,7 +126,9 @@ pub(crate) enum Content {
 
 /// Reads `Content-Type`; JSON when there is none. Errors: PGRST102.
 pub(crate) fn content(headers: &HeaderMap) -> Result<Content, Error> {
-    let Some(value) = headers.get(CONTENT_TYPE) else { return Ok(Content::Json) };
+    let Some(value) = headers.get(CONTENT_TYPE) else {
+        return Ok(Content::Json);
+    };
     let text = value.to_str().unwrap_or_default();
     let name = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     Ok(match &*name {
@@ -137,9 +153,18 @@ mod tests {
             ("*/*", Some(json)),
             ("application/json", Some(json)),
             ("text/html, application/xhtml+xml, */*;q=0.8", Some(json)),
-            ("application/vnd.pgrst.object+json", Some(Media::Object { strip_nulls: false })),
-            ("Application/vnd.PgRsT.object+json;nulls=stripped", Some(Media::Object { strip_nulls: true })),
-            ("application/vnd.pgrst.array+json; nulls=stripped", Some(Media::Json { strip_nulls: true })),
+            (
+                "application/vnd.pgrst.object+json",
+                Some(Media::Object { strip_nulls: false }),
+            ),
+            (
+                "Application/vnd.PgRsT.object+json;nulls=stripped",
+                Some(Media::Object { strip_nulls: true }),
+            ),
+            (
+                "application/vnd.pgrst.array+json; nulls=stripped",
+                Some(Media::Json { strip_nulls: true }),
+            ),
             ("application/vnd.pgrst.array+json", Some(json)),
             ("application/json;q=0.5, text/csv", Some(Media::Csv)),
             ("application/json;q=0", None),

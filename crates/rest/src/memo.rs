@@ -46,7 +46,10 @@ impl<'a> Seen<'a> {
             bytes.extend_from_slice(part);
             *end = bytes.len() as u32;
         }
-        SeenOwned { bytes: bytes.into(), ends }
+        SeenOwned {
+            bytes: bytes.into(),
+            ends,
+        }
     }
 }
 
@@ -115,7 +118,13 @@ impl Memo {
     pub fn new(bytes: u64) -> Memo {
         let expected = (bytes / 2048).max(16) as usize;
         Memo {
-            seen: Cache::with(expected, bytes, ByBytes, ahash::RandomState::new(), quick_cache::sync::DefaultLifecycle::default()),
+            seen: Cache::with(
+                expected,
+                bytes,
+                ByBytes,
+                ahash::RandomState::new(),
+                quick_cache::sync::DefaultLifecycle::default(),
+            ),
             shapes: Mutex::default(),
         }
     }
@@ -158,11 +167,16 @@ mod tests {
         let hasher = ahash::RandomState::new();
         assert_eq!(hasher.hash_one(seen), hasher.hash_one(&owned));
         assert!(seen.equivalent(&owned));
-        for (method, target, accept) in
-            [(Method::HEAD, "/rest/v1/t?a=eq.1", "text/csv"), (Method::GET, "/rest/v1/t?a=eq.2", "text/csv"), (Method::GET, "/rest/v1/t?a=eq.1t", "ext/csv")]
-        {
+        for (method, target, accept) in [
+            (Method::HEAD, "/rest/v1/t?a=eq.1", "text/csv"),
+            (Method::GET, "/rest/v1/t?a=eq.2", "text/csv"),
+            (Method::GET, "/rest/v1/t?a=eq.1t", "ext/csv"),
+        ] {
             headers.insert(ACCEPT, accept.parse().unwrap());
-            assert!(!Seen::of(&method, target, &headers).unwrap().equivalent(&owned), "{method} {target} {accept}");
+            assert!(
+                !Seen::of(&method, target, &headers).unwrap().equivalent(&owned),
+                "{method} {target} {accept}"
+            );
         }
         headers.append("prefer", "a".parse().unwrap());
         headers.append("prefer", "b".parse().unwrap());

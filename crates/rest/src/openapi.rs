@@ -50,7 +50,15 @@ impl<D: Data> Rest<D> {
         answer.insert(ETAG, tag);
         Ok(match seen {
             true => response::empty(StatusCode::NOT_MODIFIED, answer),
-            false => response::with_body(StatusCode::OK, answer, if *request.method() == Method::HEAD { Bytes::new() } else { body }),
+            false => response::with_body(
+                StatusCode::OK,
+                answer,
+                if *request.method() == Method::HEAD {
+                    Bytes::new()
+                } else {
+                    body
+                },
+            ),
         })
     }
 }
@@ -69,7 +77,10 @@ pub(crate) fn document(schema: &Schema, config: &RestConfig, namespace: &str, ro
         }
     }
     let mut overloads: Vec<(&str, Vec<&Function>)> = Vec::new();
-    let callable = schema.functions.iter().filter(|f| own(&f.namespace) && call::is_callable(f) && call::may_call(f, role));
+    let callable = schema
+        .functions
+        .iter()
+        .filter(|f| own(&f.namespace) && call::is_callable(f) && call::may_call(f, role));
     for function in callable {
         match overloads.iter_mut().find(|(name, _)| *name == &*function.name) {
             Some((_, all)) => all.push(function),
@@ -124,9 +135,7 @@ fn error_schema() -> Json {
 
 fn shared_parameters() -> Json {
     let text = || json!({ "type": "string" });
-    let query = |name: &str, description: &str, schema: Json| {
-        json!({ "name": name, "in": "query", "description": description, "schema": schema })
-    };
+    let query = |name: &str, description: &str, schema: Json| json!({ "name": name, "in": "query", "description": description, "schema": schema });
     let header = |name: &str, description: &str| json!({ "name": name, "in": "header", "description": description, "schema": text() });
     json!({
         "select": query("select", "Columns, aliases, casts and embedded rows: `id,name,client(name)`.", text()),
@@ -178,7 +187,8 @@ fn describe_relation(
         operation["operationId"] = json!(format!("{id}_{name}"));
         operation["parameters"] = Json::Array(parameters);
         if let Some(body) = body {
-            operation["requestBody"] = json!({ "required": true, "content": { "application/json": { "schema": body } } });
+            operation["requestBody"] =
+                json!({ "required": true, "content": { "application/json": { "schema": body } } });
         }
         operation["responses"] = responses;
         operation
@@ -197,10 +207,26 @@ fn describe_relation(
             })
         })
         // A column that has the name of a parameter of the dialect cannot be filtered by.
-        .filter(|filter| !["select", "order", "limit", "offset", "or", "and", "columns", "on_conflict"].contains(&filter["name"].as_str().unwrap_or_default()))
+        .filter(|filter| {
+            ![
+                "select",
+                "order",
+                "limit",
+                "offset",
+                "or",
+                "and",
+                "columns",
+                "on_conflict",
+            ]
+            .contains(&filter["name"].as_str().unwrap_or_default())
+        })
         .collect();
     let with = |names: &[&str], filters: &[Json]| -> Vec<Json> {
-        names.iter().map(|name| parameter(name)).chain(filters.iter().cloned()).collect()
+        names
+            .iter()
+            .map(|name| parameter(name))
+            .chain(filters.iter().cloned())
+            .collect()
     };
     let many = json!({ "type": "array", "items": reference("schemas", &row) });
     let one = reference("schemas", &row);
@@ -212,48 +238,111 @@ fn describe_relation(
             "200": ok("The rows.", &many), "206": ok("A page of the rows.", &many),
             "304": reference("responses", "unchanged"), "default": failed,
         });
-        let shared = ["select", "order", "limit", "offset", "or", "and", "range", "prefer", "ifNoneMatch"];
-        path.insert("get".to_owned(), operation("Read", "list", with(&shared, &filters), None, responses));
+        let shared = [
+            "select",
+            "order",
+            "limit",
+            "offset",
+            "or",
+            "and",
+            "range",
+            "prefer",
+            "ifNoneMatch",
+        ];
+        path.insert(
+            "get".to_owned(),
+            operation("Read", "list", with(&shared, &filters), None, responses),
+        );
     }
     if permitted.insert {
         let body = json!({ "oneOf": [reference("schemas", &insert), { "type": "array", "items": reference("schemas", &insert) }] });
         let responses = json!({ "201": ok("The new rows, if they are wanted.", &many), "200": ok("Rows that were merged.", &many), "default": failed });
         let shared = ["select", "columns", "on_conflict", "prefer", "idempotencyKey"];
-        path.insert("post".to_owned(), operation("Add to", "insert", with(&shared, &[]), Some(body), responses));
+        path.insert(
+            "post".to_owned(),
+            operation("Add to", "insert", with(&shared, &[]), Some(body), responses),
+        );
     }
     if permitted.update {
-        let responses = json!({ "200": ok("The changed rows.", &many), "204": reference("responses", "done"), "default": failed });
+        let responses =
+            json!({ "200": ok("The changed rows.", &many), "204": reference("responses", "done"), "default": failed });
         let shared = ["select", "or", "and", "columns", "prefer", "idempotencyKey"];
-        path.insert("patch".to_owned(), operation("Change", "update", with(&shared, &filters), Some(reference("schemas", &update)), responses));
+        path.insert(
+            "patch".to_owned(),
+            operation(
+                "Change",
+                "update",
+                with(&shared, &filters),
+                Some(reference("schemas", &update)),
+                responses,
+            ),
+        );
     }
     if permitted.delete {
-        let responses = json!({ "200": ok("The deleted rows.", &many), "204": reference("responses", "done"), "default": failed });
+        let responses =
+            json!({ "200": ok("The deleted rows.", &many), "204": reference("responses", "done"), "default": failed });
         let shared = ["select", "or", "and", "prefer", "idempotencyKey"];
-        path.insert("delete".to_owned(), operation("Delete from", "delete", with(&shared, &filters), None, responses));
+        path.insert(
+            "delete".to_owned(),
+            operation("Delete from", "delete", with(&shared, &filters), None, responses),
+        );
     }
     paths.insert(format!("/{}", relation.name), Json::Object(path));
-    let Ok(key) = crate::read::single_key(schema, id) else { return };
+    let Ok(key) = crate::read::single_key(schema, id) else {
+        return;
+    };
     let mut path = Map::new();
     path.insert(
         "parameters".to_owned(),
         json!([{ "name": "id", "in": "path", "required": true, "schema": schema_of(schema, &relation.columns[key as usize].ty) }]),
     );
     if permitted.select {
-        let responses = json!({ "200": ok("The row.", &one), "304": reference("responses", "unchanged"), "default": failed });
-        path.insert("get".to_owned(), operation("Read one of", "get", with(&["select", "ifNoneMatch"], &[]), None, responses));
+        let responses =
+            json!({ "200": ok("The row.", &one), "304": reference("responses", "unchanged"), "default": failed });
+        path.insert(
+            "get".to_owned(),
+            operation(
+                "Read one of",
+                "get",
+                with(&["select", "ifNoneMatch"], &[]),
+                None,
+                responses,
+            ),
+        );
     }
     let shared = ["select", "prefer", "ifMatch", "idempotencyKey"];
     let written = || json!({ "200": ok("The row.", &one), "204": reference("responses", "done"), "default": failed });
     if permitted.insert && permitted.update && permitted.keyed {
         let mut responses = written();
         responses["201"] = ok("The new row.", &one);
-        path.insert("put".to_owned(), operation("Put one into", "put", with(&shared, &[]), Some(reference("schemas", &update)), responses));
+        path.insert(
+            "put".to_owned(),
+            operation(
+                "Put one into",
+                "put",
+                with(&shared, &[]),
+                Some(reference("schemas", &update)),
+                responses,
+            ),
+        );
     }
     if permitted.update {
-        path.insert("patch".to_owned(), operation("Change one of", "patch", with(&shared, &[]), Some(reference("schemas", &update)), written()));
+        path.insert(
+            "patch".to_owned(),
+            operation(
+                "Change one of",
+                "patch",
+                with(&shared, &[]),
+                Some(reference("schemas", &update)),
+                written(),
+            ),
+        );
     }
     if permitted.delete {
-        path.insert("delete".to_owned(), operation("Delete one of", "remove", with(&shared, &[]), None, written()));
+        path.insert(
+            "delete".to_owned(),
+            operation("Delete one of", "remove", with(&shared, &[]), None, written()),
+        );
     }
     paths.insert(format!("/{}/{{id}}", relation.name), Json::Object(path));
 }
@@ -277,7 +366,10 @@ fn row_schema(schema: &Schema, relation: &Relation, role: &str, privilege: Privi
         for foreign in relation.table().iter().flat_map(|t| &t.foreign_keys) {
             if let Some(at) = foreign.columns.iter().position(|c| *c == i) {
                 let target = schema.relation(foreign.target);
-                about.push(format!("References {}.{}.", target.name, target.columns[foreign.target_columns[at] as usize].name));
+                about.push(format!(
+                    "References {}.{}.",
+                    target.name, target.columns[foreign.target_columns[at] as usize].name
+                ));
             }
         }
         if let Some(default) = &column.default_text {
@@ -310,11 +402,16 @@ fn row_schema(schema: &Schema, relation: &Relation, role: &str, privilege: Privi
 fn describe_function(schema: &Schema, name: &str, functions: &[&Function]) -> Json {
     let tags = json!(["(rpc)"]);
     let bodies: Vec<Json> = functions.iter().map(|f| arguments_schema(schema, f)).collect();
-    let body = if let [only] = &*bodies { only.clone() } else { json!({ "anyOf": bodies }) };
+    let body = if let [only] = &*bodies {
+        only.clone()
+    } else {
+        json!({ "anyOf": bodies })
+    };
     let results: Vec<Option<Json>> = functions.iter().map(|f| result_schema(schema, &f.returns)).collect();
     let mut responses = json!({ "default": reference("responses", "error") });
     for result in results.iter().flatten() {
-        responses["200"] = json!({ "description": "What it gives.", "content": { "application/json": { "schema": result } } });
+        responses["200"] =
+            json!({ "description": "What it gives.", "content": { "application/json": { "schema": result } } });
     }
     if results.iter().any(Option::is_none) {
         responses["204"] = reference("responses", "done");
@@ -338,7 +435,10 @@ fn describe_function(schema: &Schema, name: &str, functions: &[&Function]) -> Js
     post["requestBody"] = json!({ "required": needed, "content": { "application/json": { "schema": body } } });
     let mut path = Map::new();
     path.insert("post".to_owned(), post);
-    let readers: Vec<&&Function> = functions.iter().filter(|f| !f.writes && f.args.iter().all(|a| !a.name.is_empty())).collect();
+    let readers: Vec<&&Function> = functions
+        .iter()
+        .filter(|f| !f.writes && f.args.iter().all(|a| !a.name.is_empty()))
+        .collect();
     if !readers.is_empty() {
         let mut parameters: Vec<Json> = vec![parameter("prefer"), parameter("ifNoneMatch")];
         let mut names: Vec<&str> = Vec::new();
@@ -347,7 +447,9 @@ fn describe_function(schema: &Schema, name: &str, functions: &[&Function]) -> Js
                 continue;
             }
             names.push(&argument.name);
-            let everywhere = readers.iter().all(|f| f.args.iter().any(|a| a.name == argument.name && a.default.is_none()));
+            let everywhere = readers
+                .iter()
+                .all(|f| f.args.iter().any(|a| a.name == argument.name && a.default.is_none()));
             parameters.push(json!({
                 "name": &*argument.name, "in": "query", "required": everywhere, "schema": schema_of(schema, &argument.ty),
             }));
@@ -380,13 +482,19 @@ fn arguments_schema(schema: &Schema, function: &Function) -> Json {
 
 fn result_schema(schema: &Schema, returns: &Returns) -> Option<Json> {
     let columns = |columns: &[(Arc<str>, Type)]| {
-        let properties: Map<String, Json> =
-            columns.iter().map(|(name, ty)| (name.to_string(), types::nullable(schema_of(schema, ty)))).collect();
+        let properties: Map<String, Json> = columns
+            .iter()
+            .map(|(name, ty)| (name.to_string(), types::nullable(schema_of(schema, ty))))
+            .collect();
         json!({ "type": "object", "properties": properties })
     };
     let row = |id: RelationId| {
         let relation = schema.relation(id);
-        let all: Vec<(Arc<str>, Type)> = relation.columns.iter().map(|c| (c.name.clone(), c.ty.clone())).collect();
+        let all: Vec<(Arc<str>, Type)> = relation
+            .columns
+            .iter()
+            .map(|c| (c.name.clone(), c.ty.clone()))
+            .collect();
         columns(&all)
     };
     let many = |items: Json| json!({ "type": "array", "items": items });

@@ -45,7 +45,12 @@ fn may(relation: &Relation, role: &str, privilege: Privilege) -> bool {
 
 impl<D: Data> Rest<D> {
     /// Answers OPTIONS.
-    pub(crate) fn options(&self, route: &Route<'_>, headers: &HeaderMap, identity: &Identity) -> Result<Response<Bytes>, Error> {
+    pub(crate) fn options(
+        &self,
+        route: &Route<'_>,
+        headers: &HeaderMap,
+        identity: &Identity,
+    ) -> Result<Response<Bytes>, Error> {
         let schema = self.data.schema();
         let place = Place::of(&schema, &self.config, headers, false)?;
         let role = &*identity.role;
@@ -54,9 +59,16 @@ impl<D: Data> Rest<D> {
             Route::Root => allow.extend(["GET", "HEAD"]),
             Route::Function(name) => {
                 let overloads = place.functions(&schema, name);
-                let callable: Vec<_> = overloads.iter().map(|id| schema.function(*id)).filter(|f| call::may_call(f, role)).collect();
+                let callable: Vec<_> = overloads
+                    .iter()
+                    .map(|id| schema.function(*id))
+                    .filter(|f| call::may_call(f, role))
+                    .collect();
                 if overloads.is_empty() {
-                    let message = format!("Could not find the function {}.{name} in the schema cache", place.namespace);
+                    let message = format!(
+                        "Could not find the function {}.{name} in the schema cache",
+                        place.namespace
+                    );
                     return Err(Error::new("PGRST202", message));
                 }
                 if callable.iter().any(|f| !f.writes) {

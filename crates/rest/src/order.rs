@@ -69,7 +69,12 @@ fn term<'a>(cursor: &mut Cursor<'a>) -> Parsed<OrderTerm<'a>> {
             (None, None) => "letter, digit, \"-\", \"->>\", \"->\", delimiter (.), \",\" or end of input",
         });
     }
-    Ok(OrderTerm { embed, field, descending: descending.unwrap_or(false), nulls_first })
+    Ok(OrderTerm {
+        embed,
+        field,
+        descending: descending.unwrap_or(false),
+        nulls_first,
+    })
 }
 
 #[cfg(test)]
@@ -83,8 +88,15 @@ mod tests {
                 let show = |t: &OrderTerm<'_>| {
                     let embed = t.embed.as_ref().map(|e| format!("{e}/")).unwrap_or_default();
                     let direction = if t.descending { "desc" } else { "asc" };
-                    let nulls = t.nulls_first.map(|f| if f { " first" } else { " last" }).unwrap_or_default();
-                    format!("{embed}{}{} {direction}{nulls}", t.field.name, "->".repeat(t.field.path.len()))
+                    let nulls = t
+                        .nulls_first
+                        .map(|f| if f { " first" } else { " last" })
+                        .unwrap_or_default();
+                    format!(
+                        "{embed}{}{} {direction}{nulls}",
+                        t.field.name,
+                        "->".repeat(t.field.path.len())
+                    )
                 };
                 terms.iter().map(show).collect::<Vec<_>>().join(", ")
             })
@@ -102,14 +114,37 @@ mod tests {
             assert_eq!(show(text).as_deref(), Ok(want), "{text}");
         }
         for (text, column, details) in [
-            ("id.smth34", 4, "unexpected \"s\" expecting \"asc\", \"desc\", \"nullsfirst\" or \"nullslast\""),
-            ("id.descc", 8, "unexpected 'c' expecting delimiter (.), \",\" or end of input"),
-            ("id.asc.nullslasttt", 17, "unexpected 't' expecting \",\" or end of input"),
-            ("id.asc.smth34", 8, "unexpected \"s\" expecting \"nullsfirst\" or \"nullslast\""),
-            ("", 1, "unexpected end of input expecting field name (* or [a..z0..9_$])"),
+            (
+                "id.smth34",
+                4,
+                "unexpected \"s\" expecting \"asc\", \"desc\", \"nullsfirst\" or \"nullslast\"",
+            ),
+            (
+                "id.descc",
+                8,
+                "unexpected 'c' expecting delimiter (.), \",\" or end of input",
+            ),
+            (
+                "id.asc.nullslasttt",
+                17,
+                "unexpected 't' expecting \",\" or end of input",
+            ),
+            (
+                "id.asc.smth34",
+                8,
+                "unexpected \"s\" expecting \"nullsfirst\" or \"nullslast\"",
+            ),
+            (
+                "",
+                1,
+                "unexpected end of input expecting field name (* or [a..z0..9_$])",
+            ),
         ] {
             let error = parse(text).unwrap_err();
-            assert_eq!(error.message, format!("\"failed to parse order ({text})\" (line 1, column {column})"));
+            assert_eq!(
+                error.message,
+                format!("\"failed to parse order ({text})\" (line 1, column {column})")
+            );
             assert_eq!(error.details.as_deref(), Some(details), "{text}");
         }
     }

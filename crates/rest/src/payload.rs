@@ -35,7 +35,9 @@ impl<'a> Object<'a> {
 
     fn has_keys_of(&self, other: &Object<'_>) -> bool {
         let same_order = self.0.len() == other.0.len() && self.0.iter().zip(&other.0).all(|(a, b)| a.0 == b.0);
-        same_order || (self.0.iter().all(|(k, _)| other.get(k).is_some()) && other.0.iter().all(|(k, _)| self.get(k).is_some()))
+        same_order
+            || (self.0.iter().all(|(k, _)| other.get(k).is_some())
+                && other.0.iter().all(|(k, _)| self.get(k).is_some()))
     }
 }
 
@@ -84,7 +86,9 @@ pub(crate) fn rows<'a>(
         Content::Form => vec![form(body)?],
         Content::Csv => csv_objects(body)?,
         Content::Text | Content::Bytes => {
-            return Err(error::invalid_body("Content-Type not acceptable: a table takes JSON, a form or CSV"));
+            return Err(error::invalid_body(
+                "Content-Type not acceptable: a table takes JSON, a form or CSV",
+            ));
         }
     };
     if objects.len() > limits.rows {
@@ -93,7 +97,12 @@ pub(crate) fn rows<'a>(
     let keys = match columns {
         Some(columns) => columns,
         None => {
-            let Some(first) = objects.first() else { return Ok(Payload { keys: Vec::new(), rows: Vec::new() }) };
+            let Some(first) = objects.first() else {
+                return Ok(Payload {
+                    keys: Vec::new(),
+                    rows: Vec::new(),
+                });
+            };
             if !objects.iter().all(|object| object.has_keys_of(first)) {
                 return Err(error::invalid_body("All object keys must match").hint(
                     "give every object the same keys, or name the columns with `columns=`; missing ones become NULL or, with \
@@ -112,7 +121,8 @@ pub(crate) fn rows<'a>(
     let rows = objects
         .into_iter()
         .map(|object| {
-            let in_order = object.0.len() == keys.len() && object.0.iter().zip(&keys).all(|(member, key)| member.0 == *key);
+            let in_order =
+                object.0.len() == keys.len() && object.0.iter().zip(&keys).all(|(member, key)| member.0 == *key);
             if in_order {
                 object.0.into_iter().map(|(_, value)| Some(value)).collect()
             } else {
@@ -164,22 +174,31 @@ fn json_objects(body: &[u8]) -> Result<Vec<Object<'_>>, Error> {
 
 fn form(body: &[u8]) -> Result<Object<'_>, Error> {
     let text = std::str::from_utf8(body).map_err(|_| error::invalid_body("the form is not UTF-8"))?;
-    let limits = Limits { parameters: usize::MAX, ..Limits::default() };
+    let limits = Limits {
+        parameters: usize::MAX,
+        ..Limits::default()
+    };
     let pairs = query_string::split(text, &limits)?;
-    Ok(Object(pairs.into_iter().map(|(key, value)| (key, Raw::Text(value))).collect()))
+    Ok(Object(
+        pairs.into_iter().map(|(key, value)| (key, Raw::Text(value))).collect(),
+    ))
 }
 
 fn csv_objects(body: &[u8]) -> Result<Vec<Object<'_>>, Error> {
     let text = std::str::from_utf8(body).map_err(|_| error::invalid_body("the CSV is not UTF-8"))?;
     let mut lines = csv_lines(text)?.into_iter();
-    let Some(names) = lines.next() else { return Err(error::invalid_body("not enough input")) };
+    let Some(names) = lines.next() else {
+        return Err(error::invalid_body("not enough input"));
+    };
     lines
         .map(|cells| {
             if cells.len() != names.len() {
                 return Err(error::invalid_body("All lines must have same number of fields"));
             }
             let value = |cell: Cow<'static, str>| if cell == "NULL" { Raw::Null } else { Raw::Text(cell) };
-            Ok(Object(names.iter().cloned().zip(cells.into_iter().map(value)).collect()))
+            Ok(Object(
+                names.iter().cloned().zip(cells.into_iter().map(value)).collect(),
+            ))
         })
         .collect()
 }
@@ -234,7 +253,10 @@ fn json_value(json: &str, ty: &Type, schema: &Schema) -> Result<Value, Error> {
         (Some(b'"'), _) => types::parse(&unescape(json)?, ty, schema),
         (Some(b'['), Type::Array(element)) => {
             let items: Vec<&RawValue> = serde_json::from_str(json).map_err(|_| error::invalid_body(INVALID_JSON))?;
-            let values = items.iter().map(|item| json_value(item.get(), element, schema)).collect::<Result<Vec<_>, _>>()?;
+            let values = items
+                .iter()
+                .map(|item| json_value(item.get(), element, schema))
+                .collect::<Result<Vec<_>, _>>()?;
             Ok(Value::Array(values.into()))
         }
         _ => types::parse(json, ty, schema),
@@ -247,7 +269,9 @@ fn unescape(json: &str) -> Result<Cow<'_, str>, Error> {
     struct Text<'t>(#[serde(borrow)] Cow<'t, str>);
     let Text(text) = serde_json::from_str(json).map_err(|_| error::invalid_body(INVALID_JSON))?;
     if text.contains('\0') {
-        return Err(Error::new("22P05", "unsupported Unicode escape sequence").detail("\\u0000 cannot be converted to text."));
+        return Err(
+            Error::new("22P05", "unsupported Unicode escape sequence").detail("\\u0000 cannot be converted to text.")
+        );
     }
     Ok(text)
 }
@@ -258,14 +282,19 @@ mod tests {
 
     fn show(body: &str, content: Content, columns: Option<&str>) -> Result<String, String> {
         let columns = columns.map(|c| c.split(',').map(Cow::from).collect());
-        let payload = rows(body.as_bytes(), content, columns, &Limits::default()).map_err(|e| format!("{}: {}", e.code, e.message))?;
+        let payload = rows(body.as_bytes(), content, columns, &Limits::default())
+            .map_err(|e| format!("{}: {}", e.code, e.message))?;
         let cell = |raw: &Option<Raw<'_>>| match raw {
             None => "-".to_owned(),
             Some(Raw::Null) => "NULL".to_owned(),
             Some(Raw::Json(json)) => (*json).to_owned(),
             Some(Raw::Text(text)) => format!("[{text}]"),
         };
-        let rows: Vec<String> = payload.rows.iter().map(|row| row.iter().map(cell).collect::<Vec<_>>().join(" ")).collect();
+        let rows: Vec<String> = payload
+            .rows
+            .iter()
+            .map(|row| row.iter().map(cell).collect::<Vec<_>>().join(" "))
+            .collect();
         Ok(format!("{} | {}", payload.keys.join(","), rows.join(" / ")))
     }
 
@@ -276,13 +305,23 @@ mod tests {
             (r#"{"a":1,"b":"x"}"#, Json, None, r#"a,b | 1 "x""#),
             (r#"[{"a":1,"b":2},{"b":3,"a":4}]"#, Json, None, "a,b | 1 2 / 4 3"),
             (r#"[{"a":1},{"b":2}]"#, Json, Some("a,b"), "a,b | 1 - / - 2"),
-            (r#"{"a":12345678901234567890.123456789012345678901}"#, Json, None, "a | 12345678901234567890.123456789012345678901"),
+            (
+                r#"{"a":12345678901234567890.123456789012345678901}"#,
+                Json,
+                None,
+                "a | 12345678901234567890.123456789012345678901",
+            ),
             (r#"{"a":1,"a":2}"#, Json, None, "a | 2"),
             ("{}", Json, None, " | "),
             ("[]", Json, None, " | "),
             ("5", Json, None, " | "),
             ("a=1&b=x+y", Form, None, "a,b | [1] [x y]"),
-            ("a,b\n1,\"x,\"\"y\"\r\nNULL,\n", Csv, None, "a,b | [1] [x,\"y] / NULL []"),
+            (
+                "a,b\n1,\"x,\"\"y\"\r\nNULL,\n",
+                Csv,
+                None,
+                "a,b | [1] [x,\"y] / NULL []",
+            ),
         ] {
             assert_eq!(show(body, content, columns).as_deref(), Ok(want), "{body}");
         }

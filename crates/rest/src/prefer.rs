@@ -92,7 +92,9 @@ impl<'a> Preferences<'a> {
     pub fn check(&self) -> Result<(), Error> {
         if self.unknown.contains(&"params=single-object") {
             let error = Error::new("PGRST122", "The preference params=single-object is no longer supported");
-            return Err(error.hint("declare the function with one unnamed json or jsonb parameter, and send the object as the body"));
+            return Err(error.hint(
+                "declare the function with one unnamed json or jsonb parameter, and send the object as the body",
+            ));
         }
         if self.strict == Some(true) && !self.unknown.is_empty() {
             return Err(crate::error::invalid_preferences(&self.unknown));
@@ -178,7 +180,13 @@ impl Preferences<'_> {
 mod tests {
     use super::*;
 
-    const ALL: Honoured = Honoured { resolution: true, missing: true, returning: true, rollback: true, max_affected: true };
+    const ALL: Honoured = Honoured {
+        resolution: true,
+        missing: true,
+        returning: true,
+        rollback: true,
+        max_affected: true,
+    };
 
     fn headers(lines: &[&str]) -> HeaderMap {
         let mut headers = HeaderMap::new();
@@ -191,15 +199,23 @@ mod tests {
     #[test]
     fn what_is_applied_comes_in_the_dialects_order() {
         for (lines, want) in [
-            (&["max-affected=5, timezone=UTC, handling=strict, tx=rollback, count=exact, return=minimal, missing=default, resolution=merge-duplicates"][..],
-             "resolution=merge-duplicates, missing=default, return=minimal, count=exact, tx=rollback, handling=strict, timezone=UTC, max-affected=5"),
+            (
+                &[
+                    "max-affected=5, timezone=UTC, handling=strict, tx=rollback, count=exact, return=minimal, missing=default, resolution=merge-duplicates",
+                ][..],
+                "resolution=merge-duplicates, missing=default, return=minimal, count=exact, tx=rollback, handling=strict, timezone=UTC, max-affected=5",
+            ),
             (&["return=representation", "return=minimal"], "return=representation"),
             (&["count=exact,count=planned"], "count=exact"),
             (&["max-affected=5"], ""),
             (&["consistency=strong"], "consistency=strong"),
             (&["nonsense"], ""),
         ] {
-            assert_eq!(Preferences::read(&headers(lines)).applied(ALL).unwrap_or_default(), want, "{lines:?}");
+            assert_eq!(
+                Preferences::read(&headers(lines)).applied(ALL).unwrap_or_default(),
+                want,
+                "{lines:?}"
+            );
         }
     }
 
@@ -209,7 +225,10 @@ mod tests {
         assert!(Preferences::read(&lenient).check().is_ok());
         let strict = headers(&["anything", "handling=strict, other=1"]);
         let error = Preferences::read(&strict).check().unwrap_err();
-        assert_eq!((&*error.code, error.details.as_deref()), ("PGRST122", Some("Invalid preferences: anything, other=1")));
+        assert_eq!(
+            (&*error.code, error.details.as_deref()),
+            ("PGRST122", Some("Invalid preferences: anything, other=1"))
+        );
         assert!(Preferences::read(&headers(&["params=single-object"])).check().is_err());
     }
 }

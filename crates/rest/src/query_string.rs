@@ -19,7 +19,11 @@ pub(crate) fn split<'a>(query: &'a str, limits: &Limits) -> Result<Vec<Pair<'a>>
     for part in query.split('&') {
         let Some(equals) = part.find('=') else { continue };
         if pairs.len() == limits.parameters {
-            return Err(error::too_much("too many query parameters", limits.parameters, "limits.parameters"));
+            return Err(error::too_much(
+                "too many query parameters",
+                limits.parameters,
+                "limits.parameters",
+            ));
         }
         pairs.push((decode(&part[..equals])?, decode(&part[equals + 1..])?));
     }
@@ -63,7 +67,10 @@ fn decode_bytes(bytes: &[u8], plus: bool) -> Result<String, Error> {
     String::from_utf8(out).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         let byte = error.as_bytes().get(at).copied().unwrap_or_default();
-        Error::new("22021", format!("invalid byte sequence for encoding \"UTF8\": 0x{byte:02x}"))
+        Error::new(
+            "22021",
+            format!("invalid byte sequence for encoding \"UTF8\": 0x{byte:02x}"),
+        )
     })
 }
 
@@ -92,7 +99,12 @@ pub(crate) enum Arguments {
 
 impl<'a> Request<'a> {
     /// Says what each parameter is for, and puts it there. `name`: of the top level, for messages.
-    pub fn read(pairs: &'a [Pair<'a>], name: &'a str, arguments: Arguments, limits: &Limits) -> Result<Request<'a>, Error> {
+    pub fn read(
+        pairs: &'a [Pair<'a>],
+        name: &'a str,
+        arguments: Arguments,
+        limits: &Limits,
+    ) -> Result<Request<'a>, Error> {
         let first = |wanted: &str| pairs.iter().find(|(key, _)| key == wanted).map(|(_, value)| &**value);
         let selection = match first("select") {
             Some(text) => select::parse(text, limits)?,
@@ -125,7 +137,11 @@ impl<'a> Request<'a> {
                     let level = request.root.find(&path)?;
                     // What is no number is no page.
                     if let Ok(number) = value.trim().parse::<i64>() {
-                        if last == "limit" { level.limit = Some(number) } else { level.offset = number.max(0) }
+                        if last == "limit" {
+                            level.limit = Some(number)
+                        } else {
+                            level.offset = number.max(0)
+                        }
                     }
                 }
                 "and" | "or" => {
@@ -146,21 +162,35 @@ impl<'a> Request<'a> {
                     };
                     conditions += 1;
                     if conditions > limits.conditions {
-                        return Err(error::too_much("too many conditions", limits.conditions, "limits.conditions"));
+                        return Err(error::too_much(
+                            "too many conditions",
+                            limits.conditions,
+                            "limits.conditions",
+                        ));
                     }
                     let (path, field) = filter::parse_path(key)?;
-                    request.root.find(&path)?.filters.push(Tree::Condition(Condition { field, negated, test }));
+                    request
+                        .root
+                        .find(&path)?
+                        .filters
+                        .push(Tree::Condition(Condition { field, negated, test }));
                 }
             }
         }
-        request.columns = first("columns").map(|text| names("columns parameter", text)).transpose()?;
-        request.on_conflict = first("on_conflict").map(|text| names("on_conflict parameter", text)).transpose()?;
+        request.columns = first("columns")
+            .map(|text| names("columns parameter", text))
+            .transpose()?;
+        request.on_conflict = first("on_conflict")
+            .map(|text| names("on_conflict parameter", text))
+            .transpose()?;
         Ok(request)
     }
 }
 
 fn names<'a>(what: &str, text: &'a str) -> Result<Vec<Cow<'a, str>>, Error> {
-    Cursor::new(text).names().map_err(|unexpected| unexpected.into_error(what, text, text))
+    Cursor::new(text)
+        .names()
+        .map_err(|unexpected| unexpected.into_error(what, text, text))
 }
 
 #[cfg(test)]
@@ -171,7 +201,13 @@ mod tests {
     fn parameters_are_split_and_decoded() {
         let limits = Limits::default();
         let show = |query: &str| {
-            split(query, &limits).map(|pairs| pairs.iter().map(|(k, v)| format!("{k}:{v}")).collect::<Vec<_>>().join(" "))
+            split(query, &limits).map(|pairs| {
+                pairs
+                    .iter()
+                    .map(|(k, v)| format!("{k}:{v}"))
+                    .collect::<Vec<_>>()
+                    .join(" ")
+            })
         };
         for (query, want) in [
             ("", ""),

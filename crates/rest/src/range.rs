@@ -9,10 +9,16 @@ use mainstay_model::Error;
 /// Narrows the top level's page by the `Range` header. Returns the first row's offset. Errors: PGRST103.
 pub(crate) fn narrow(root: &mut Level<'_>, method: &Method, headers: &HeaderMap) -> Result<u64, Error> {
     if root.limit.is_some_and(|limit| limit < 0) {
-        return Err(error::unsatisfiable_range("Limit should be greater than or equal to zero."));
+        return Err(error::unsatisfiable_range(
+            "Limit should be greater than or equal to zero.",
+        ));
     }
     // A range means something for GET alone (RFC 9110 §14.2); one that cannot be read means nothing.
-    let header = if *method == Method::GET { headers.get(RANGE).and_then(parse) } else { None };
+    let header = if *method == Method::GET {
+        headers.get(RANGE).and_then(parse)
+    } else {
+        None
+    };
     if let Some((first, last)) = header {
         if last.is_some_and(|last| last < first) {
             return Err(error::unsatisfiable_range(
@@ -42,9 +48,16 @@ pub(crate) fn narrow(root: &mut Level<'_>, method: &Method, headers: &HeaderMap)
 /// `0-9`, `10-`
 fn parse(value: &HeaderValue) -> Option<(i64, Option<i64>)> {
     let text = value.to_str().ok()?;
-    let text = text.strip_prefix("items=").or(text.strip_prefix("rows=")).unwrap_or(text);
+    let text = text
+        .strip_prefix("items=")
+        .or(text.strip_prefix("rows="))
+        .unwrap_or(text);
     let (first, last) = text.split_once('-')?;
-    let number = |text: &str| text.parse::<i64>().ok().filter(|_| text.bytes().all(|b| b.is_ascii_digit()));
+    let number = |text: &str| {
+        text.parse::<i64>()
+            .ok()
+            .filter(|_| text.bytes().all(|b| b.is_ascii_digit()))
+    };
     let last = if last.is_empty() { None } else { Some(number(last)?) };
     Some((number(first)?, last))
 }
@@ -117,7 +130,9 @@ mod tests {
             (root.limit, root.offset) = (limit, offset);
             let mut headers = HeaderMap::new();
             headers.insert(RANGE, header.parse().unwrap());
-            let got = narrow(&mut root, &Method::GET, &headers).map(|_| (root.limit, root.offset)).map_err(|_| ());
+            let got = narrow(&mut root, &Method::GET, &headers)
+                .map(|_| (root.limit, root.offset))
+                .map_err(|_| ());
             assert_eq!(got, want, "{header}");
         }
     }

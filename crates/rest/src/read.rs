@@ -41,7 +41,11 @@ pub(crate) enum Expect {
     /// The row with this key: else 404.
     Item { relation: Arc<str>, id: String },
     /// A function's result, of at most so many rows.
-    Function { singular: bool, void: bool, rows_max: Option<u64> },
+    Function {
+        singular: bool,
+        void: bool,
+        rows_max: Option<u64>,
+    },
 }
 
 impl Prepared {
@@ -58,7 +62,9 @@ impl Prepared {
             Expect::One | Expect::Function { singular: true, .. } if reply.rows != 1 => {
                 return Err(error::not_singular(reply.rows));
             }
-            Expect::Function { rows_max: Some(most), .. } if reply.rows > *most => return Err(error::max_affected(reply.rows)),
+            Expect::Function {
+                rows_max: Some(most), ..
+            } if reply.rows > *most => return Err(error::max_affected(reply.rows)),
             Expect::Function { void: true, .. } => {
                 return Ok(response::empty(http::StatusCode::NO_CONTENT, self.headers.clone()));
             }
@@ -69,13 +75,25 @@ impl Prepared {
             Some(offset) => range::status(offset, reply.rows, reply.total)?,
             None => http::StatusCode::OK,
         };
-        Ok(response::of_reply(status, self.headers.clone(), offset, reply, request, head))
+        Ok(response::of_reply(
+            status,
+            self.headers.clone(),
+            offset,
+            reply,
+            request,
+            head,
+        ))
     }
 }
 
 impl<D: Data> Rest<D> {
     /// A read of any kind: understood, or remembered; then asked; then answered.
-    pub(crate) async fn read(&self, request: &Request<Bytes>, route: &Route<'_>, identity: &Identity) -> Result<Response<Bytes>, Error> {
+    pub(crate) async fn read(
+        &self,
+        request: &Request<Bytes>,
+        route: &Route<'_>,
+        identity: &Identity,
+    ) -> Result<Response<Bytes>, Error> {
         let headers = request.headers();
         let schema = self.data.schema();
         let target = request.uri().path_and_query().map_or("/", |t| t.as_str());
@@ -86,8 +104,19 @@ impl<D: Data> Rest<D> {
             None => {
                 let query = request.uri().query().unwrap_or_default();
                 let prepared = Arc::new(match route {
-                    Route::Function(name) => self.prepare_call(&schema, name, query, request.method(), headers, &identity.role)?,
-                    _ => prepare(&schema, &self.config, &self.memo, route, query, request.method(), headers, &identity.role)?,
+                    Route::Function(name) => {
+                        self.prepare_call(&schema, name, query, request.method(), headers, &identity.role)?
+                    }
+                    _ => prepare(
+                        &schema,
+                        &self.config,
+                        &self.memo,
+                        route,
+                        query,
+                        request.method(),
+                        headers,
+                        &identity.role,
+                    )?,
                 });
                 if let Some(seen) = &seen {
                     self.memo.put(seen, prepared.clone());
@@ -107,13 +136,23 @@ impl<D: Data> Rest<D> {
         headers: &HeaderMap,
         head: bool,
     ) -> Result<Response<Bytes>, Error> {
-        let options = ReadOptions { bypass_cache: is_no_cache(headers), consistency: prepared.consistency };
-        let reply = self.data.read(&prepared.query, identity, &prepared.representation, options).await;
+        let options = ReadOptions {
+            bypass_cache: is_no_cache(headers),
+            consistency: prepared.consistency,
+        };
+        let reply = self
+            .data
+            .read(&prepared.query, identity, &prepared.representation, options)
+            .await;
         let reply = match (reply, &prepared.expect) {
             (Err(error), Expect::Function { .. }) => return Err(crate::rpc::from_function(error)),
             (reply, _) => reply?,
         };
-        let facts = self.config.facts.then(|| Facts { cache: Some(reply.cache.clone()), phases: reply.phases, rows: reply.rows });
+        let facts = self.config.facts.then(|| Facts {
+            cache: Some(reply.cache.clone()),
+            phases: reply.phases,
+            rows: reply.rows,
+        });
         let mut response = prepared.answer(reply, headers, head)?;
         if let Some(facts) = facts {
             response.extensions_mut().insert(facts);
@@ -124,9 +163,11 @@ impl<D: Data> Rest<D> {
 
 /// Whether the client wants no stored answer.
 fn is_no_cache(headers: &HeaderMap) -> bool {
-    headers
-        .get(CACHE_CONTROL)
-        .is_some_and(|value| value.to_str().is_ok_and(|text| text.split(',').any(|d| d.trim().eq_ignore_ascii_case("no-cache"))))
+    headers.get(CACHE_CONTROL).is_some_and(|value| {
+        value
+            .to_str()
+            .is_ok_and(|text| text.split(',').any(|d| d.trim().eq_ignore_ascii_case("no-cache")))
+    })
 }
 
 /// Understands a read of a relation.
@@ -176,14 +217,23 @@ pub(crate) fn prepare(
     }
     preferences.check()?;
     let zone = preferences.timezone.map(Zone::named).transpose()?;
-    let applied = preferences.applied(Honoured { rollback: config.rollback, ..Honoured::default() });
+    let applied = preferences.applied(Honoured {
+        rollback: config.rollback,
+        ..Honoured::default()
+    });
     Ok(Prepared {
         digest: schema.digest,
-        query: Query { shape: memo.share(shape), params: binder.params },
+        query: Query {
+            shape: memo.share(shape),
+            params: binder.params,
+        },
         representation: encode::representation(media, Form::Rows, id.is_some(), zone.as_ref()),
         consistency: preferences.consistency.unwrap_or_default(),
         expect: match id {
-            Some(id) => Expect::Item { relation: rows.name.into(), id: id.to_string() },
+            Some(id) => Expect::Item {
+                relation: rows.name.into(),
+                id: id.to_string(),
+            },
             None if media.is_singular() => Expect::One,
             None => Expect::Rows,
         },
@@ -193,7 +243,12 @@ pub(crate) fn prepare(
 }
 
 /// The condition that a row has the key in the path. Errors: MS404 for relations without such keys, 22P02 for what is none.
-pub(crate) fn key_equals(binder: &mut Binder<'_>, schema: &Schema, relation: RelationId, id: &str) -> Result<Expr, Error> {
+pub(crate) fn key_equals(
+    binder: &mut Binder<'_>,
+    schema: &Schema,
+    relation: RelationId,
+    id: &str,
+) -> Result<Expr, Error> {
     let table = schema.relation(relation);
     let column = single_key(schema, relation)?;
     let ty = &table.columns[column as usize].ty;
@@ -209,10 +264,14 @@ pub(crate) fn single_key(schema: &Schema, relation: RelationId) -> Result<u32, E
             [] => None,
             _ => return Err(error::no_item_path(&table.name, "its primary key has several columns")),
         },
-        Some(view) => view.origins.iter().position(|origin| {
-            let base = view.updatable.or(origin.map(|(id, _)| id));
-            origin.is_some_and(|(id, column)| Some(id) == base && *schema.relation(id).primary_key() == [column])
-        }).map(|i| i as u32),
+        Some(view) => view
+            .origins
+            .iter()
+            .position(|origin| {
+                let base = view.updatable.or(origin.map(|(id, _)| id));
+                origin.is_some_and(|(id, column)| Some(id) == base && *schema.relation(id).primary_key() == [column])
+            })
+            .map(|i| i as u32),
     };
     found.ok_or_else(|| error::no_item_path(&table.name, "it has no primary key"))
 }

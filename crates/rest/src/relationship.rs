@@ -25,15 +25,26 @@ pub(crate) fn find<'s>(
     hint: Option<&str>,
 ) -> Result<Way<'s>, Error> {
     if let Some((function, rows, one)) = computed(schema, namespace, origin, target) {
-        return Ok(Way { rows, join: EmbedJoin::Computed(function), one });
+        return Ok(Way {
+            rows,
+            join: EmbedJoin::Computed(function),
+            one,
+        });
     }
     let all: Vec<&'s Relationship> = origin
         .relation
         .and_then(|id| schema.relationships.get(id.0 as usize))
-        .map(|list| list.iter().filter(|r| &*schema.relation(r.target).namespace == namespace).collect())
+        .map(|list| {
+            list.iter()
+                .filter(|r| &*schema.relation(r.target).namespace == namespace)
+                .collect()
+        })
         .unwrap_or_default();
-    let matching: Vec<&Relationship> =
-        all.iter().copied().filter(|r| is_meant(schema, origin, r, target, hint)).collect();
+    let matching: Vec<&Relationship> = all
+        .iter()
+        .copied()
+        .filter(|r| is_meant(schema, origin, r, target, hint))
+        .collect();
     let way = match &*matching {
         [] => return Err(none(schema, namespace, origin, target, hint, &all)),
         [way] => *way,
@@ -47,7 +58,11 @@ pub(crate) fn find<'s>(
             related: related.clone(),
         },
     };
-    Ok(Way { rows: Rows::of_relation(schema, way.target), join, one: way.cardinality.is_to_one() })
+    Ok(Way {
+        rows: Rows::of_relation(schema, way.target),
+        join,
+        one: way.cardinality.is_to_one(),
+    })
 }
 
 /// A function of the row that gives rows: `CREATE FUNCTION target(origin) RETURNS SETOF other`.
@@ -81,7 +96,10 @@ fn is_meant(schema: &Schema, origin: &Rows<'_>, way: &Relationship, target: &str
     let by_name = *target_relation.name == *target;
     let simple = way.through.is_none();
     let single = match (simple, &*way.columns) {
-        (true, [(own, other)]) => Some((origin.column_name(*own), &*target_relation.columns[*other as usize].name)),
+        (true, [(own, other)]) => Some((
+            origin.column_name(*own),
+            &*target_relation.columns[*other as usize].name,
+        )),
         _ => None,
     };
     let own_column = |name: &str| single.is_some_and(|(own, _)| own == Some(name));
@@ -101,7 +119,10 @@ fn is_meant(schema: &Schema, origin: &Rows<'_>, way: &Relationship, target: &str
             by_name || (is_table && (constraint(target) || own_column(target)))
         }
         (false, Some(hint)) => {
-            let junction = way.through.as_ref().is_some_and(|(junction, ..)| *schema.relation(*junction).name == *hint);
+            let junction = way
+                .through
+                .as_ref()
+                .is_some_and(|(junction, ..)| *schema.relation(*junction).name == *hint);
             by_name && (constraint(hint) || own_column(hint) || other_column(hint) || junction)
         }
     }
@@ -152,13 +173,19 @@ fn ambiguous(schema: &Schema, origin: &Rows<'_>, target: &str, ways: &[&Relation
             write_json_string(&text, &mut details);
         }
         details.push(b'}');
-        let by = way.through.as_ref().map_or(&*way.constraint, |(junction, ..)| &*schema.relation(*junction).name);
+        let by = way
+            .through
+            .as_ref()
+            .map_or(&*way.constraint, |(junction, ..)| &*schema.relation(*junction).name);
         hints.push(format!("'{}!{by}'", other.name));
     }
     details.push(b']');
     Error::new(
         "PGRST201",
-        format!("Could not embed because more than one relationship was found for '{}' and '{target}'", origin.name),
+        format!(
+            "Could not embed because more than one relationship was found for '{}' and '{target}'",
+            origin.name
+        ),
     )
     .detail(String::from_utf8(details).unwrap_or_default())
     .hint(format!(
@@ -169,10 +196,16 @@ fn ambiguous(schema: &Schema, origin: &Rows<'_>, target: &str, ways: &[&Relation
 
 fn describe(schema: &Schema, origin: &Rows<'_>, way: &Relationship, other: &Relation) -> (&'static str, String) {
     let own = |columns: &[(u32, u32)]| -> Vec<String> {
-        columns.iter().map(|(own, _)| origin.column_name(*own).unwrap_or_default().to_owned()).collect()
+        columns
+            .iter()
+            .map(|(own, _)| origin.column_name(*own).unwrap_or_default().to_owned())
+            .collect()
     };
     let of = |id: RelationId, columns: Vec<u32>| -> Vec<String> {
-        columns.iter().map(|c| schema.relation(id).columns[*c as usize].name.to_string()).collect()
+        columns
+            .iter()
+            .map(|c| schema.relation(id).columns[*c as usize].name.to_string())
+            .collect()
     };
     if let Some((junction, related, second)) = &way.through {
         let first = of(*junction, way.columns.iter().map(|(_, j)| *j).collect()).join(", ");

@@ -26,7 +26,11 @@ pub struct Facts {
 }
 
 /// The headers that all answers to one kind of request share.
-pub(crate) fn template(content_type: Option<&'static str>, profile: Option<&str>, applied: Option<String>) -> HeaderMap {
+pub(crate) fn template(
+    content_type: Option<&'static str>,
+    profile: Option<&str>,
+    applied: Option<String>,
+) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(12);
     if let Some(content_type) = content_type {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));

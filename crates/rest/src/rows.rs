@@ -26,7 +26,11 @@ impl<'s> Rows<'s> {
     /// A table's or view's.
     pub fn of_relation(schema: &'s Schema, id: RelationId) -> Rows<'s> {
         let relation = schema.relation(id);
-        Rows { name: &relation.name, relation: Some(id), columns: Columns::Relation(&relation.columns) }
+        Rows {
+            name: &relation.name,
+            relation: Some(id),
+            columns: Columns::Relation(&relation.columns),
+        }
     }
 
     /// A function's.
@@ -34,23 +38,35 @@ impl<'s> Rows<'s> {
         let function = schema.function(id);
         match &function.returns {
             Returns::Row(relation) | Returns::SetOfRow(relation) => Rows::of_relation(schema, *relation),
-            Returns::Table(columns) | Returns::Record(columns) => {
-                Rows { name: &function.name, relation: None, columns: Columns::Named(columns) }
-            }
-            Returns::Scalar(ty) | Returns::SetOfScalar(ty) => {
-                Rows { name: &function.name, relation: None, columns: Columns::One(&function.name, ty) }
-            }
-            Returns::Void => Rows { name: &function.name, relation: None, columns: Columns::None },
+            Returns::Table(columns) | Returns::Record(columns) => Rows {
+                name: &function.name,
+                relation: None,
+                columns: Columns::Named(columns),
+            },
+            Returns::Scalar(ty) | Returns::SetOfScalar(ty) => Rows {
+                name: &function.name,
+                relation: None,
+                columns: Columns::One(&function.name, ty),
+            },
+            Returns::Void => Rows {
+                name: &function.name,
+                relation: None,
+                columns: Columns::None,
+            },
         }
     }
 
     /// The index and type of a column.
     pub fn column(&self, name: &str) -> Option<(u32, &'s Type)> {
         match self.columns {
-            Columns::Relation(columns) => {
-                columns.iter().position(|c| &*c.name == name).map(|i| (i as u32, &columns[i].ty))
-            }
-            Columns::Named(columns) => columns.iter().position(|c| &*c.0 == name).map(|i| (i as u32, &columns[i].1)),
+            Columns::Relation(columns) => columns
+                .iter()
+                .position(|c| &*c.name == name)
+                .map(|i| (i as u32, &columns[i].ty)),
+            Columns::Named(columns) => columns
+                .iter()
+                .position(|c| &*c.0 == name)
+                .map(|i| (i as u32, &columns[i].1)),
             Columns::One(own, ty) => (**own == *name).then_some((0, ty)),
             Columns::None => None,
         }
@@ -69,10 +85,16 @@ impl<'s> Rows<'s> {
     /// Every column, in order.
     pub fn all(&self) -> Vec<(u32, Arc<str>, &'s Type)> {
         match self.columns {
-            Columns::Relation(columns) => {
-                columns.iter().enumerate().map(|(i, c)| (i as u32, c.name.clone(), &c.ty)).collect()
-            }
-            Columns::Named(columns) => columns.iter().enumerate().map(|(i, c)| (i as u32, c.0.clone(), &c.1)).collect(),
+            Columns::Relation(columns) => columns
+                .iter()
+                .enumerate()
+                .map(|(i, c)| (i as u32, c.name.clone(), &c.ty))
+                .collect(),
+            Columns::Named(columns) => columns
+                .iter()
+                .enumerate()
+                .map(|(i, c)| (i as u32, c.0.clone(), &c.1))
+                .collect(),
             Columns::One(own, ty) => vec![(0, own.clone(), ty)],
             Columns::None => Vec::new(),
         }

@@ -18,7 +18,8 @@ use bytes::Bytes;
 use http::header::{HeaderName, LOCATION};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use mainstay_model::{
-    Action, Call, Count, Error, FunctionId, Idempotency, Identity, Query, QueryShape, Returns, Schema, Source, Step, Transaction,
+    Action, Call, Count, Error, FunctionId, Idempotency, Identity, Query, QueryShape, Returns, Schema, Source, Step,
+    Transaction,
 };
 use std::future::Future;
 use std::pin::Pin;
@@ -71,16 +72,36 @@ impl<D: Data> Rest<D> {
         let given = Given::Texts(&asked.arguments);
         let (function, unnamed) = call::resolve(schema, &place, name, &given, role)?;
         if schema.function(function).writes {
-            let error = Error::new("25006", format!("function {name} writes and cannot be called with {method}"));
+            let error = Error::new(
+                "25006",
+                format!("function {name} writes and cannot be called with {method}"),
+            );
             return Err(error.hint("call it with POST"));
         }
         let preferences = Preferences::read(headers);
         let root = asked.root;
-        Ok(self.understand(schema, &place, function, unnamed, &given, root, &preferences, method, headers)?.prepared)
+        Ok(self
+            .understand(
+                schema,
+                &place,
+                function,
+                unnamed,
+                &given,
+                root,
+                &preferences,
+                method,
+                headers,
+            )?
+            .prepared)
     }
 
     /// A call by POST, with its arguments in the body.
-    pub(crate) async fn call(&self, request: &Request<Bytes>, name: &str, identity: &Arc<Identity>) -> Result<Response<Bytes>, Error> {
+    pub(crate) async fn call(
+        &self,
+        request: &Request<Bytes>,
+        name: &str,
+        identity: &Arc<Identity>,
+    ) -> Result<Response<Bytes>, Error> {
         let headers = request.headers();
         let schema = self.data.schema();
         let place = Place::of(&schema, &self.config, headers, true)?;
@@ -91,7 +112,12 @@ impl<D: Data> Rest<D> {
         let content = media::content(headers)?;
         let body: &[u8] = request.body();
         let object = payload::arguments(body, content)?;
-        let given = Given::Body { object: &object, content, body, columns: asked.columns.as_deref() };
+        let given = Given::Body {
+            object: &object,
+            content,
+            body,
+            columns: asked.columns.as_deref(),
+        };
         let (function, unnamed) = call::resolve(&schema, &place, name, &given, &identity.role)?;
         let idempotency = idempotency::of(request, identity)?;
         if preferences.respond_async
@@ -117,10 +143,20 @@ impl<D: Data> Rest<D> {
             return accepted(background.submit(call).await?);
         }
         let method = request.method();
-        let understood =
-            self.understand(&schema, &place, function, unnamed, &given, asked.root, &preferences, method, headers)?;
+        let understood = self.understand(
+            &schema,
+            &place,
+            function,
+            unnamed,
+            &given,
+            asked.root,
+            &preferences,
+            method,
+            headers,
+        )?;
         if schema.function(function).writes || idempotency.is_some() {
-            self.call_in_transaction(understood, idempotency, &preferences, identity, headers).await
+            self.call_in_transaction(understood, idempotency, &preferences, identity, headers)
+                .await
         } else {
             self.ask(&understood.prepared, identity, headers, false).await
         }
@@ -134,7 +170,11 @@ impl<D: Data> Rest<D> {
         identity: &Identity,
         headers: &HeaderMap,
     ) -> Result<Response<Bytes>, Error> {
-        let Understood { prepared, call, max_affected } = understood;
+        let Understood {
+            prepared,
+            call,
+            max_affected,
+        } = understood;
         let (singular, void) = match &prepared.expect {
             Expect::Function { singular, void, .. } => (*singular, *void),
             _ => (false, false),
@@ -153,7 +193,11 @@ impl<D: Data> Rest<D> {
             traceparent: traceparent(headers),
             ..Transaction::default()
         };
-        let committed = self.data.write(transaction, identity, &prepared.representation).await.map_err(from_function)?;
+        let committed = self
+            .data
+            .write(transaction, identity, &prepared.representation)
+            .await
+            .map_err(from_function)?;
         let outcome = committed.outcomes.into_iter().next().unwrap_or_default();
         let mut answer = prepared.headers;
         if committed.replayed {
@@ -166,7 +210,10 @@ impl<D: Data> Rest<D> {
             return Err(error::not_singular(outcome.rows));
         }
         let status = range::status(prepared.offset, outcome.rows, outcome.total)?;
-        answer.insert(http::header::CONTENT_RANGE, range::content_range(prepared.offset, outcome.rows, outcome.total));
+        answer.insert(
+            http::header::CONTENT_RANGE,
+            range::content_range(prepared.offset, outcome.rows, outcome.total),
+        );
         Ok(response::with_body(status, answer, outcome.body))
     }
 
@@ -199,7 +246,13 @@ impl<D: Data> Rest<D> {
         };
         if form == Form::Bare {
             // A bare value has no columns to choose from.
-            root = Level { filters: root.filters, order: root.order, limit: root.limit, offset: root.offset, ..Level::root("", vec![Selected::Star]) };
+            root = Level {
+                filters: root.filters,
+                order: root.order,
+                limit: root.limit,
+                offset: root.offset,
+                ..Level::root("", vec![Selected::Star])
+            };
         }
         let offset = range::narrow(&mut root, method, headers)?;
         let rows = Rows::of_function(schema, function);
@@ -207,22 +260,40 @@ impl<D: Data> Rest<D> {
         binder.page_limit = self.config.page_limit.filter(|_| declared.returns.is_set());
         let call = call::bind(&mut binder, function, unnamed, given)?;
         let mut shape = binder.root(&root, &rows, Source::Call(call.clone()))?;
-        shape.count = if void { Count::None } else { preferences.count.unwrap_or_default() };
+        shape.count = if void {
+            Count::None
+        } else {
+            preferences.count.unwrap_or_default()
+        };
         let zone = preferences.timezone.map(Zone::named).transpose()?;
-        let honoured =
-            Honoured { rollback: self.config.rollback && !is_read(method), max_affected: true, ..Honoured::default() };
+        let honoured = Honoured {
+            rollback: self.config.rollback && !is_read(method),
+            max_affected: true,
+            ..Honoured::default()
+        };
         let applied = preferences.applied(honoured);
         let content_type = (!void).then(|| media.content_type());
         let prepared = Prepared {
             digest: schema.digest,
-            query: Query { shape: self.memo.share(shape), params: binder.params },
+            query: Query {
+                shape: self.memo.share(shape),
+                params: binder.params,
+            },
             representation: encode::representation(media, form, one, zone.as_ref()),
             consistency: preferences.consistency.unwrap_or_default(),
-            expect: Expect::Function { singular: media.is_singular(), void, rows_max: max_affected },
+            expect: Expect::Function {
+                singular: media.is_singular(),
+                void,
+                rows_max: max_affected,
+            },
             offset,
             headers: response::template(content_type, place.profile(), applied),
         };
-        Ok(Understood { prepared, call, max_affected })
+        Ok(Understood {
+            prepared,
+            call,
+            max_affected,
+        })
     }
 }
 
@@ -230,17 +301,29 @@ const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
 /// A violated CHECK inside a function's body says that the state does not allow the call, not that the request is wrong: 409.
 pub(crate) fn from_function(error: Error) -> Error {
-    if error.code == "23514" && error.status.is_none() { error.status(409) } else { error }
+    if error.code == "23514" && error.status.is_none() {
+        error.status(409)
+    } else {
+        error
+    }
 }
 
 /// The header by which a trace goes on, if the request has it.
 pub(crate) fn traceparent(headers: &HeaderMap) -> Option<String> {
-    headers.get("traceparent").and_then(|value| value.to_str().ok()).map(str::to_owned)
+    headers
+        .get("traceparent")
+        .and_then(|value| value.to_str().ok())
+        .map(str::to_owned)
 }
 
 fn accepted(status_url: String) -> Result<Response<Bytes>, Error> {
-    let location = HeaderValue::try_from(&status_url).map_err(|_| Error::internal("a status URL is no header value"))?;
-    let mut headers = response::template(Some("application/json; charset=utf-8"), None, Some("respond-async".to_owned()));
+    let location =
+        HeaderValue::try_from(&status_url).map_err(|_| Error::internal("a status URL is no header value"))?;
+    let mut headers = response::template(
+        Some("application/json; charset=utf-8"),
+        None,
+        Some("respond-async".to_owned()),
+    );
     headers.insert(LOCATION, location);
     let mut body = b"{\"status\":".to_vec();
     mainstay_model::write_json_string(&status_url, &mut body);

@@ -40,9 +40,18 @@ pub(crate) struct SelectedEmbed<'a> {
 
 /// Reads the whole parameter.
 pub(crate) fn parse<'a>(text: &'a str, limits: &Limits) -> Result<Vec<Selected<'a>>, Error> {
-    let mut reader = Reader { cursor: Cursor::new(text), limits, items: 0, excess: None };
+    let mut reader = Reader {
+        cursor: Cursor::new(text),
+        limits,
+        items: 0,
+        excess: None,
+    };
     let result = reader.forest(0).and_then(|forest| {
-        if reader.cursor.at_end() { Ok(forest) } else { reader.cursor.fail("\",\" or end of input") }
+        if reader.cursor.at_end() {
+            Ok(forest)
+        } else {
+            reader.cursor.fail("\",\" or end of input")
+        }
     });
     if let Some(excess) = reader.excess {
         return Err(excess);
@@ -64,7 +73,11 @@ impl<'a> Reader<'a, '_> {
     fn forest(&mut self, depth: usize) -> Parsed<Vec<Selected<'a>>> {
         let mut forest = Vec::new();
         if depth > self.limits.embed_depth {
-            self.excess = Some(error::too_much("embedding too deep", self.limits.embed_depth, "limits.embed_depth"));
+            self.excess = Some(error::too_much(
+                "embedding too deep",
+                self.limits.embed_depth,
+                "limits.embed_depth",
+            ));
             return self.cursor.fail("fewer parentheses");
         }
         let mut ahead = self.cursor;
@@ -76,7 +89,11 @@ impl<'a> Reader<'a, '_> {
         loop {
             self.items += 1;
             if self.items > self.limits.select_items {
-                self.excess = Some(error::too_much("too many selected items", self.limits.select_items, "limits.select_items"));
+                self.excess = Some(error::too_much(
+                    "too many selected items",
+                    self.limits.select_items,
+                    "limits.select_items",
+                ));
                 return self.cursor.fail("fewer items");
             }
             forest.push(self.item(depth)?);
@@ -95,7 +112,11 @@ impl<'a> Reader<'a, '_> {
         }
         if cursor.eat("*") {
             cursor.skip_spaces();
-            return if at_item_end(cursor) { Ok(Selected::Star) } else { cursor.fail("\")\", \",\" or end of input") };
+            return if at_item_end(cursor) {
+                Ok(Selected::Star)
+            } else {
+                cursor.fail("\")\", \",\" or end of input")
+            };
         }
         let mut name = cursor.name()?;
         let mut alias = None;
@@ -106,24 +127,52 @@ impl<'a> Reader<'a, '_> {
             alias = Some(std::mem::replace(&mut name, cursor.name()?));
         }
         if name == "count" && cursor.eat("()") {
-            let aggregate_cast = if cursor.eat("::") { Some(cursor.type_name()?) } else { None };
-            let field = SelectedField { alias, field: None, cast: None, aggregate: Some(AggregateFunction::Count), aggregate_cast };
+            let aggregate_cast = if cursor.eat("::") {
+                Some(cursor.type_name()?)
+            } else {
+                None
+            };
+            let field = SelectedField {
+                alias,
+                field: None,
+                cast: None,
+                aggregate: Some(AggregateFunction::Count),
+                aggregate_cast,
+            };
             return self.end(Selected::Field(field));
         }
         if matches!(cursor.peek(), Some('!' | '(')) {
             return self.embed(alias, name, false, depth);
         }
         let path = cursor.json_path()?;
-        let cast = if cursor.eat("::") { Some(cursor.type_name()?) } else { None };
+        let cast = if cursor.eat("::") {
+            Some(cursor.type_name()?)
+        } else {
+            None
+        };
         let aggregate = self.aggregate()?;
         let cursor = &mut self.cursor;
-        let aggregate_cast = if aggregate.is_some() && cursor.eat("::") { Some(cursor.type_name()?) } else { None };
-        self.end(Selected::Field(SelectedField { alias, field: Some(Field { name, path }), cast, aggregate, aggregate_cast }))
+        let aggregate_cast = if aggregate.is_some() && cursor.eat("::") {
+            Some(cursor.type_name()?)
+        } else {
+            None
+        };
+        self.end(Selected::Field(SelectedField {
+            alias,
+            field: Some(Field { name, path }),
+            cast,
+            aggregate,
+            aggregate_cast,
+        }))
     }
 
     fn end(&mut self, item: Selected<'a>) -> Parsed<Selected<'a>> {
         self.cursor.skip_spaces();
-        if at_item_end(&self.cursor) { Ok(item) } else { self.cursor.fail(AFTER_FIELD) }
+        if at_item_end(&self.cursor) {
+            Ok(item)
+        } else {
+            self.cursor.fail(AFTER_FIELD)
+        }
     }
 
     fn aggregate(&mut self) -> Parsed<Option<AggregateFunction>> {
@@ -144,7 +193,13 @@ impl<'a> Reader<'a, '_> {
         self.cursor.fail_word("\"sum\", \"avg\", \"count\", \"max\" or \"min\"")
     }
 
-    fn embed(&mut self, alias: Option<Cow<'a, str>>, name: Cow<'a, str>, spread: bool, depth: usize) -> Parsed<Selected<'a>> {
+    fn embed(
+        &mut self,
+        alias: Option<Cow<'a, str>>,
+        name: Cow<'a, str>,
+        spread: bool,
+        depth: usize,
+    ) -> Parsed<Selected<'a>> {
         let mut hint = None;
         let mut inner = false;
         for _ in 0..2 {
@@ -167,7 +222,14 @@ impl<'a> Reader<'a, '_> {
         if !at_item_end(&self.cursor) {
             return self.cursor.fail("\")\", \",\" or end of input");
         }
-        Ok(Selected::Embed(SelectedEmbed { alias, name, hint, inner, spread, select }))
+        Ok(Selected::Embed(SelectedEmbed {
+            alias,
+            name,
+            hint,
+            inner,
+            spread,
+            select,
+        }))
     }
 }
 
@@ -242,7 +304,10 @@ mod tests {
             ("price.sum()", "<price>.Sum"),
             ("total:price::numeric.avg()::int", "total=<price>::numeric.Avg::int"),
             ("clients(*)", "[clients](*)"),
-            ("*,c:clients!fk!inner(id,projects(name))", "* c=[clients]!fk!inner(<id> [projects](<name>))"),
+            (
+                "*,c:clients!fk!inner(id,projects(name))",
+                "* c=[clients]!fk!inner(<id> [projects](<name>))",
+            ),
             ("...clients!inner!fk(name)", "...[clients]!fk!inner(<name>)"),
             ("clients!left()", "[clients]()"),
             ("clients( )", "[clients]()"),
@@ -263,11 +328,23 @@ mod tests {
             ("*!hint", 2, "unexpected '!' expecting \")\", \",\" or end of input"),
             ("name::", 7, "unexpected end of input expecting letter or digit"),
             ("data->>--34", 9, "unexpected \"-\" expecting digit"),
-            ("data->>-78xy", 11, "unexpected 'x' expecting digit, \"->\", \"::\", \".\", \",\" or end of input"),
-            ("id,", 4, "unexpected end of input expecting field name (* or [a..z0..9_$])"),
+            (
+                "data->>-78xy",
+                11,
+                "unexpected 'x' expecting digit, \"->\", \"::\", \".\", \",\" or end of input",
+            ),
+            (
+                "id,",
+                4,
+                "unexpected end of input expecting field name (* or [a..z0..9_$])",
+            ),
             ("clients(id", 11, "unexpected end of input expecting \",\" or \")\""),
             ("id)", 3, "unexpected ')' expecting \",\" or end of input"),
-            ("price.median()", 7, "unexpected \"m\" expecting \"sum\", \"avg\", \"count\", \"max\" or \"min\""),
+            (
+                "price.median()",
+                7,
+                "unexpected \"m\" expecting \"sum\", \"avg\", \"count\", \"max\" or \"min\"",
+            ),
         ] {
             let error = parse(text, &Limits::default()).unwrap_err();
             assert_eq!(error.code, "PGRST100");

@@ -10,7 +10,9 @@ pub(crate) fn nearest<'a>(given: &str, candidates: impl Iterator<Item = &'a str>
     let mut best: Option<(&str, f64)> = None;
     for candidate in candidates.filter(|c| *c != given) {
         let likeness = strsim::normalized_levenshtein(given, candidate);
-        if likeness >= least && best.is_none_or(|(name, so_far)| likeness > so_far || (likeness == so_far && candidate < name)) {
+        if likeness >= least
+            && best.is_none_or(|(name, so_far)| likeness > so_far || (likeness == so_far && candidate < name))
+        {
             best = Some((candidate, likeness));
         }
     }

@@ -10,8 +10,11 @@ pub(crate) fn named(name: &str, schema: &Schema) -> Result<Type, Error> {
     if let Some(element) = name.strip_prefix('_') {
         return Ok(Type::Array(Box::new(named(element, schema)?)));
     }
-    let lower: Cow<'_, str> =
-        if name.bytes().any(|b| b.is_ascii_uppercase()) { name.to_ascii_lowercase().into() } else { name.into() };
+    let lower: Cow<'_, str> = if name.bytes().any(|b| b.is_ascii_uppercase()) {
+        name.to_ascii_lowercase().into()
+    } else {
+        name.into()
+    };
     Ok(match &*lower {
         "bool" | "boolean" => Type::Bool,
         "int2" | "smallint" => Type::Int2,
@@ -87,17 +90,26 @@ pub(crate) fn parse(text: &str, ty: &Type, schema: &Schema) -> Result<Value, Err
 }
 
 fn label(text: &str, name: &Arc<str>, schema: &Schema) -> Result<Value, Error> {
-    let known = schema.enums.get(name).is_none_or(|labels| labels.iter().any(|l| **l == *text));
+    let known = schema
+        .enums
+        .get(name)
+        .is_none_or(|labels| labels.iter().any(|l| **l == *text));
     if known {
         Ok(Value::Text(text.to_owned()))
     } else {
-        Err(Error::new("22P02", format!("invalid input value for enum {name}: \"{text}\"")))
+        Err(Error::new(
+            "22P02",
+            format!("invalid input value for enum {name}: \"{text}\""),
+        ))
     }
 }
 
 /// Several values as one array.
 pub(crate) fn list(texts: &[Cow<'_, str>], element: &Type, schema: &Schema) -> Result<(Value, Type), Error> {
     let element = comparable(element);
-    let values = texts.iter().map(|text| parse(text, &element, schema)).collect::<Result<Vec<_>, _>>()?;
+    let values = texts
+        .iter()
+        .map(|text| parse(text, &element, schema))
+        .collect::<Result<Vec<_>, _>>()?;
     Ok((Value::Array(values.into()), Type::Array(Box::new(element))))
 }

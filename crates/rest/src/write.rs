@@ -17,8 +17,8 @@ use bytes::Bytes;
 use http::header::{CONTENT_RANGE, HeaderName, LOCATION};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use mainstay_model::{
-    Action, Cell, Count, Error, Expr, Identity, OnConflict, Operator, QueryShape, RelationId, RelationRef, Schema, Step,
-    StepOutcome, Transaction, Value,
+    Action, Cell, Count, Error, Expr, Identity, OnConflict, Operator, QueryShape, RelationId, RelationRef, Schema,
+    Step, StepOutcome, Transaction, Value,
 };
 use std::borrow::Cow;
 
@@ -38,13 +38,25 @@ pub(crate) struct Writing<'r> {
 }
 
 impl<'r> Writing<'r> {
-    pub fn begin<D: Data>(rest: &Rest<D>, schema: &Schema, headers: &'r HeaderMap, name: &str, role: &str) -> Result<Writing<'r>, Error> {
+    pub fn begin<D: Data>(
+        rest: &Rest<D>,
+        schema: &Schema,
+        headers: &'r HeaderMap,
+        name: &str,
+        role: &str,
+    ) -> Result<Writing<'r>, Error> {
         let place = Place::of(schema, &rest.config, headers, true)?;
         let preferences = Preferences::read(headers);
         let media = media::negotiate(headers)?;
         let relation = place.relation(schema, name, role)?;
         preferences.check()?;
-        Ok(Writing { place, relation, preferences, media, item: false })
+        Ok(Writing {
+            place,
+            relation,
+            preferences,
+            media,
+            item: false,
+        })
     }
 
     fn wants_representation(&self) -> bool {
@@ -62,7 +74,9 @@ impl<'r> Writing<'r> {
         }
         (root.filters, root.limit, root.offset) = (Vec::new(), None, 0);
         let rows = Rows::of_relation(binder.schema, self.relation);
-        binder.root(&root, &rows, bind::relation_source(self.relation)).map(Some)
+        binder
+            .root(&root, &rows, bind::relation_source(self.relation))
+            .map(Some)
     }
 
     /// A step that must touch exactly one row if the client takes nothing else.
@@ -94,7 +108,12 @@ impl<'r> Writing<'r> {
 
 impl<D: Data> Rest<D> {
     /// `POST /{table}`: new rows, or with `resolution` rows that may be there already.
-    pub(crate) async fn insert(&self, request: &Request<Bytes>, name: &str, identity: &Identity) -> Result<Response<Bytes>, Error> {
+    pub(crate) async fn insert(
+        &self,
+        request: &Request<Bytes>,
+        name: &str,
+        identity: &Identity,
+    ) -> Result<Response<Bytes>, Error> {
         let schema = self.data.schema();
         let writing = Writing::begin(self, &schema, request.headers(), name, &identity.role)?;
         let pairs = self.pairs(request)?;
@@ -102,28 +121,51 @@ impl<D: Data> Rest<D> {
         let preferences = &writing.preferences;
         let payload = self.payload(request, asked.columns)?;
         let target = self.conflict_target(&schema, writing.relation, asked.on_conflict, preferences.resolution)?;
-        let (columns, rows) = cells(&schema, writing.relation, payload, preferences.missing_default == Some(true))?;
+        let (columns, rows) = cells(
+            &schema,
+            writing.relation,
+            payload,
+            preferences.missing_default == Some(true),
+        )?;
         let mut binder = Binder::new(&schema, &writing.place.namespace, &self.config);
         let returning = writing.returning(&mut binder, asked.root)?;
         let has_target = target.is_some();
-        let conflict = target.zip(preferences.resolution).map(|(target, resolution)| OnConflict {
-            target,
-            ignore: resolution == Resolution::Ignore,
-        });
+        let conflict = target
+            .zip(preferences.resolution)
+            .map(|(target, resolution)| OnConflict {
+                target,
+                ignore: resolution == Resolution::Ignore,
+            });
         let outcome = if rows.is_empty() {
             self.nothing_done(&writing)?
         } else {
             let relation = RelationRef::new(writing.relation);
-            let action = Action::Insert { relation, columns, rows, conflict, check: None, visible: None };
+            let action = Action::Insert {
+                relation,
+                columns,
+                rows,
+                conflict,
+                check: None,
+                visible: None,
+            };
             let mut step = writing.step(action, binder, returning);
             step.max_affected = None;
             self.commit(&writing, step, request, identity).await?
         };
-        let honoured = Honoured { resolution: has_target, missing: true, returning: true, rollback: self.config.rollback, max_affected: false };
+        let honoured = Honoured {
+            resolution: has_target,
+            missing: true,
+            returning: true,
+            rollback: self.config.rollback,
+            max_affected: false,
+        };
         let mut headers = writing.headers(honoured);
         let (replayed, outcome) = outcome;
         mark_replayed(&mut headers, replayed);
-        headers.insert(CONTENT_RANGE, range::content_range(0, 0, writing.is_counted().then_some(outcome.affected)));
+        headers.insert(
+            CONTENT_RANGE,
+            range::content_range(0, 0, writing.is_counted().then_some(outcome.affected)),
+        );
         if preferences.returning == Some(Return::HeadersOnly)
             && let Some(location) = location(&schema, writing.relation, &outcome)
         {
@@ -138,7 +180,12 @@ impl<D: Data> Rest<D> {
     }
 
     /// `PATCH /{table}`: new values for the rows that match.
-    pub(crate) async fn update(&self, request: &Request<Bytes>, name: &str, identity: &Identity) -> Result<Response<Bytes>, Error> {
+    pub(crate) async fn update(
+        &self,
+        request: &Request<Bytes>,
+        name: &str,
+        identity: &Identity,
+    ) -> Result<Response<Bytes>, Error> {
         let schema = self.data.schema();
         let writing = Writing::begin(self, &schema, request.headers(), name, &identity.role)?;
         let pairs = self.pairs(request)?;
@@ -154,11 +201,25 @@ impl<D: Data> Rest<D> {
             self.nothing_done(&writing)?
         } else {
             let relation = RelationRef::new(writing.relation);
-            let action = Action::Update { relation, set, filter, order, limit, offset, check: None };
-            self.commit(&writing, writing.step(action, binder, returning), request, identity).await?
+            let action = Action::Update {
+                relation,
+                set,
+                filter,
+                order,
+                limit,
+                offset,
+                check: None,
+            };
+            self.commit(&writing, writing.step(action, binder, returning), request, identity)
+                .await?
         };
-        let honoured =
-            Honoured { missing: true, returning: true, rollback: self.config.rollback, max_affected: true, resolution: false };
+        let honoured = Honoured {
+            missing: true,
+            returning: true,
+            rollback: self.config.rollback,
+            max_affected: true,
+            resolution: false,
+        };
         let mut headers = writing.headers(honoured);
         mark_replayed(&mut headers, replayed);
         let total = writing.is_counted().then_some(outcome.affected);
@@ -167,7 +228,12 @@ impl<D: Data> Rest<D> {
     }
 
     /// `DELETE /{table}`: the rows that match go.
-    pub(crate) async fn delete(&self, request: &Request<Bytes>, name: &str, identity: &Identity) -> Result<Response<Bytes>, Error> {
+    pub(crate) async fn delete(
+        &self,
+        request: &Request<Bytes>,
+        name: &str,
+        identity: &Identity,
+    ) -> Result<Response<Bytes>, Error> {
         let schema = self.data.schema();
         let writing = Writing::begin(self, &schema, request.headers(), name, &identity.role)?;
         let pairs = self.pairs(request)?;
@@ -177,17 +243,38 @@ impl<D: Data> Rest<D> {
         let filter = binder.filter(&asked.root, &rows)?;
         let (order, limit, offset) = written_page(&mut binder, &asked.root, &rows)?;
         let returning = writing.returning(&mut binder, asked.root)?;
-        let action = Action::Delete { relation: RelationRef::new(writing.relation), filter, order, limit, offset };
-        let (replayed, outcome) = self.commit(&writing, writing.step(action, binder, returning), request, identity).await?;
-        let honoured = Honoured { returning: true, rollback: self.config.rollback, max_affected: true, ..Honoured::default() };
+        let action = Action::Delete {
+            relation: RelationRef::new(writing.relation),
+            filter,
+            order,
+            limit,
+            offset,
+        };
+        let (replayed, outcome) = self
+            .commit(&writing, writing.step(action, binder, returning), request, identity)
+            .await?;
+        let honoured = Honoured {
+            returning: true,
+            rollback: self.config.rollback,
+            max_affected: true,
+            ..Honoured::default()
+        };
         let mut headers = writing.headers(honoured);
         mark_replayed(&mut headers, replayed);
-        headers.insert(CONTENT_RANGE, range::content_range(0, 0, writing.is_counted().then_some(outcome.affected)));
+        headers.insert(
+            CONTENT_RANGE,
+            range::content_range(0, 0, writing.is_counted().then_some(outcome.affected)),
+        );
         Ok(writing.answer(outcome, headers))
     }
 
     /// `PUT /{table}?key=eq.value`: the one row with that key, new or replaced.
-    pub(crate) async fn put(&self, request: &Request<Bytes>, name: &str, identity: &Identity) -> Result<Response<Bytes>, Error> {
+    pub(crate) async fn put(
+        &self,
+        request: &Request<Bytes>,
+        name: &str,
+        identity: &Identity,
+    ) -> Result<Response<Bytes>, Error> {
         let schema = self.data.schema();
         let writing = Writing::begin(self, &schema, request.headers(), name, &identity.role)?;
         let pairs = self.pairs(request)?;
@@ -207,13 +294,27 @@ impl<D: Data> Rest<D> {
         }
         let mut binder = Binder::new(&schema, &writing.place.namespace, &self.config);
         let returning = writing.returning(&mut binder, asked.root)?;
-        let conflict = Some(OnConflict { target: key.iter().map(|(column, _)| *column).collect(), ignore: false });
+        let conflict = Some(OnConflict {
+            target: key.iter().map(|(column, _)| *column).collect(),
+            ignore: false,
+        });
         let relation = RelationRef::new(writing.relation);
-        let action = Action::Insert { relation, columns, rows, conflict, check: None, visible: None };
+        let action = Action::Insert {
+            relation,
+            columns,
+            rows,
+            conflict,
+            check: None,
+            visible: None,
+        };
         let mut step = writing.step(action, binder, returning);
         step.max_affected = None;
         let (replayed, outcome) = self.commit(&writing, step, request, identity).await?;
-        let mut headers = writing.headers(Honoured { returning: true, rollback: self.config.rollback, ..Honoured::default() });
+        let mut headers = writing.headers(Honoured {
+            returning: true,
+            rollback: self.config.rollback,
+            ..Honoured::default()
+        });
         mark_replayed(&mut headers, replayed);
         let created = outcome.inserted > 0;
         let mut response = writing.answer(outcome, headers);
@@ -227,14 +328,37 @@ impl<D: Data> Rest<D> {
         query_string::split(request.uri().query().unwrap_or_default(), &self.config.limits)
     }
 
-    pub(crate) fn payload<'r>(&self, request: &'r Request<Bytes>, columns: Option<Vec<Cow<'r, str>>>) -> Result<Payload<'r>, Error> {
-        payload::rows(request.body(), media::content(request.headers())?, columns, &self.config.limits)
+    pub(crate) fn payload<'r>(
+        &self,
+        request: &'r Request<Bytes>,
+        columns: Option<Vec<Cow<'r, str>>>,
+    ) -> Result<Payload<'r>, Error> {
+        payload::rows(
+            request.body(),
+            media::content(request.headers())?,
+            columns,
+            &self.config.limits,
+        )
     }
 
     /// The values of the first row of a body, by column.
-    pub(crate) fn assignments(&self, schema: &Schema, writing: &Writing<'_>, payload: Payload<'_>) -> Result<Vec<(u32, Cell)>, Error> {
-        let (columns, rows) = cells(schema, writing.relation, payload, writing.preferences.missing_default == Some(true))?;
-        Ok(rows.into_iter().next().map(|row| columns.into_iter().zip(row).collect()).unwrap_or_default())
+    pub(crate) fn assignments(
+        &self,
+        schema: &Schema,
+        writing: &Writing<'_>,
+        payload: Payload<'_>,
+    ) -> Result<Vec<(u32, Cell)>, Error> {
+        let (columns, rows) = cells(
+            schema,
+            writing.relation,
+            payload,
+            writing.preferences.missing_default == Some(true),
+        )?;
+        Ok(rows
+            .into_iter()
+            .next()
+            .map(|row| columns.into_iter().zip(row).collect())
+            .unwrap_or_default())
     }
 
     /// What comes of a write without anything to write. The flag: not a replay.
@@ -246,7 +370,13 @@ impl<D: Data> Rest<D> {
             Media::Csv => Bytes::new(),
             Media::Json { .. } | Media::Object { .. } => Bytes::from_static(b"[]"),
         };
-        Ok((false, StepOutcome { body, ..StepOutcome::default() }))
+        Ok((
+            false,
+            StepOutcome {
+                body,
+                ..StepOutcome::default()
+            },
+        ))
     }
 
     /// Commits a transaction of one step. The flag: it is an earlier request's outcome.
@@ -267,7 +397,10 @@ impl<D: Data> Rest<D> {
             ..Transaction::default()
         };
         let committed = self.data.write(transaction, identity, &representation).await?;
-        Ok((committed.replayed, committed.outcomes.into_iter().next().unwrap_or_default()))
+        Ok((
+            committed.replayed,
+            committed.outcomes.into_iter().next().unwrap_or_default(),
+        ))
     }
 
     /// The columns that decide whether a row exists: `on_conflict`, else the primary key. Errors: 42703, 42P10.
@@ -282,19 +415,35 @@ impl<D: Data> Rest<D> {
         let Some(asked) = asked else {
             return Ok(Some(table.primary_key().to_vec()).filter(|key| !key.is_empty()));
         };
-        let column = |name: &Cow<'_, str>| table.column(name).ok_or_else(|| error::unknown_column(&table.name, name));
+        let column = |name: &Cow<'_, str>| {
+            table
+                .column(name)
+                .ok_or_else(|| error::unknown_column(&table.name, name))
+        };
         let target = asked.iter().map(column).collect::<Result<Vec<_>, _>>()?;
         if resolution.is_some() && !is_unique(schema, relation, &target) {
-            return Err(Error::new("42P10", "there is no unique or exclusion constraint matching the ON CONFLICT specification"));
+            return Err(Error::new(
+                "42P10",
+                "there is no unique or exclusion constraint matching the ON CONFLICT specification",
+            ));
         }
         Ok(Some(target))
     }
 }
 
 /// The rows of a body as cells. Errors: PGRST204 for a column that the table does not have, and those of the values.
-pub(crate) fn cells(schema: &Schema, relation: RelationId, payload: Payload<'_>, missing_default: bool) -> Result<Cells, Error> {
+pub(crate) fn cells(
+    schema: &Schema,
+    relation: RelationId,
+    payload: Payload<'_>,
+    missing_default: bool,
+) -> Result<Cells, Error> {
     let table = schema.relation(relation);
-    let column = |key: &Cow<'_, str>| table.column(key).ok_or_else(|| error::unknown_payload_column(&table.name, key));
+    let column = |key: &Cow<'_, str>| {
+        table
+            .column(key)
+            .ok_or_else(|| error::unknown_payload_column(&table.name, key))
+    };
     let columns = payload.keys.iter().map(column).collect::<Result<Vec<_>, _>>()?;
     let types: Vec<_> = columns.iter().map(|c| &table.columns[*c as usize].ty).collect();
     let comparable: Vec<_> = types.iter().map(|ty| types::comparable(ty)).collect();
@@ -338,16 +487,28 @@ fn key_of_filters(schema: &Schema, relation: RelationId, root: &Level<'_>) -> Re
         let Tree::Condition(Condition {
             field,
             negated: false,
-            test: Test::Operator { operator: Operator::Eq, quantifier: None, value, .. },
+            test:
+                Test::Operator {
+                    operator: Operator::Eq,
+                    quantifier: None,
+                    value,
+                    ..
+                },
         }) = tree
         else {
             return Err(error::put_filters());
         };
-        let column = table.column(&field.name).filter(|_| field.path.is_empty()).ok_or_else(error::put_filters)?;
+        let column = table
+            .column(&field.name)
+            .filter(|_| field.path.is_empty())
+            .ok_or_else(error::put_filters)?;
         if found.iter().any(|(other, _)| *other == column) {
             return Err(error::put_filters());
         }
-        found.push((column, types::operand(value, &table.columns[column as usize].ty, schema)?.0));
+        found.push((
+            column,
+            types::operand(value, &table.columns[column as usize].ty, schema)?.0,
+        ));
     }
     let key = table.primary_key();
     if key.is_empty() || found.len() != key.len() || !found.iter().all(|(column, _)| key.contains(column)) {
@@ -363,7 +524,9 @@ pub(crate) fn same(a: &Value, b: &Value) -> bool {
 
 /// Whether the table keeps rows apart by these columns. A view is left to the engine.
 fn is_unique(schema: &Schema, relation: RelationId, target: &[u32]) -> bool {
-    let Some(table) = schema.relation(relation).table() else { return true };
+    let Some(table) = schema.relation(relation).table() else {
+        return true;
+    };
     let same = |columns: &[u32]| columns.len() == target.len() && columns.iter().all(|c| target.contains(c));
     let plain = |keys: &[mainstay_model::OrderBy]| -> Vec<u32> {
         keys.iter()
@@ -375,7 +538,10 @@ fn is_unique(schema: &Schema, relation: RelationId, target: &[u32]) -> bool {
     };
     same(&table.primary_key)
         || table.uniques.iter().any(|unique| same(&unique.columns))
-        || table.indexes.iter().any(|index| index.unique && index.filter.is_none() && same(&plain(&index.keys)))
+        || table
+            .indexes
+            .iter()
+            .any(|index| index.unique && index.filter.is_none() && same(&plain(&index.keys)))
 }
 
 /// The address of the one row that was written, as a filter on its key.
@@ -417,4 +583,3 @@ pub(crate) fn all_of(conditions: impl IntoIterator<Item = Option<Expr>>) -> Opti
     let conditions: Vec<Expr> = conditions.into_iter().flatten().collect();
     (!conditions.is_empty()).then(|| Expr::all(conditions))
 }
-

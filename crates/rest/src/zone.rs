@@ -20,8 +20,14 @@ impl Zone {
             None => TimeZone::get(name),
         };
         match zone {
-            Ok(zone) => Ok(Zone { name: name.to_owned(), zone }),
-            Err(_) => Err(Error::new("22023", format!("invalid value for parameter \"TimeZone\": \"{name}\""))),
+            Ok(zone) => Ok(Zone {
+                name: name.to_owned(),
+                zone,
+            }),
+            Err(_) => Err(Error::new(
+                "22023",
+                format!("invalid value for parameter \"TimeZone\": \"{name}\""),
+            )),
         }
     }
 
@@ -48,7 +54,9 @@ impl Zone {
     }
 
     fn write(&self, us: i64, between: u8, minutes_always: bool, out: &mut Vec<u8>) -> bool {
-        let Ok(instant) = Timestamp::from_microsecond(us) else { return false };
+        let Ok(instant) = Timestamp::from_microsecond(us) else {
+            return false;
+        };
         let offset = self.zone.to_offset(instant);
         let local = offset.to_datetime(instant);
         // Years before Christ are left to the plain form.

@@ -33,7 +33,9 @@ pub(super) fn schema_of(schema: &Schema, ty: &Type) -> Json {
         },
         Type::Array(element) => json!({ "type": "array", "items": schema_of(schema, element) }),
         Type::Row(_) => json!({ "type": "object" }),
-        Type::Other(name) => json!({ "type": "string", "description": format!("Postgres' `{name}` in its text form.") }),
+        Type::Other(name) => {
+            json!({ "type": "string", "description": format!("Postgres' `{name}` in its text form.") })
+        }
         Type::Void | Type::Unknown => json!({}),
     }
 }
@@ -52,10 +54,22 @@ pub(super) fn nullable(mut described: Json) -> Json {
 /// A column's values.
 pub(super) fn schema_of_column(schema: &Schema, column: &Column) -> Json {
     let described = schema_of(schema, &column.ty);
-    if column.not_null { described } else { nullable(described) }
+    if column.not_null {
+        described
+    } else {
+        nullable(described)
+    }
 }
 
 /// A name as the key of a component, which may hold letters, digits, `.`, `-` and `_` only.
 pub(super) fn component(name: &str) -> String {
-    name.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_') { c } else { '_' }).collect()
+    name.chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || matches!(c, '-' | '_') {
+                c
+            } else {
+                '_'
+            }
+        })
+        .collect()
 }

@@ -1,1 +1,9 @@
-//! Tests of the dialect as a whole.
+//! The dialect as a whole: what query strings mean, what is written, and what is answered.
+
+mod fixture;
+mod fuzz;
+mod performance;
+mod reads;
+mod requests;
+mod show;
+mod writes;
