@@ -32,8 +32,9 @@ pub(crate) struct Member {
 
 /// A way of taking turns. Other algorithms are other implementations of this.
 trait Turn: Send + Sync {
-    /// Picks one of the `eligible` servers (indices into the group), of which there is at least one.
-    fn pick(&self, eligible: &[usize]) -> usize;
+    /// Picks one of the `eligible` servers (indices into the group), of which there is at least one. Another try of a
+    /// request takes nobody's turn.
+    fn pick(&self, eligible: &[usize], again: bool) -> usize;
 }
 
 #[derive(Default)]
@@ -42,8 +43,13 @@ struct RoundRobin {
 }
 
 impl Turn for RoundRobin {
-    fn pick(&self, eligible: &[usize]) -> usize {
-        eligible[self.next.fetch_add(1, Relaxed) % eligible.len()]
+    fn pick(&self, eligible: &[usize], again: bool) -> usize {
+        let turn = if again {
+            self.next.load(Relaxed)
+        } else {
+            self.next.fetch_add(1, Relaxed)
+        };
+        eligible[turn % eligible.len()]
     }
 }
 
@@ -130,7 +136,7 @@ impl Group {
             });
         }
         let eligible = if panic { &untried } else { &fit };
-        (!eligible.is_empty()).then(|| self.turn.pick(eligible))
+        (!eligible.is_empty()).then(|| self.turn.pick(eligible, !tried.is_empty()))
     }
 
     /// Takes one of the requests that may be in flight.
@@ -150,14 +156,6 @@ pub(crate) struct InFlight(Arc<Group>);
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.in_flight.fetch_sub(1, Relaxed);
-    }
-}
-
-impl Clone for InFlight {
-    fn clone(&self) -> InFlight {
-        // A retry is the same request; it is counted once more while both exist, which errs on the safe side.
-        self.0.in_flight.fetch_add(1, Relaxed);
-        InFlight(self.0.clone())
     }
 }
 

@@ -23,7 +23,11 @@ pub(crate) struct Stream {
     pub(crate) source: Source,
     pub(crate) ending: Option<Ending>,
     sent: u64,
+    failed: Option<io::Error>,
 }
+
+/// How much of a body is handed over at once.
+const PIECE_BYTES: usize = 64 << 10;
 
 /// Where a stream's bytes come from.
 pub(crate) enum Source {
@@ -38,6 +42,7 @@ impl Body {
             source,
             ending: None,
             sent: 0,
+            failed: None,
         }))
     }
 
@@ -75,12 +80,23 @@ impl http_body::Body for Body {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         match &mut *self {
             Body::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
-            Body::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            // hyper copies what it gets; in pieces, a large answer is not in memory twice.
+            Body::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes.split_to(bytes.len().min(PIECE_BYTES)))))),
             Body::Stream(stream) => {
+                if let Some(error) = stream.failed.take() {
+                    return Poll::Ready(Some(Err(error)));
+                }
                 let next = std::task::ready!(stream.source.poll(cx));
+                if let Some(Err(error)) = next {
+                    // An error makes hyper drop what it has not written yet. It gets to write once more before it is told.
+                    stream.end(true);
+                    stream.failed = Some(error);
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
                 match &next {
                     Some(Ok(bytes)) => stream.sent += bytes.len() as u64,
-                    Some(Err(_)) => stream.end(true),
+                    Some(Err(_)) => {}
                     None => stream.end(false),
                 }
                 Poll::Ready(next.map(|r| r.map(Frame::data)))

@@ -168,7 +168,7 @@ impl Link {
     }
 
     /// Sends `message` and then what `upload` yields, and waits for the answer's head.
-    #[allow(clippy::too_many_arguments)] // One request has that many parts, and a struct would have one user.
+
     pub(crate) async fn exchange(
         mut self,
         message: &[u8],
@@ -177,7 +177,6 @@ impl Link {
         deadline: Instant,
         pools: &Rc<Pools>,
         server: &Server<'_>,
-        in_flight: InFlight,
     ) -> Result<(AnswerHead, AnswerRest), Failure> {
         let mut written = 0;
         let mut writable = true;
@@ -232,7 +231,7 @@ impl Link {
             idle_max: server.idle_max,
             read_timeout: server.read_timeout,
             pause: None,
-            _in_flight: in_flight,
+            in_flight: None,
         };
         let rest = match body.take_whole() {
             Some(bytes) => AnswerRest::Full(bytes),
@@ -397,10 +396,15 @@ pub(crate) struct AnswerBody {
     read_timeout: Duration,
     /// Runs while nothing arrives.
     pause: Option<Pin<Box<Sleep>>>,
-    _in_flight: InFlight,
+    in_flight: Option<InFlight>,
 }
 
 impl AnswerBody {
+    /// Counts the request as in flight until this body ends.
+    pub(crate) fn hold(&mut self, in_flight: InFlight) {
+        self.in_flight = Some(in_flight);
+    }
+
     /// How many bytes are to come, where that is known.
     pub(crate) fn length(&self) -> Option<u64> {
         match self.framing {
@@ -453,6 +457,7 @@ impl AnswerBody {
             }
             Poll::Ready(_) => {
                 self.link = None;
+                self.in_flight = None;
                 next
             }
         }

@@ -133,12 +133,24 @@ pub(crate) struct Watch {
     pub(crate) stall: u64,
 }
 
+/// What reading gives after a fault.
+enum End {
+    Open,
+    Silent,
+    Error,
+}
+
+fn broken() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "chunks are framed wrongly")
+}
+
 /// The socket under hyper: bytes in are followed by [`Framing`]; hyper's own bodiless refusals get our JSON.
 pub(crate) struct Socket {
     stream: TcpStream,
     framing: Framing,
     state: Rc<State>,
     clock: Rc<Cell<u64>>,
+    end: End,
     /// What is written instead of hyper's own refusal.
     instead: Vec<u8>,
     sent: usize,
@@ -151,6 +163,7 @@ impl Socket {
             framing: Framing::new(),
             state,
             clock,
+            end: End::Open,
             instead: Vec::new(),
             sent: 0,
         }
@@ -223,6 +236,12 @@ impl Socket {
 impl AsyncRead for Socket {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        match this.end {
+            End::Open => {}
+            // The answer is on its way, and ends the connection; a read that fails would overtake it.
+            End::Silent => return Poll::Pending,
+            End::Error => return Poll::Ready(Err(broken())),
+        }
         let before = buf.filled().len();
         let result = Pin::new(&mut this.stream).poll_read(cx, buf);
         if !matches!(result, Poll::Ready(Ok(()))) {
@@ -231,14 +250,20 @@ impl AsyncRead for Socket {
         this.moved();
         let was_inside = this.framing.inside_head();
         let heads = this.framing.heads();
-        match this.framing.follow(&buf.filled()[before..]) {
+        let (seen, passed) = this.framing.follow(&buf.filled()[before..]);
+        // What comes after a fault is not for the parser to see.
+        buf.set_filled(before + passed);
+        match seen {
             Seen::Fine => {}
-            Seen::Head(fault) => this.state.fault.set(Some(fault)),
+            Seen::Head(fault) => {
+                this.state.fault.set(Some(fault));
+                this.end = End::Silent;
+            }
             Seen::Body => {
-                return Poll::Ready(Err(io::Error::new(
-                    io::ErrorKind::InvalidData,
-                    "chunks are framed wrongly",
-                )));
+                this.end = End::Error;
+                if passed == 0 {
+                    return Poll::Ready(Err(broken()));
+                }
             }
         }
         let inside = this.framing.inside_head();

@@ -91,15 +91,17 @@ impl Framing {
         matches!(self.at, At::Head) && (self.lines > 0 || !self.partial.is_empty())
     }
 
-    /// Follows `data`.
-    pub(crate) fn follow(&mut self, mut data: &[u8]) -> Seen {
+    /// Follows `all`, and says how much of it may be passed on: up to the end of a malformed head, or up to the first
+    /// byte that must not be in a body.
+    pub(crate) fn follow(&mut self, all: &[u8]) -> (Seen, usize) {
+        let mut data = all;
         while !data.is_empty() {
             match &mut self.at {
-                At::Lost => return Seen::Fine,
+                At::Lost => return (Seen::Fine, all.len() - data.len()),
                 At::Head => {
                     let Some(end) = memchr::memchr(b'\n', data) else {
                         self.partial.extend_from_slice(data);
-                        return Seen::Fine;
+                        return (Seen::Fine, all.len());
                     };
                     let ended = if self.partial.is_empty() {
                         self.line(&data[..end])
@@ -114,10 +116,11 @@ impl Framing {
                     data = &data[end + 1..];
                     if ended && let Some(malformed) = self.head_ended() {
                         self.at = At::Lost;
-                        return Seen::Head(Fault {
+                        let fault = Fault {
                             request: self.heads - 1,
                             malformed,
-                        });
+                        };
+                        return (Seen::Head(fault), all.len() - data.len());
                     }
                 }
                 At::Body(left) | At::Chunk(left) => {
@@ -135,13 +138,13 @@ impl Framing {
                 _ => {
                     if !self.chunk_byte(data[0]) {
                         self.at = At::Lost;
-                        return Seen::Body;
+                        return (Seen::Body, all.len() - data.len());
                     }
                     data = &data[1..];
                 }
             }
         }
-        Seen::Fine
+        (Seen::Fine, all.len())
     }
 
     /// One line of a head, without its LF. `true` if it was the empty one that ends the head.
@@ -313,7 +316,8 @@ mod tests {
     fn follow(text: &[u8], step: usize) -> (Seen, u32) {
         let mut framing = Framing::new();
         for part in text.chunks(step) {
-            let seen = framing.follow(part);
+            let (seen, passed) = framing.follow(part);
+            assert!(passed <= part.len() && (seen != Seen::Fine || passed == part.len()));
             if seen != Seen::Fine {
                 return (seen, framing.heads());
             }

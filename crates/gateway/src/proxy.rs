@@ -1,6 +1,6 @@
 //! Requests for an upstream: transform → balance → retry → upstream, in one place.
 
-use crate::balance::{Group, Tried};
+use crate::balance::{Group, InFlight, Tried};
 use crate::body::{Body, Source};
 use crate::client::{AnswerHead, AnswerRest, Failure, Link, Server};
 use crate::health;
@@ -115,7 +115,6 @@ pub(crate) async fn forward(
             &parts.method,
             idempotent,
             deadline,
-            in_flight.clone(),
         )
         .await;
         tried.push(index);
@@ -160,7 +159,7 @@ pub(crate) async fn forward(
     worker.scratch.replace(message);
     exchange.phase("upstream");
     let (head, rest) = answer?;
-    Ok(response(head, rest))
+    Ok(response(head, rest, in_flight))
 }
 
 fn continue_retry(exchange: &mut Exchange) {
@@ -191,7 +190,7 @@ struct Outcome {
 }
 
 /// One server, asked once; twice if a pooled connection turns out to have ended before the server saw the request.
-#[allow(clippy::too_many_arguments)] // The parts of one request; see `Link::exchange`.
+
 async fn attempt(
     worker: &Worker,
     server: &Server<'_>,
@@ -200,7 +199,6 @@ async fn attempt(
     method: &http::Method,
     idempotent: bool,
     deadline: Instant,
-    in_flight: crate::balance::InFlight,
 ) -> Outcome {
     let to_head = *method == http::Method::HEAD;
     let mut pooled = worker.pools.take(server, !idempotent);
@@ -219,15 +217,7 @@ async fn attempt(
         };
         let streamed = upload.is_some();
         let result = link
-            .exchange(
-                message,
-                upload.take(),
-                to_head,
-                deadline,
-                &worker.pools,
-                server,
-                in_flight.clone(),
-            )
+            .exchange(message, upload.take(), to_head, deadline, &worker.pools, server)
             .await;
         if matches!(result, Err(Failure::Stale)) && !fresh && !streamed && idempotent {
             continue;
@@ -236,11 +226,14 @@ async fn attempt(
     }
 }
 
-fn response(head: AnswerHead, rest: AnswerRest) -> Response<Body> {
+fn response(head: AnswerHead, rest: AnswerRest, in_flight: InFlight) -> Response<Body> {
     let body = match rest {
         AnswerRest::Full(bytes) => Body::Full(bytes),
         AnswerRest::Stream(body) if body.length() == Some(0) => Body::Full(Bytes::new()),
-        AnswerRest::Stream(body) => Body::stream(Source::Upstream(body)),
+        AnswerRest::Stream(mut body) => {
+            body.hold(in_flight);
+            Body::stream(Source::Upstream(body))
+        }
     };
     let mut response = Response::new(body);
     *response.status_mut() = head.status;

@@ -117,8 +117,11 @@ async fn accept(worker: Rc<Worker>, listener: TcpListener, mut stop: watch::Rece
 
 fn builder(site: &Site) -> http1::Builder {
     let mut builder = http1::Builder::new();
+    // One buffer and one `write` per answer, as measured the fastest. hyper's `pipeline_flush` has the same effect and two
+    // more: an answer that ends the connection is lost if the client has sent anything after its request, and a stream is
+    // buffered without bound for a client that reads slowly.
     builder
-        .pipeline_flush(true)
+        .writev(false)
         .header_read_timeout(None)
         .max_header_size(site.limits.head_bytes_max);
     // hyper keeps up to 100 fields without an allocation, unless it is told a number.

@@ -1,0 +1,8 @@
+//! The gateway as its clients and upstreams see it: real sockets, bytes written and read by hand.
+
+mod files;
+mod harness;
+mod lifecycle;
+mod policies;
+mod protocol;
+mod upstreams;
