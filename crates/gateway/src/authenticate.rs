@@ -12,9 +12,10 @@ pub trait Authenticate: Send + Sync + 'static {
     /// valid is an error, whatever the route would have allowed without one.
     fn authenticate(&self, headers: &HeaderMap) -> Result<Arc<Identity>, Refusal>;
 
-    /// Whether that identity came without a token.
+    /// Whether that identity is nobody in particular: without a token, or with the public key of an application, whose
+    /// role is `anon`.
     fn is_anonymous(&self, identity: &Identity) -> bool {
-        identity.claims.is_empty()
+        identity.claims.is_empty() || &*identity.role == "anon"
     }
 }
 
@@ -78,6 +79,7 @@ mod tests {
             (&Auth::Optional, Some("Bearer authenticated"), Ok(Some("authenticated"))),
             (&Auth::Optional, Some("Bearer bad"), Err("PGRST301")),
             (&Auth::Required, None, Err("GW301")),
+            (&Auth::Required, Some("Bearer anon"), Err("GW301")),
             (&Auth::Required, Some("Bearer authenticated"), Ok(Some("authenticated"))),
             (&staff, None, Err("GW301")),
             (&staff, Some("Bearer authenticated"), Err("GW302")),

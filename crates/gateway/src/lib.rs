@@ -7,6 +7,7 @@
 //! This room imports no API: services come in as [`Service`], identities through [`Authenticate`].
 
 mod admin;
+mod answer;
 mod authenticate;
 mod balance;
 mod body;

@@ -1,8 +1,9 @@
 //! Requests for an upstream: transform → balance → retry → upstream, in one place.
 
+use crate::answer::AnswerHead;
 use crate::balance::{Group, InFlight, Tried};
 use crate::body::{Body, Source};
-use crate::client::{AnswerHead, AnswerRest, Failure, Link, Server};
+use crate::client::{AnswerRest, Failure, Link, Server};
 use crate::health;
 use crate::record::Exchange;
 use crate::refusal::{self, Refusal};
@@ -37,7 +38,7 @@ pub(crate) async fn forward(
     parts: Parts,
     body: Incoming,
 ) -> Result<Response<Body>, Refusal> {
-    let site = worker.site.clone();
+    let site = &*worker.site;
     let group = &site.groups[group_index];
     let in_flight = group.enter()?;
     let timeout = route.timeout.unwrap_or(group.config.timeout);

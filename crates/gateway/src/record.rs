@@ -2,7 +2,8 @@
 
 use crate::connection::State;
 use crate::refusal::Refusal;
-use crate::site::{CompiledRoute, Site};
+use crate::site::CompiledRoute;
+use crate::worker::Worker;
 use http::{HeaderValue, Method, Uri};
 use mainstay_model::Identity;
 use mainstay_telemetry::{Fact, PhaseTime, RequestRecord, TraceContext, emit};
@@ -24,7 +25,8 @@ pub(crate) struct Exchange {
 
 /// What the record is made of.
 pub(crate) struct Notes {
-    pub(crate) site: Arc<Site>,
+    /// The worker's; a count that all workers shared would cost each of them.
+    worker: Rc<Worker>,
     pub(crate) method: Method,
     pub(crate) uri: Uri,
     pub(crate) peer: IpAddr,
@@ -42,7 +44,7 @@ pub(crate) struct Notes {
 
 impl Exchange {
     pub(crate) fn begin(
-        site: Arc<Site>,
+        worker: Rc<Worker>,
         state: Rc<State>,
         method: Method,
         uri: Uri,
@@ -51,7 +53,7 @@ impl Exchange {
     ) -> Exchange {
         let now = Instant::now();
         let notes = Notes {
-            site,
+            worker,
             method,
             uri,
             peer,
@@ -148,13 +150,13 @@ impl Ending {
 
 impl Notes {
     pub(crate) fn compiled_route(&self) -> Option<&CompiledRoute> {
-        self.route.and_then(|index| self.site.routes.get(index))
+        self.route.and_then(|index| self.worker.site.routes.get(index))
     }
 
     fn emit(&self, status: u16, cache: Option<&HeaderValue>, bytes: u64, aborted: bool) {
         let route = self.compiled_route();
         let group = self.upstream.and_then(|(group, server)| {
-            let group = self.site.groups.get(group)?;
+            let group = self.worker.site.groups.get(group)?;
             Some((
                 group.config.name.as_str(),
                 group.servers.get(server).and_then(|s| s.socket),
@@ -182,7 +184,7 @@ impl Notes {
         };
         emit(&Fact::Request(
             &record,
-            route.map_or(&self.site.no_route, |r| &r.metrics),
+            route.map_or(&self.worker.site.no_route, |r| &r.metrics),
         ));
     }
 }

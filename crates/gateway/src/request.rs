@@ -32,7 +32,7 @@ pub(crate) async fn answer(worker: Rc<Worker>, state: Rc<State>, request: Reques
     let trace = validate::trace(request.headers());
     let (method, uri) = (request.method().clone(), request.uri().clone());
     let wish = Wish::of(request.headers());
-    let mut exchange = Exchange::begin(worker.site.clone(), state.clone(), method.clone(), uri, peer, trace);
+    let mut exchange = Exchange::begin(worker.clone(), state.clone(), method.clone(), uri, peer, trace);
 
     let outcome = unwinding(phases(&worker, &state, &mut exchange, request)).await;
 

@@ -24,8 +24,7 @@ pub struct Arrival {
     pub peer: IpAddr,
     /// The trace, under the gateway's span.
     pub trace: TraceContext,
-    /// The route's name.
-    pub route: Arc<str>,
+
     /// When the head was complete.
     pub received: Instant,
 }
@@ -53,7 +52,7 @@ pub(crate) async fn call(
     extensions.insert(Arrival {
         peer: notes.peer,
         trace: notes.trace,
-        route: route.name.clone(),
+
         received: notes.begin,
     });
     let response = service.call(request).await;
