@@ -5,6 +5,8 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 mod decimal;
+#[cfg(test)]
+mod golden;
 mod input;
 mod output;
 pub mod time;

@@ -97,38 +97,15 @@ pub(super) fn write_float(value: f64, single: bool, out: &mut Vec<u8>) {
     } else {
         buffer.format_finite(value)
     };
-    let (mantissa, exponent) = match shortest.split_once(['e', 'E']) {
-        Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().unwrap_or(0)),
-        None => (shortest, 0),
-    };
-    let (negative, mantissa) = mantissa
-        .strip_prefix('-')
-        .map_or((false, mantissa), |rest| (true, rest));
-    // At most 17 digits; `point` counts those before the decimal point.
-    let mut digits = [0u8; 32];
-    let (mut count, mut point, mut fraction) = (0, 0, false);
-    for byte in mantissa.bytes() {
-        match byte {
-            b'.' => fraction = true,
-            digit => {
-                if count < digits.len() && (count > 0 || digit != b'0') {
-                    digits[count] = digit;
-                    count += 1;
-                    point += i32::from(!fraction);
-                } else if fraction && count == 0 {
-                    point -= 1;
-                }
-            }
-        }
+    let negative = value.is_sign_negative();
+    let mut shown = Digits::of(shortest);
+    if value.abs() >= EXACT_INTEGERS[usize::from(single)] {
+        shown.keep_off_midpoint(value.abs(), single);
     }
-    while count > 0 && digits[count - 1] == b'0' {
-        count -= 1;
-    }
-    let digits = &digits[..count];
+    let (digits, exponent) = (&shown.digits[..shown.count], shown.exponent);
     if digits.is_empty() {
         return out.extend_from_slice(if negative { b"-0" } else { b"0" });
     }
-    let exponent = exponent + point - 1;
     if !(-4..exponent_limit).contains(&exponent) {
         if negative {
             out.push(b'-');
@@ -150,6 +127,94 @@ pub(super) fn write_float(value: f64, single: bool, out: &mut Vec<u8>) {
         } else {
             write_digits(negative, digits, 0, out);
             out.resize(out.len() + scale.unsigned_abs() as usize, b'0');
+        }
+    }
+}
+
+/// Where integers begin to be rounded: `double precision` and `real`.
+const EXACT_INTEGERS: [f64; 2] = [(1u64 << 53) as f64, (1u64 << 24) as f64];
+
+/// A float's decimal digits: the first one stands for its multiple of `10^exponent`.
+struct Digits {
+    digits: [u8; 40],
+    count: usize,
+    exponent: i32,
+}
+
+impl Digits {
+    /// From a positional or scientific notation.
+    fn of(text: &str) -> Digits {
+        let (mantissa, exponent) = match text.split_once(['e', 'E']) {
+            Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().unwrap_or(0)),
+            None => (text, 0),
+        };
+        let mut shown = Digits {
+            digits: [0; 40],
+            count: 0,
+            exponent: exponent - 1,
+        };
+        let mut fraction = false;
+        for byte in mantissa.bytes() {
+            match byte {
+                b'.' => fraction = true,
+                b'0'..=b'9' if shown.count > 0 || byte != b'0' => {
+                    if shown.count < shown.digits.len() {
+                        shown.digits[shown.count] = byte;
+                        shown.count += 1;
+                    }
+                    shown.exponent += i32::from(!fraction);
+                }
+                b'0' if fraction => shown.exponent -= 1,
+                _ => {}
+            }
+        }
+        while shown.count > 0 && shown.digits[shown.count - 1] == b'0' {
+            shown.count -= 1;
+        }
+        shown
+    }
+
+    /// Postgres never prints digits that lie exactly between two floats, though they would read back: it looks for the shortest ones
+    /// strictly nearer to `value`. Such midpoints need a power of five in 54 bits (25 for `real`), so none has more than 27 digits.
+    fn keep_off_midpoint(&mut self, value: f64, single: bool) {
+        if value >= 1e27 || self.exponent > 27 {
+            return;
+        }
+        let exact = value as u128;
+        let (above, below) = if single {
+            let single = value as f32;
+            (
+                f64::from(single.next_up()) as u128,
+                f64::from(single.next_down()) as u128,
+            )
+        } else {
+            (value.next_up() as u128, value.next_down() as u128)
+        };
+        let (half_up, half_down) = ((above - exact) / 2, (exact - below) / 2);
+        let shown = self.digits[..self.count]
+            .iter()
+            .fold(0u128, |n, digit| n * 10 + u128::from(digit - b'0'))
+            * 10u128.pow((self.exponent + 1 - self.count as i32).max(0) as u32);
+        let inside = |candidate: u128| {
+            if candidate >= exact {
+                candidate - exact < half_up
+            } else {
+                exact - candidate < half_down
+            }
+        };
+        if inside(shown) {
+            return;
+        }
+        let length = exact.ilog10() + 1;
+        for dropped in (0..length).rev() {
+            let unit = 10u128.pow(dropped);
+            let floor = exact / unit * unit;
+            let nearest = [floor, floor + unit].into_iter().filter(|candidate| inside(*candidate));
+            if let Some(best) = nearest.min_by_key(|candidate| candidate.abs_diff(exact)) {
+                let mut buffer = itoa::Buffer::new();
+                *self = Digits::of(buffer.format(best));
+                return;
+            }
         }
     }
 }

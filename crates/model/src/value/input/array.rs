@@ -68,13 +68,19 @@ impl Reader<'_> {
             self.skip_blanks();
             match self.peek() {
                 None => return Err(self.malformed("Unexpected end of input.")),
+                Some(b'{') if items.last().is_some_and(|last| !matches!(last, Value::Array(_))) => {
+                    return Err(self.unexpected());
+                }
                 Some(b'{') => items.push(self.braces(depth + 1)?),
                 Some(b',' | b'}') => return Err(self.unexpected()),
+                Some(_) if matches!(items.last(), Some(Value::Array(_))) => {
+                    return Err(self.malformed("Unexpected array element."));
+                }
                 Some(_) => items.push(self.item()?),
             }
             let mismatch = match (&items[0], &items[items.len() - 1]) {
                 (Value::Array(first), Value::Array(last)) => first.len() != last.len(),
-                (first, last) => matches!(first, Value::Array(_)) != matches!(last, Value::Array(_)),
+                _ => false,
             };
             if mismatch {
                 return Err(self.malformed("Multidimensional arrays must have sub-arrays with matching dimensions."));
@@ -103,7 +109,8 @@ impl Reader<'_> {
         while let Some(c) = self.text[self.at..].chars().next() {
             match c {
                 ',' | '}' => break,
-                '{' | '"' => return Err(self.unexpected()),
+                '{' => return Err(self.unexpected()),
+                '"' => return Err(self.malformed("Unexpected array element.")),
                 '\\' => {
                     self.at += 1;
                     let next = self.text[self.at..]

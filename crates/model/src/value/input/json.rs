@@ -240,23 +240,31 @@ impl Reader<'_> {
         self.at
     }
 
-    /// The token here, for a message: a string, a word or number, or one character.
+    /// The token here: a string, a word, what begins like a number, or one character.
     fn token(&self) -> &str {
         let rest = &self.text[self.at..];
-        let word = rest
-            .bytes()
-            .take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'+' | b'-') || *b >= 0x80);
-        let length = match rest.as_bytes().first() {
+        let bytes = rest.as_bytes();
+        let word = |from: usize| {
+            bytes[from..]
+                .iter()
+                .take_while(|b| b.is_ascii_alphanumeric() || **b == b'_' || **b >= 0x80)
+                .count()
+        };
+        let length = match bytes.first() {
             Some(b'"') => {
                 let mut escaped = false;
-                let end = rest.bytes().skip(1).position(|b| {
-                    let ends = b == b'"' && !escaped;
-                    escaped = b == b'\\' && !escaped;
+                let end = bytes[1..].iter().position(|b| {
+                    let ends = *b == b'"' && !escaped;
+                    escaped = *b == b'\\' && !escaped;
                     ends
                 });
                 end.map_or(rest.len(), |end| end + 2)
             }
-            _ => word.count().max(rest.chars().next().map_or(0, char::len_utf8)),
+            Some(b'-' | b'0'..=b'9') => {
+                let (length, _) = number_length(bytes);
+                length + word(length)
+            }
+            _ => word(0).max(rest.chars().next().map_or(0, char::len_utf8)),
         };
         &rest[..length]
     }
@@ -269,7 +277,7 @@ impl Reader<'_> {
         }
         let known = matches!(token, "true" | "false" | "null" | "{" | "}" | "[" | "]" | "," | ":")
             || token.starts_with('"')
-            || number_length(token.as_bytes()) == token.len();
+            || number_length(token.as_bytes()) == (token.len(), true);
         if !known {
             return self.invalid(format!("Token \"{token}\" is invalid."));
         }
@@ -329,7 +337,7 @@ impl Reader<'_> {
                     "true" => Node::Literal("true"),
                     "false" => Node::Literal("false"),
                     "null" => Node::Literal("null"),
-                    _ if length > 0 && number_length(token.as_bytes()) == length => {
+                    _ if number_length(token.as_bytes()) == (length, true) => {
                         if wanted {
                             Node::Number(Decimal::parse(token).ok_or_else(overflow)?)
                         } else {
@@ -350,9 +358,6 @@ impl Reader<'_> {
         if self.peek() == Some(b']') {
             self.at += 1;
             return Ok(());
-        }
-        if matches!(self.peek(), Some(b'}' | b',' | b':')) {
-            return Err(self.unexpected("array element or \"]\""));
         }
         loop {
             element(self)?;
@@ -426,16 +431,16 @@ impl Reader<'_> {
                     self.at += 1;
                     return Ok(content);
                 }
-                Some(b'\\') => self.escape(&mut content)?,
+                Some(b'\\') => self.escape(start, &mut content)?,
                 Some(byte) => return Err(self.invalid(format!("Character with value 0x{byte:02x} must be escaped."))),
             }
         }
     }
 
-    fn escape(&mut self, content: &mut String) -> Result<()> {
+    fn escape(&mut self, start: usize, content: &mut String) -> Result<()> {
         let rest = &self.text[self.at..];
         let Some(letter) = rest[1..].chars().next() else {
-            return Err(self.invalid(format!("Token \"{rest}\" is invalid.")));
+            return Err(self.invalid(format!("Token \"{}\" is invalid.", &self.text[start..])));
         };
         let plain = match letter {
             '"' | '\\' | '/' => letter,
@@ -503,34 +508,23 @@ impl Reader<'_> {
     }
 }
 
-/// How long the JSON number at the start is; 0 if there is none.
-fn number_length(bytes: &[u8]) -> usize {
-    let digits = |from: usize| {
-        bytes[from.min(bytes.len())..]
-            .iter()
-            .take_while(|b| b.is_ascii_digit())
-            .count()
-    };
+/// How far what begins like a number goes, and whether it is one.
+fn number_length(bytes: &[u8]) -> (usize, bool) {
+    let digits = |from: usize| bytes[from..].iter().take_while(|b| b.is_ascii_digit()).count();
     let mut at = usize::from(bytes.first() == Some(&b'-'));
-    let whole = digits(at);
-    if whole == 0 || (whole > 1 && bytes[at] == b'0') {
-        return 0;
-    }
+    let whole = if bytes.get(at) == Some(&b'0') { 1 } else { digits(at) };
+    let mut valid = whole > 0;
     at += whole;
     if bytes.get(at) == Some(&b'.') {
         let fraction = digits(at + 1);
-        if fraction == 0 {
-            return 0;
-        }
+        valid &= fraction > 0;
         at += 1 + fraction;
     }
     if matches!(bytes.get(at), Some(b'e' | b'E')) {
-        let sign = usize::from(matches!(bytes.get(at + 1), Some(b'+' | b'-')));
-        let exponent = digits(at + 1 + sign);
-        if exponent == 0 {
-            return 0;
-        }
-        at += 1 + sign + exponent;
+        at += 1 + usize::from(matches!(bytes.get(at + 1), Some(b'+' | b'-')));
+        let exponent = digits(at);
+        valid &= exponent > 0;
+        at += exponent;
     }
-    at
+    (at, valid)
 }

@@ -29,7 +29,7 @@ pub(super) fn normalize(text: &str, element: &Type) -> Result<String> {
     if matches!(element, Type::Int4 | Type::Int8 | Type::Date) {
         // Discrete: the lower bound is inclusive, the upper exclusive.
         if !lower.inclusive
-            && let Some(value) = lower.value
+            && let Some(value) = lower.value.take_if(is_finite)
         {
             lower = Bound {
                 value: Some(successor(value, element)?),
@@ -37,7 +37,7 @@ pub(super) fn normalize(text: &str, element: &Type) -> Result<String> {
             };
         }
         if upper.inclusive
-            && let Some(value) = upper.value
+            && let Some(value) = upper.value.take_if(is_finite)
         {
             upper = Bound {
                 value: Some(successor(value, element)?),
@@ -57,6 +57,10 @@ pub(super) fn normalize(text: &str, element: &Type) -> Result<String> {
     write_bound(&upper, element, &mut out);
     out.push(if upper.inclusive { ']' } else { ')' });
     Ok(out)
+}
+
+fn is_finite(value: &mut Value) -> bool {
+    !matches!(value, Value::Date(i32::MIN | i32::MAX))
 }
 
 fn successor(value: Value, element: &Type) -> Result<Value> {

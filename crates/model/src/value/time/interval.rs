@@ -63,9 +63,11 @@ pub fn write_interval(interval: Interval, out: &mut Vec<u8>) {
 enum Refusal {
     Syntax,
     OutOfRange,
+    /// More months than the format holds.
+    TooLong,
 }
 
-use Refusal::{OutOfRange, Syntax};
+use Refusal::{OutOfRange, Syntax, TooLong};
 
 /// Reads `1 day 02:03:04`, `1 year 2 mons`, `-3 days`, `3 days ago`, `1-2`, `P1DT2H`. Errors: 22007 (not an interval),
 /// 22015 (a field out of range).
@@ -77,6 +79,7 @@ pub fn parse_interval(text: &str) -> Result<Interval> {
         read_verbose(trimmed)
     };
     read.map_err(|refusal| match refusal {
+        TooLong => range(),
         Syntax => Error::new("22007", format!("invalid input syntax for type interval: \"{text}\"")),
         OutOfRange => Error::new("22015", format!("interval field value out of range: \"{text}\"")),
     })
@@ -179,6 +182,7 @@ impl Sum {
             i64::try_from(self.micros),
         ) {
             (Ok(months), Ok(days), Ok(micros)) => Ok((months, days, micros)),
+            (Err(_), ..) => Err(TooLong),
             _ => Err(OutOfRange),
         }
     }
@@ -232,10 +236,10 @@ fn read_clock(text: &str) -> Result<i128, Refusal> {
         [hours, minutes, seconds] => (hours, minutes, seconds),
         _ => return Err(Syntax),
     };
-    if minutes > 59 || seconds > 60 || hours > i64::from(i32::MAX) {
+    if minutes > 59 || seconds > 60 || hours > i64::MAX / MICROS_PER_HOUR {
         return Err(OutOfRange);
     }
-    let micros = i128::from((hours * 60 + minutes) * 60 + seconds) * i128::from(MICROS_PER_SECOND)
+    let micros = (i128::from(hours) * 3600 + i128::from(minutes * 60 + seconds)) * i128::from(MICROS_PER_SECOND)
         + (fraction * 1e6).round_ties_even() as i128;
     Ok(if negative { -micros } else { micros })
 }
@@ -362,7 +366,7 @@ fn read_iso(text: &str) -> Result<Interval, Refusal> {
     }
     while !rest.is_empty() {
         if let Some(time) = rest.strip_prefix('T') {
-            if in_time || time.is_empty() {
+            if in_time {
                 return Err(Syntax);
             }
             in_time = true;

@@ -28,6 +28,8 @@ struct Fields {
     before_christ: bool,
     anno_domini: bool,
     afternoon: Option<bool>,
+    /// A `time` is read: a number alone may be one.
+    time_only: bool,
 }
 
 enum Zone {
@@ -65,7 +67,7 @@ pub fn parse_date(text: &str) -> Result<i32> {
         return Ok(days as i32);
     }
     let fail = |refusal| refuse(refusal, text, "date");
-    match read(text).map_err(fail)? {
+    match read(text, false).map_err(fail)? {
         Moment::Infinity => Ok(i32::MAX),
         Moment::NegativeInfinity => Ok(i32::MIN),
         Moment::Fields(fields) => {
@@ -78,7 +80,14 @@ pub fn parse_date(text: &str) -> Result<i32> {
 /// Microseconds since midnight; a date and a zone are read and dropped. Errors: 22007, 22008.
 pub fn parse_time(text: &str) -> Result<i64> {
     let fail = |refusal| refuse(refusal, text, "time");
-    match read(text).map_err(fail)? {
+    match read(text, true).map_err(fail)? {
+        // A zone by name means something only on a known day.
+        Moment::Fields(Fields {
+            zone: Some(Zone::Named(_)),
+            days: None,
+            year: None,
+            ..
+        }) => Err(fail(Syntax)),
         Moment::Fields(fields) => fields.time_of_day().and_then(|time| time.ok_or(Syntax)).map_err(fail),
         _ => Err(fail(Syntax)),
     }
@@ -96,7 +105,7 @@ pub fn parse_timestamptz(text: &str) -> Result<i64> {
 
 fn moment(text: &str, name: &str, with_zone: bool) -> Result<i64> {
     let fail = |refusal| refuse(refusal, text, name);
-    match read(text).map_err(fail)? {
+    match read(text, false).map_err(fail)? {
         Moment::Infinity => Ok(i64::MAX),
         Moment::NegativeInfinity => Ok(i64::MIN),
         Moment::Fields(fields) => {
@@ -294,7 +303,7 @@ impl Fields {
     fn set_run(&mut self, digits: &str, fraction: &str, after_t: bool) -> Result<(), Refusal> {
         let number = |range: std::ops::Range<usize>| digits[range].parse::<i64>().map_err(|_| Syntax);
         let nothing_yet = self.days.is_none() && self.year.is_none() && self.month.is_none() && self.day.is_none();
-        if after_t || self.date_is_complete() {
+        if after_t || self.date_is_complete() || (self.time_only && nothing_yet && matches!(digits.len(), 4 | 6)) {
             return match digits.len() {
                 6 => self.set_time(clock(
                     number(0..2)?,
@@ -352,7 +361,7 @@ fn read_clock(text: &str) -> Result<i64, Refusal> {
     let mut parts = [0i64; 3];
     let mut count = 0;
     for part in whole.split(':') {
-        if count == 3 || part.is_empty() && count < 2 {
+        if count == 3 || part.is_empty() && count == 0 {
             return Err(Syntax);
         }
         parts[count] = if part.is_empty() {
@@ -483,8 +492,11 @@ fn is_weekday(word: &str) -> bool {
 }
 
 /// Reads a literal field by field.
-fn read(text: &str) -> Result<Moment, Refusal> {
-    let mut fields = Fields::default();
+fn read(text: &str, time_only: bool) -> Result<Moment, Refusal> {
+    let mut fields = Fields {
+        time_only,
+        ..Fields::default()
+    };
     let mut rest = text;
     let mut after_t = false;
     let mut infinity = None;
@@ -539,7 +551,7 @@ fn read(text: &str) -> Result<Moment, Refusal> {
                 } else {
                     let word = rest[1..].trim_start();
                     let length = word.bytes().take_while(u8::is_ascii_alphabetic).count();
-                    if !matches!(&*word[..length].to_ascii_lowercase(), "infinity" | "inf") || fields.any() {
+                    if !word[..length].eq_ignore_ascii_case("infinity") || fields.any() {
                         return Err(Syntax);
                     }
                     infinity = Some(if first == b'-' {
@@ -554,13 +566,13 @@ fn read(text: &str) -> Result<Moment, Refusal> {
                 let letters = take(|b| b.is_ascii_alphabetic());
                 let word = rest[..letters].to_ascii_lowercase();
                 let next = rest.as_bytes().get(letters).copied();
-                if word == "t" && (next.is_none_or(|b| b.is_ascii_digit())) && fields.date_is_complete() {
+                if word == "t" && next.is_none_or(|b| b.is_ascii_digit()) && (fields.date_is_complete() || time_only) {
                     if next.is_none() {
                         return Err(Syntax);
                     }
                     after_t = true;
                     letters
-                } else if matches!(&*word, "infinity" | "inf") {
+                } else if word == "infinity" {
                     if fields.any() {
                         return Err(Syntax);
                     }
@@ -624,6 +636,9 @@ fn read_date_token(rest: &str, separator: u8, fields: &mut Fields) -> Result<usi
             end += 1;
         }
     }
+    if rest.as_bytes().get(end) == Some(&separator) {
+        return Err(Syntax);
+    }
     if let Some(month) = month_number(&parts[1].to_ascii_lowercase()) {
         fields.set_month_name(month)?;
         fields.set_number(parts[0])?;
@@ -649,7 +664,7 @@ fn read_word(rest: &str, word: &str, next: Option<u8>, fields: &mut Fields) -> R
     if matches!(next, Some(b'/' | b'_')) {
         let end = whole_zone_name();
         let name = &rest[..end];
-        let zone = jiff::tz::TimeZone::get(name).map_err(|_| Refusal::Zone(name.to_owned()))?;
+        let zone = jiff::tz::TimeZone::get(name).map_err(|_| Refusal::Zone(name.to_ascii_lowercase()))?;
         fields.set_zone(Zone::Named(zone))?;
         return Ok(end);
     }
