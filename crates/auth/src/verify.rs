@@ -21,8 +21,8 @@ const REMEMBERED_MAX: usize = 4096;
 /// What a token must satisfy beyond its signature.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// `aud` must be, or contain, this.
-    pub audience: Option<String>,
+    /// `aud` must be, or contain, one of these; empty: it is not looked at.
+    pub audience: Vec<String>,
     /// `iss` must be this.
     pub issuer: Option<String>,
     /// Clocks may differ by so many seconds.
@@ -68,13 +68,11 @@ impl Verifier {
                 let mut validation = Validation::new(key.algorithm);
                 validation.leeway = config.leeway_s;
                 validation.validate_nbf = true;
-                match &config.audience {
-                    Some(audience) => {
-                        validation.set_audience(&[audience]);
-                        validation.required_spec_claims.insert("aud".into());
-                    }
-                    // Without an expectation `aud` says nothing to us.
-                    None => validation.validate_aud = false,
+                // Without an expectation `aud` says nothing to us.
+                validation.validate_aud = !config.audience.is_empty();
+                if validation.validate_aud {
+                    validation.set_audience(&config.audience);
+                    validation.required_spec_claims.insert("aud".into());
                 }
                 if let Some(issuer) = &config.issuer {
                     validation.set_issuer(&[issuer]);

@@ -8,5 +8,7 @@ mod engines;
 mod instance;
 mod new;
 mod project;
+mod routes;
 mod secrets;
 mod serve;
+mod subscriptions;

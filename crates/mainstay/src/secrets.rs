@@ -39,7 +39,9 @@ pub fn development_key_refusal(project: &Project) -> Option<String> {
 /// `mainstay token`
 pub fn print_token(dir: &Path, role: String, sub: Option<String>, ttl: &str) -> Result<(), Box<dyn Display>> {
     let fail = |text: String| Box::new(text) as Box<dyn Display>;
-    let ttl_s = mainstay_config::units::duration(ttl).map_err(|e| fail(format!("--ttl {ttl}: {e}")))?.as_secs();
+    let ttl_s = mainstay_config::units::parse_duration(ttl)
+        .ok_or_else(|| fail(format!("--ttl {ttl}: not a time; write for example 15m, 1h or 30d")))?
+        .as_secs();
     if ttl_s == 0 {
         return Err(fail(format!("--ttl {ttl}: a token must be good for at least a second")));
     }

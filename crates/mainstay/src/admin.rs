@@ -1,0 +1,158 @@
+//! The operators' listener behind its token, and the verbs of the command line that talk to it.
+
+use crate::api::json;
+use crate::cli::{Events, Instance};
+use crate::secrets;
+use bytes::Bytes;
+use http::{Method, Request, StatusCode};
+use mainstay_bus::{Backlog, Bus, Parked, Selection};
+use mainstay_gateway::{Answer, Service};
+use serde_json::{Value as Json, json};
+use std::fmt::Display;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The file in the state directory that holds a generated admin token.
+pub const TOKEN_FILE: &str = "admin.token";
+
+/// `/events/…`
+pub struct Operations {
+    /// The bus, where this process has one.
+    pub bus: Option<Arc<dyn Bus>>,
+}
+
+impl Service for Operations {
+    fn call<'a>(&'a self, request: Request<Bytes>) -> Answer<'a> {
+        Box::pin(async move {
+            let refused = |status: StatusCode, message: &str| {
+                json(status, &json!({"code": "GW000", "message": message, "details": null, "hint": null}))
+            };
+            let Some(bus) = &self.bus else {
+                return refused(StatusCode::NOT_FOUND, "this process runs no worker");
+            };
+            let selection = match selection(request.uri().query().unwrap_or_default()) {
+                Ok(selection) => selection,
+                Err(message) => return refused(StatusCode::BAD_REQUEST, &message),
+            };
+            let result = match (request.method(), request.uri().path()) {
+                (&Method::GET, "/events/backlog") => bus.backlog().await.map(|b| b.iter().map(backlog).collect()),
+                (&Method::GET, "/events/parked") => bus.parked(selection).await.map(|p| p.iter().map(parked).collect()),
+                (&Method::POST, "/events/replay") => bus.replay(selection).await.map(|n| json!({"replayed": n})),
+                (&Method::POST, "/events/discard") => {
+                    if selection.subscription.is_none() && selection.serial.is_none() {
+                        return refused(StatusCode::BAD_REQUEST, "say which: ?subscription=NAME or ?id=N");
+                    }
+                    bus.discard(selection).await.map(|n| json!({"discarded": n}))
+                }
+                _ => return refused(StatusCode::NOT_FOUND, "there is /events/backlog, /events/parked, /events/replay, /events/discard"),
+            };
+            match result {
+                Ok(body) => json(StatusCode::OK, &body),
+                Err(e) => refused(StatusCode::SERVICE_UNAVAILABLE, &e.to_string()),
+            }
+        })
+    }
+}
+
+fn selection(query: &str) -> Result<Selection, String> {
+    let mut selection = Selection { limit: 1000, ..Selection::default() };
+    for pair in query.split('&').filter(|p| !p.is_empty()) {
+        match pair.split_once('=') {
+            Some(("subscription", name)) => selection.subscription = Some(decoded(name)),
+            Some(("id", id)) => selection.serial = Some(id.parse().map_err(|_| format!("id: {id:?} is not a number"))?),
+            _ => return Err(format!("unknown parameter {pair:?}; there is subscription and id")),
+        }
+    }
+    Ok(selection)
+}
+
+/// Percent-decoding; what is not encoded right stays as it is.
+fn decoded(text: &str) -> String {
+    let mut out = Vec::new();
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        let hex = |b: Option<u8>| b.and_then(|b| (b as char).to_digit(16));
+        match byte {
+            b'%' => {
+                let mut ahead = bytes.clone();
+                if let (Some(high), Some(low)) = (hex(ahead.next()), hex(ahead.next())) {
+                    out.push((high * 16 + low) as u8);
+                    bytes = ahead;
+                } else {
+                    out.push(byte);
+                }
+            }
+            other => out.push(other),
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+fn backlog(of: &Backlog) -> Json {
+    json!({"subscription": of.subscription, "waiting": of.waiting, "retrying": of.retrying, "parked": of.parked, "oldest_us": of.oldest_us})
+}
+
+fn parked(letter: &Parked) -> Json {
+    json!({
+        "id": letter.serial, "subscription": letter.subscription, "event": letter.message.id, "topic": letter.message.topic,
+        "key": letter.message.key, "attempts": letter.attempts, "error": letter.error, "parked_us": letter.parked_us,
+        "payload": serde_json::from_str::<Json>(&letter.message.payload).unwrap_or(Json::Null),
+    })
+}
+
+/// `mainstay events`
+pub fn events(verb: &Events) -> Result<(), Box<dyn Display>> {
+    let fail = |text: String| Box::new(text) as Box<dyn Display>;
+    let (instance, method, path) = match verb {
+        Events::Backlog(instance) => (instance, "GET", "/events/backlog".to_owned()),
+        Events::Parked(instance) => (instance, "GET", "/events/parked".to_owned()),
+        Events::Replay { instance, subscription, id } => {
+            let mut path = "/events/replay?".to_owned();
+            if let Some(name) = subscription {
+                path.push_str("subscription=");
+                name.bytes().for_each(|b| match b {
+                    b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => path.push(b as char),
+                    b => path.push_str(&format!("%{b:02X}")),
+                });
+            }
+            if let Some(id) = id {
+                path.push_str(&format!("{}id={id}", if subscription.is_some() { "&" } else { "" }));
+            }
+            (instance, "POST", path)
+        }
+    };
+    let answer = ask(instance, method, &path).map_err(fail)?;
+    match serde_json::from_str::<Json>(&answer) {
+        Ok(Json::Array(rows)) if rows.is_empty() => println!("nothing"),
+        Ok(Json::Array(rows)) => rows.iter().for_each(|row| println!("{row}")),
+        _ => println!("{answer}"),
+    }
+    Ok(())
+}
+
+/// One request to a running instance's admin listener.
+fn ask(instance: &Instance, method: &str, path: &str) -> Result<String, String> {
+    let overrides: Vec<String> = instance.admin.iter().map(|a| format!("admin.listen={a}")).collect();
+    let env = |name: &str| std::env::var(name).ok();
+    let project = mainstay_config::load(&instance.dir, &overrides, &env)
+        .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
+    let token = match &project.admin.token {
+        Some(token) => token.expose().to_owned(),
+        None => secrets::generated(&project.state_directory(), TOKEN_FILE, "").map_err(|e| e.to_string())?,
+    };
+    let address = project.admin.listen;
+    let unreachable = |e: std::io::Error| format!("no instance answers at {address}: {e}; is it running? (--admin names another)");
+    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5)).map_err(unreachable)?;
+    stream.set_read_timeout(Some(Duration::from_secs(30))).map_err(unreachable)?;
+    write!(
+        stream,
+        "{method} {path} HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {token}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+    )
+    .map_err(unreachable)?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).map_err(unreachable)?;
+    let (head, body) = answer.split_once("\r\n\r\n").ok_or("the answer is not HTTP")?;
+    if head.split(' ').nth(1) == Some("200") { Ok(body.to_owned()) } else { Err(body.to_owned()) }
+}

@@ -1,0 +1,349 @@
+//! A running process: which part of the project it is, and all its rooms put together, in the order in which they depend on
+//! one another.
+
+use crate::admin::{self, Operations};
+use crate::api::{AccountService, Calls, JOBS_PREFIX, JobStates, Later, RestService, Tokens};
+use crate::cli::Serve;
+use crate::project::Loaded;
+use crate::{engines, routes, secrets, subscriptions};
+use mainstay_account::Account;
+use mainstay_auth::{Key, Signer, Verifier};
+use mainstay_bus::Bus;
+use mainstay_cache::Cache;
+use mainstay_config::Project;
+use mainstay_gateway::{AdminConfig, AdminServer, Gateway, Running};
+use mainstay_query::Engine;
+use mainstay_rest::{Rest, RestConfig};
+use mainstay_store::Store;
+use mainstay_worker::{Jobs, Worker};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// Which part of the project a process is.
+pub struct Part {
+    /// Routes, static files and services elsewhere.
+    pub gateway: bool,
+    /// The API over the stores.
+    pub api: bool,
+    /// Relay, subscriptions and jobs.
+    pub worker: bool,
+    /// The services whose relations and functions are served here.
+    pub services: BTreeSet<String>,
+    /// Whether `schema.sql` at the top, which belongs to no service, is served here.
+    pub own_schema: bool,
+    /// Told apart from the whole: `users` of `--service users`.
+    pub suffix: String,
+}
+
+impl Part {
+    /// What the command line asks of a project.
+    pub fn of(project: &Project, options: &Serve) -> Result<Part, String> {
+        for name in &options.services {
+            if !project.services.contains_key(name) {
+                let known: Vec<&str> = project.services.keys().map(String::as_str).collect();
+                return Err(format!("--service {name}: there is no such service; the project has {}", known.join(", ")));
+            }
+        }
+        let whole = options.services.is_empty();
+        let role = |name: &str| match options.only.is_empty() {
+            true => whole || name != "gateway",
+            false => options.only.iter().any(|o| o == name),
+        };
+        let local = |name: &String, service: &mainstay_config::project::Service| match whole {
+            true => service.servers.is_empty(),
+            false => options.services.contains(name),
+        };
+        let api = role("api");
+        let services = project.services.iter().filter(|(n, s)| local(n, s)).map(|(n, _)| n.clone()).collect();
+        Ok(Part {
+            gateway: role("gateway"),
+            api,
+            worker: role("worker"),
+            services,
+            own_schema: whole,
+            suffix: options.services.join("-"),
+        })
+    }
+
+    /// Whether what a service owns is served here; `None` is the project's own `schema.sql`.
+    pub fn serves(&self, service: Option<&str>) -> bool {
+        match service {
+            Some(name) => self.services.contains(name),
+            None => self.own_schema,
+        }
+    }
+
+    /// Whether a store is opened here.
+    fn opens(&self, project: &Project, store: &str) -> bool {
+        if !self.api && !self.worker {
+            return false;
+        }
+        let own = self.own_schema && (project.schema.is_some() || project.services.is_empty());
+        let auth = auth_store(project).is_some_and(|auth| auth == store);
+        let somebody = project.services.values().any(|s| s.store == store);
+        self.services.iter().any(|name| project.services[name].store == store)
+            || own && project.default_store().is_some_and(|default| default == store)
+            || auth && self.own_schema && !somebody
+    }
+}
+
+/// Where accounts live.
+pub fn auth_store(project: &Project) -> Option<&str> {
+    project.auth.store.as_deref().or_else(|| project.default_store())
+}
+
+/// A process that answers.
+pub struct Instance {
+    gateway: Option<Running>,
+    admin: Running,
+    worker: Option<Worker>,
+    stores: Vec<Arc<dyn Store>>,
+    bus: Option<Arc<dyn Bus>>,
+    draining: Arc<AtomicBool>,
+    watch: tokio::task::JoinHandle<()>,
+}
+
+impl Instance {
+    /// Opens, connects and starts everything; when it returns, requests are answered.
+    pub async fn start(loaded: Loaded, options: &Serve) -> Result<Instance, String> {
+        let project = &loaded.project;
+        let part = Part::of(project, options)?;
+        routes::refuse_unserved(project)?;
+        let (key, development) = secrets::key(project)?;
+        if let Some(why) = development.then(|| secrets::development_key_refusal(project)).flatten() {
+            return Err(why);
+        }
+        let stores = engines::stores(&loaded, &|name| part.opens(project, name))?;
+        let cache = cache(&loaded);
+        let engine = Engine::new(loaded.schema.clone(), stores.clone(), cache.clone());
+        let bus = if part.worker && !stores.is_empty() { Some(engines::bus(&loaded, &part.suffix)?) } else { None };
+        let verifier = Arc::new(Verifier::new(vec![key.clone()], verifier_config(project)?));
+        let mut rest = Rest::new(engine.clone(), rest_config(project));
+        let jobs = bus.clone().map(Jobs::new);
+        if let Some(jobs) = &jobs {
+            rest = rest.with_background(Arc::new(Later(jobs.clone())));
+        }
+        let rest = Arc::new(rest);
+        let account = match auth_store(project) {
+            Some(store) if part.api && stores.iter().any(|s| s.name() == store) => {
+                Some(account(project, &engine, &key, development, verifier.clone())?)
+            }
+            _ => None,
+        };
+        let mut services: Vec<(&'static str, Arc<dyn mainstay_gateway::Service>)> = Vec::new();
+        if part.api {
+            services.push((mainstay_rest::PREFIX, Arc::new(RestService(rest.clone()))));
+            if let Some(account) = account {
+                services.push(("/auth/v1", Arc::new(AccountService(account))));
+            }
+            if let Some(jobs) = &jobs {
+                services.push((JOBS_PREFIX, Arc::new(JobStates(jobs.clone()))));
+            }
+        }
+        let draining = Arc::new(AtomicBool::new(false));
+        let problem: Arc<Mutex<Option<String>>> = Arc::default();
+        let admin = start_admin(project, bus.clone(), draining.clone(), problem.clone())?;
+        let gateway = if part.gateway || part.api {
+            let config = routes::gateway(project, &loaded.schema, &part, services)?;
+            let tokens = Arc::new(Tokens::new(verifier));
+            let gateway = Gateway::new(config, Some(tokens), None).map_err(|e| e.to_string())?;
+            Some(gateway.start().map_err(|e| e.to_string())?)
+        } else {
+            None
+        };
+        let worker = match &bus {
+            None => None,
+            Some(bus) => {
+                let own = gateway.as_ref().and_then(|g| g.addresses().first().copied()).unwrap_or(project.gateway.listen);
+                let config = subscriptions::worker(project, &loaded.schema, &part, own)?;
+                let runner = Arc::new(Calls(rest));
+                Some(Worker::start(config, engine, bus.clone(), Some(runner)).await.map_err(|e| e.to_string())?)
+            }
+        };
+        let watch = tokio::spawn(watch(stores.clone(), cache, bus.clone(), problem));
+        Ok(Instance { gateway, admin, worker, stores, bus, draining, watch })
+    }
+
+    /// Where it answers.
+    pub fn url(&self) -> String {
+        let running = self.gateway.as_ref().unwrap_or(&self.admin);
+        running.addresses().first().map(|a| format!("http://{a}")).unwrap_or_default()
+    }
+
+    /// Not ready, then drained: requests in flight end, then deliveries, then the stores close.
+    pub async fn stop(self) {
+        self.draining.store(true, Ordering::Release);
+        if let Some(gateway) = self.gateway {
+            gateway.stop();
+            let _ = tokio::task::spawn_blocking(move || gateway.wait()).await;
+        }
+        if let Some(worker) = self.worker {
+            worker.stop().await;
+        }
+        self.watch.abort();
+        for store in &self.stores {
+            store.close().await;
+        }
+        if let Some(bus) = &self.bus {
+            bus.close().await;
+        }
+        self.admin.stop();
+    }
+}
+
+fn cache(loaded: &Loaded) -> Option<Arc<Cache>> {
+    let config = &loaded.project.cache;
+    let ttl: HashMap<_, _> = config
+        .tables
+        .iter()
+        .filter_map(|(name, table)| Some((crate::project::find_table(&loaded.schema, name)?, table.ttl?)))
+        .collect();
+    (config.memory > 0).then(|| {
+        Cache::new(mainstay_cache::Config {
+            memory_bytes: config.memory as usize,
+            bound: config.bound,
+            entry_bytes_max: config.max_entry as usize,
+            ttl,
+            ..mainstay_cache::Config::default()
+        })
+    })
+}
+
+fn verifier_config(project: &Project) -> Result<mainstay_auth::Config, String> {
+    let auth = &project.auth;
+    Ok(mainstay_auth::Config {
+        audience: auth.audience.clone(),
+        issuer: auth.issuer.clone(),
+        leeway_s: auth.leeway.as_secs(),
+        anon: project.api.anon.as_str().into(),
+    })
+}
+
+fn rest_config(project: &Project) -> RestConfig {
+    let api = &project.api;
+    let defaults = RestConfig::default();
+    RestConfig {
+        schemas: api.schemas.clone(),
+        anon: api.anon.clone(),
+        aggregates: api.aggregates,
+        page_limit: api.page_limit.map(u64::from),
+        limits: mainstay_rest::Limits { embed_depth: api.max_depth as usize, ..defaults.limits },
+        ..defaults
+    }
+}
+
+fn account(
+    project: &Project,
+    engine: &Engine,
+    key: &Key,
+    development: bool,
+    verifier: Arc<Verifier>,
+) -> Result<Account, String> {
+    let auth = &project.auth;
+    let config = mainstay_account::Config {
+        signup: auth.signup,
+        confirm: auth.confirm.unwrap_or(!development),
+        access_ttl: auth.access_ttl,
+        refresh_ttl: auth.refresh_ttl,
+        password_min: auth.password_min as usize,
+        limit: (auth.limit.count, auth.limit.period),
+        refresh_limit: (auth.refresh_limit.count, auth.refresh_limit.period),
+        hashes: auth.hashes as usize,
+        issuer: auth.issuer.clone(),
+        audience: auth.audience.first().cloned(),
+        ..mainstay_account::Config::default()
+    };
+    let peer = Arc::new(|extensions: &http::Extensions| {
+        extensions.get::<mainstay_gateway::Arrival>().map(|arrival| arrival.peer)
+    });
+    Account::new(engine.clone(), Signer::new(key), verifier, config, peer).map_err(|e| e.to_string())
+}
+
+fn start_admin(
+    project: &Project,
+    bus: Option<Arc<dyn Bus>>,
+    draining: Arc<AtomicBool>,
+    problem: Arc<Mutex<Option<String>>>,
+) -> Result<Running, String> {
+    let token = match &project.admin.token {
+        Some(token) => token.expose().to_owned(),
+        None => secrets::generated(&project.state_directory(), admin::TOKEN_FILE, "").map_err(|e| e.to_string())?,
+    };
+    let ready = move || {
+        if draining.load(Ordering::Acquire) {
+            return Err("draining".to_owned());
+        }
+        match &*problem.lock().unwrap_or_else(|e| e.into_inner()) {
+            Some(problem) => Err(problem.clone()),
+            None => Ok(()),
+        }
+    };
+    AdminServer::start(AdminConfig {
+        listen: project.admin.listen,
+        token: Some(token),
+        hosts: project.admin.hosts.iter().map(|h| h.name.clone()).collect(),
+        ready: Arc::new(ready),
+        handler: Some(Arc::new(Operations { bus })),
+    })
+    .map_err(|e| e.to_string())
+}
+
+/// Once a second: whether the stores answer, and what cache and bus have to tell.
+async fn watch(
+    stores: Vec<Arc<dyn Store>>,
+    cache: Option<Arc<Cache>>,
+    bus: Option<Arc<dyn Bus>>,
+    problem: Arc<Mutex<Option<String>>>,
+) {
+    let mut before = mainstay_cache::Stats::default();
+    let mut beat = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        beat.tick().await;
+        let mut found = None;
+        for store in &stores {
+            if let Err(e) = store.ping().await {
+                found = Some(format!("store {}: {e}", store.name()));
+            }
+        }
+        let mut known = problem.lock().unwrap_or_else(|e| e.into_inner());
+        if *known != found {
+            match &found {
+                Some(why) => mainstay_telemetry::error!("serve", "not ready: {why}"),
+                None => mainstay_telemetry::info!("serve", "ready again"),
+            }
+            *known = found;
+        }
+        drop(known);
+        if let Some(cache) = &cache {
+            let now = cache.stats();
+            for (name, was, is) in [
+                ("mainstay_cache_hits_total", before.hits, now.hits),
+                ("mainstay_cache_misses_total", before.misses, now.misses),
+                ("mainstay_cache_bypasses_total", before.bypasses, now.bypasses),
+                ("mainstay_cache_fills_total", before.fills, now.fills),
+                ("mainstay_cache_fenced_total", before.fenced, now.fenced),
+                ("mainstay_cache_dropped_total", before.dropped, now.dropped),
+                ("mainstay_cache_voided_total", before.voided, now.voided),
+                ("mainstay_cache_evicted_total", before.evicted, now.evicted),
+                ("mainstay_cache_expired_total", before.expired, now.expired),
+            ] {
+                mainstay_telemetry::counter(name, &[]).add(is - was);
+            }
+            mainstay_telemetry::gauge("mainstay_cache_entries", &[]).set(now.entries as f64);
+            mainstay_telemetry::gauge("mainstay_cache_bytes", &[]).set(now.bytes as f64);
+            before = now;
+        }
+        if let Some(bus) = &bus
+            && let Ok(backlog) = bus.backlog().await
+        {
+            for of in backlog {
+                let label = [("subscription", &*of.subscription)];
+                mainstay_telemetry::gauge("mainstay_events_waiting", &label).set(of.waiting as f64);
+                mainstay_telemetry::gauge("mainstay_events_retrying", &label).set(of.retrying as f64);
+                mainstay_telemetry::gauge("mainstay_events_parked", &label).set(of.parked as f64);
+            }
+        }
+    }
+}

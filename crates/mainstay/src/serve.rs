@@ -1,0 +1,57 @@
+//! `mainstay serve`: from a project to a process that answers, and back down again.
+
+use crate::cli::Serve;
+use crate::instance::Instance;
+use crate::project;
+use mainstay_config::project::{LogFormat, LogLevel};
+use std::fmt::Display;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Serves until SIGTERM or SIGINT.
+pub fn run(options: Serve) -> Result<(), Box<dyn Display>> {
+    let fail = |text: String| Box::new(text) as Box<dyn Display>;
+    let mut overrides = options.set.clone();
+    overrides.extend(options.listen.iter().map(|a| format!("gateway.listen={a}")));
+    overrides.extend(options.admin.iter().map(|a| format!("admin.listen={a}")));
+    let loaded = project::load(&options.dir, &overrides).map_err(|p| Box::new(p) as Box<dyn Display>)?;
+    log(&loaded.project.log);
+    for warning in &loaded.warnings {
+        mainstay_telemetry::warn!("serve", "{warning}");
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| fail(format!("no runtime could be started: {e}")))?;
+    runtime.block_on(async {
+        let mut term = signal(SignalKind::terminate()).map_err(|e| fail(e.to_string()))?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(|e| fail(e.to_string()))?;
+        let instance = Instance::start(loaded, &options).await.map_err(fail)?;
+        // The one line on standard output: whoever started us may begin.
+        println!("ready {}", instance.url());
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        instance.stop().await;
+        mainstay_telemetry::flush();
+        Ok(())
+    })
+}
+
+fn log(config: &mainstay_config::project::Log) {
+    mainstay_telemetry::install(mainstay_telemetry::Config {
+        level: match config.level {
+            LogLevel::Error => mainstay_telemetry::Level::Error,
+            LogLevel::Warn => mainstay_telemetry::Level::Warn,
+            LogLevel::Info => mainstay_telemetry::Level::Info,
+            LogLevel::Debug | LogLevel::Trace => mainstay_telemetry::Level::Debug,
+        },
+        format: match config.format {
+            LogFormat::Auto => mainstay_telemetry::Format::Auto,
+            LogFormat::Text => mainstay_telemetry::Format::Text,
+            LogFormat::Json => mainstay_telemetry::Format::Json,
+        },
+        access_log: config.access,
+        ..mainstay_telemetry::Config::default()
+    });
+}

@@ -1,0 +1,117 @@
+//! `[[on]]` as the worker takes it.
+
+use crate::instance::Part;
+use crate::secrets;
+use mainstay_config::Project;
+use mainstay_config::project::{Action, Backoff, Delivery, Operation, Subscription, Trigger};
+use mainstay_model::Schema;
+use mainstay_worker::{Retry, SigningKey, Target};
+use std::net::SocketAddr;
+
+/// Asynchronous calls that run at once.
+const JOBS_PARALLEL: usize = 16;
+
+/// The worker's configuration for a part of the project; `own` is where its own gateway listens.
+pub fn worker(project: &Project, schema: &Schema, part: &Part, own: SocketAddr) -> Result<mainstay_worker::Config, String> {
+    let mut subscriptions = Vec::new();
+    for subscription in &project.subscriptions {
+        if concerns(subscription, schema, part) {
+            subscriptions.push(one(project, schema, subscription, own)?);
+        }
+    }
+    Ok(mainstay_worker::Config { subscriptions, jobs_parallel: JOBS_PARALLEL })
+}
+
+/// Whether a subscription belongs to this part: its table or function is served here. One that names neither goes where events
+/// arise, which is everywhere, and a schedule that names neither to the whole.
+fn concerns(subscription: &Subscription, schema: &Schema, part: &Part) -> bool {
+    let of_function = |name: &str| schema.functions.iter().find(|f| *f.name == *name).map(|f| f.service.as_deref());
+    let of_table = |name: &str| crate::project::find_table(schema, name).map(|id| schema.relation(id).service.as_deref());
+    let trigger = match &subscription.trigger {
+        Trigger::Change { table, .. } => of_table(table).is_none_or(|service| part.serves(service)),
+        Trigger::Every(_) => matches!(subscription.action, Action::Call(_)) || part.own_schema,
+        Trigger::Event(_) | Trigger::Topic(_) => true,
+    };
+    let action = match &subscription.action {
+        Action::Call(function) => of_function(function).is_none_or(|service| part.serves(service)),
+        Action::Deliver { .. } | Action::Publish(_) => true,
+    };
+    trigger && action
+}
+
+fn one(
+    project: &Project,
+    schema: &Schema,
+    subscription: &Subscription,
+    own: SocketAddr,
+) -> Result<mainstay_worker::Subscription, String> {
+    let at = &subscription.at;
+    let trigger = match &subscription.trigger {
+        Trigger::Event(topic) => mainstay_worker::Trigger::Topics(vec![topic.clone()]),
+        Trigger::Topic(topic) => mainstay_worker::Trigger::Topics(vec![topic.clone()]),
+        Trigger::Every(every) => mainstay_worker::Trigger::Every(*every),
+        Trigger::Change { table, operations } => mainstay_worker::Trigger::Topics(
+            operations
+                .iter()
+                .map(|operation| {
+                    let operation = match operation {
+                        Operation::Insert => "insert",
+                        Operation::Update => "update",
+                        Operation::Delete => "delete",
+                    };
+                    format!("change.{table}.{operation}")
+                })
+                .collect(),
+        ),
+    };
+    let action = match &subscription.action {
+        Action::Publish(topic) => mainstay_worker::Action::Publish(topic.clone()),
+        Action::Call(name) => {
+            let function = schema.functions.iter().position(|f| *f.name == **name);
+            let function = function.ok_or_else(|| format!("{at}: there is no function \"{name}\""))?;
+            mainstay_worker::Action::Call(mainstay_model::FunctionId(function as u32))
+        }
+        Action::Deliver { to, secret, headers } => {
+            let url = match to {
+                Delivery::Url(url) => url.expose().to_owned(),
+                Delivery::Path(path) => format!("http://{own}{path}"),
+            };
+            let target = Target::parse(&url).map_err(|e| format!("{at}: deliver: {e}"))?;
+            let text = match secret {
+                Some(secret) => secret.expose().to_owned(),
+                None => {
+                    let file = format!("webhook-{}.secret", file_name(&subscription.name));
+                    secrets::generated(&project.state_directory(), &file, "whsec_").map_err(|e| format!("{at}: {file}: {e}"))?
+                }
+            };
+            let key = SigningKey::parse(&text).map_err(|e| format!("{at}: secret: {e}"))?;
+            let headers = headers
+                .iter()
+                .map(|(name, value)| {
+                    let name = http::HeaderName::try_from(name.as_str()).map_err(|e| format!("{at}: headers: {name}: {e}"))?;
+                    let value = http::HeaderValue::try_from(value.expose()).map_err(|_| format!("{at}: headers: {name}: not a header's value"))?;
+                    Ok((name, value))
+                })
+                .collect::<Result<_, String>>()?;
+            mainstay_worker::Action::Deliver { target, key: Some(key), headers }
+        }
+    };
+    Ok(mainstay_worker::Subscription {
+        name: subscription.name.clone(),
+        trigger,
+        action,
+        retry: Retry {
+            attempts: subscription.retry.attempts,
+            exponential: subscription.retry.backoff == Backoff::Exponential,
+            initial: subscription.retry.initial,
+            max: subscription.retry.max,
+        },
+        timeout: subscription.timeout,
+        parallel: subscription.parallel as usize,
+    })
+}
+
+/// A name that is safe as a part of a file's.
+fn file_name(name: &str) -> String {
+    name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' || c == '_' { c } else { '-' }).collect()
+}
