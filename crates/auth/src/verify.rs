@@ -34,7 +34,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Config {
         Config {
-            audience: None,
+            audience: Vec::new(),
             issuer: None,
             leeway_s: 30,
             anon: "anon".into(),
