@@ -25,7 +25,19 @@ pub trait Store: Send + Sync + 'static {
 
     /// Does all of an authorised transaction or nothing. When it returns `Ok`, the transaction is durable, every
     /// [`CommitListener`] has run, and its events are in the outbox. An error whose outcome is unknown says so.
-    fn write<'a>(&'a self, transaction: &'a Transaction, identity: &'a Identity) -> BoxFuture<'a, Result<Committed>>;
+    ///
+    /// Nothing is encoded; a step with `returning` needs [`Store::write_as`].
+    fn write<'a>(&'a self, transaction: &'a Transaction, identity: &'a Identity) -> BoxFuture<'a, Result<Committed>> {
+        self.write_as(transaction, identity, &[])
+    }
+
+    /// As [`Store::write`]; `representations` has one for each step, which encodes what that step returns.
+    fn write_as<'a>(
+        &'a self,
+        transaction: &'a Transaction,
+        identity: &'a Identity,
+        representations: &'a [Arc<dyn Representation>],
+    ) -> BoxFuture<'a, Result<Committed>>;
 
     /// Up to `limit` outbox records in commit order, the oldest first, not yet confirmed, above `after`.
     fn outbox(&self, after: u64, limit: usize) -> BoxFuture<'_, Result<Vec<OutboxRecord>>>;
@@ -82,6 +94,11 @@ pub trait CommitListener: Send + Sync {
 
     /// Something happened that no change describes (a foreign writer, DDL): everything derived from the store is void.
     fn voided(&self, store: u16, reason: &str);
+
+    /// At this moment every commit that others had made was known: the proof that the bound on staleness rests on.
+    fn checked(&self, store: u16, at: std::time::Instant) {
+        let _ = (store, at);
+    }
 }
 
 /// What an engine can do.
