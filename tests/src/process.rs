@@ -1,0 +1,165 @@
+//! Processes that a test starts and that end with it.
+
+use crate::Client;
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+/// The longest that a test waits for anything.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The binary under test: `MAINSTAY_BIN`, or the debug build beside the test.
+pub fn binary() -> PathBuf {
+    if let Some(path) = std::env::var_os("MAINSTAY_BIN") {
+        return path.into();
+    }
+    let test = std::env::current_exe().expect("a test has a path");
+    let folder = test.parent().and_then(|deps| deps.parent()).expect("target/<profile>/deps");
+    let path = folder.join("mainstay");
+    assert!(path.exists(), "{} is missing: cargo build -p mainstay", path.display());
+    path
+}
+
+/// How a process is started.
+pub struct Command {
+    command: std::process::Command,
+    ready: String,
+}
+
+/// A process, killed when it is dropped.
+pub struct Process {
+    child: Child,
+    lines: Receiver<String>,
+    /// What stood behind the word it printed when it was ready.
+    pub ready: String,
+}
+
+impl Command {
+    /// A program that prints a line beginning with `ready` once it can be used.
+    pub fn new(program: impl AsRef<OsStr>, ready: &str) -> Command {
+        let mut command = std::process::Command::new(program);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+        Command { command, ready: ready.to_owned() }
+    }
+
+    /// `mainstay serve` with arguments.
+    pub fn serve<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Command {
+        Command::new(binary(), "ready ").arg("serve").args(args)
+    }
+
+    /// One more argument.
+    pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Command {
+        self.command.arg(arg);
+        self
+    }
+
+    /// More arguments.
+    pub fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Command {
+        self.command.args(args);
+        self
+    }
+
+    /// A variable of its environment.
+    pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Command {
+        self.command.env(name, value);
+        self
+    }
+
+    /// Standard error into a file instead of the test's.
+    pub fn errors_to(mut self, path: &std::path::Path) -> Command {
+        let file = std::fs::File::create(path).expect("a file for standard error");
+        self.command.stderr(file);
+        self
+    }
+
+    /// Starts it and waits until it is ready.
+    pub fn start(mut self) -> Process {
+        let mut child = self.command.spawn().unwrap_or_else(|e| panic!("{:?}: {e}", self.command.get_program()));
+        let (sender, lines) = channel();
+        let output = child.stdout.take().expect("piped");
+        std::thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        let began = Instant::now();
+        loop {
+            match lines.recv_timeout(PATIENCE.saturating_sub(began.elapsed())) {
+                Ok(line) => {
+                    if let Some(rest) = line.strip_prefix(&self.ready) {
+                        return Process { ready: rest.trim().to_owned(), child, lines };
+                    }
+                }
+                Err(_) => {
+                    let _ = child.kill();
+                    let status = child.wait();
+                    panic!("{:?} was never ready ({status:?})", self.command.get_program());
+                }
+            }
+        }
+    }
+
+    /// Runs it to its end: whether it succeeded, standard output, standard error.
+    pub fn run(mut self) -> (bool, String, String) {
+        let output = self.command.stderr(Stdio::piped()).output().expect("runs");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.success(), text(&output.stdout), text(&output.stderr))
+    }
+}
+
+impl Process {
+    /// A client of the address it printed.
+    pub fn client(&self) -> Client {
+        Client::new(&self.ready)
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// SIGKILL, and gone when this returns.
+    pub fn kill(mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// SIGTERM, and gone when this returns; whether it ended by itself with success.
+    pub fn terminate(mut self) -> bool {
+        let sent = std::process::Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
+        assert!(sent.is_ok_and(|s| s.success()), "kill -TERM");
+        until("the process ends", || self.child.try_wait().expect("a child").map(|status| status.success()))
+    }
+
+    /// The next line it prints, if one comes in time.
+    pub fn line(&self) -> Option<String> {
+        self.lines.recv_timeout(PATIENCE).ok()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Asks again and again until there is something, at most a minute.
+#[track_caller]
+pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    let mut pause = Duration::from_millis(2);
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(began.elapsed() < PATIENCE, "waited in vain until {what}");
+        std::thread::park_timeout(pause);
+        pause = (pause * 2).min(Duration::from_millis(100));
+    }
+}

@@ -1,0 +1,3 @@
+//! One binary of all end-to-end tests; each file a subject.
+
+mod shop;
