@@ -7,9 +7,11 @@ use crate::{Error, Result};
 
 mod arithmetic;
 mod field;
+mod fields;
 mod format;
 mod interval;
 mod parse;
+mod zone;
 
 pub use arithmetic::*;
 pub use field::{date_trunc, extract};

@@ -173,7 +173,8 @@ impl Decimal {
         Ok(Decimal::from_natural(negative, rest, scale))
     }
 
-    /// Integer power, with 16 digits after the point or the base's scale, if larger. Errors: 22012, 22003.
+    /// Integer power, with 16 digits after the point or the base's scale, if larger. Errors: 2201F (zero to a
+    /// negative power), 22003.
     pub fn power(&self, exponent: i32) -> Result<Decimal> {
         let scale = i64::from(self.scale()).clamp(SIGNIFICANT_DIGITS_MIN, RESULT_SCALE_MAX);
         let Some((negative, base, base_scale)) = self.parts() else {
@@ -189,7 +190,7 @@ impl Decimal {
         }
         if base.is_zero() {
             if exponent < 0 {
-                return Err(division_by_zero());
+                return Err(Error::new("2201F", "zero raised to a negative power is undefined"));
             }
             return Ok(Decimal::ZERO.round(scale as i32));
         }

@@ -22,6 +22,15 @@ pub(super) fn parse(text: &str, element: &Type) -> Result<Value> {
     Ok(value)
 }
 
+/// Error: 54000 beyond six dimensions.
+pub(super) fn check_dimensions(count: usize) -> Result<()> {
+    if count > DIMENSIONS_MAX {
+        let message = format!("number of array dimensions ({count}) exceeds the maximum allowed ({DIMENSIONS_MAX})");
+        return Err(Error::new("54000", message));
+    }
+    Ok(())
+}
+
 struct Reader<'a> {
     text: &'a str,
     at: usize,

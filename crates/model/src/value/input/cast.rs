@@ -16,7 +16,8 @@ enum Cut {
 impl Value {
     /// Assignment coercion to a column's type: lengths (22001; trailing blanks go silently), `char(n)` padding, `numeric(p,s)` rounding
     /// (22003), integer ranges (22003), rounding to `real`, and the conversions among numbers and among dates that assignment makes.
-    /// A value of another family is returned as it is.
+    /// A value of another family is returned as it is. A float that goes into `numeric` is taken for a `double precision`: for a `real`,
+    /// [`Value::cast`] says what it was.
     pub fn fit(self, ty: &Type) -> Result<Value> {
         fit(self, ty, Cut::Blanks)
     }
@@ -144,7 +145,21 @@ fn to_single(value: f64) -> Result<f64> {
 }
 
 fn no_cast(from: &Type, to: &Type) -> Error {
-    Error::new("42846", format!("cannot cast type {from} to {to}"))
+    Error::new(
+        "42846",
+        format!("cannot cast type {} to {}", unmodified(from), unmodified(to)),
+    )
+}
+
+/// The type without its length or precision, as messages name it.
+fn unmodified(ty: &Type) -> String {
+    match ty {
+        Type::Numeric(_) => "numeric".to_owned(),
+        Type::Varchar(_) => "character varying".to_owned(),
+        Type::Char(_) => "character".to_owned(),
+        Type::Array(element) => format!("{}[]", unmodified(element)),
+        ty => ty.to_string(),
+    }
 }
 
 /// Between types, without regard to lengths and precisions.
@@ -209,9 +224,6 @@ fn from_jsonb(text: &str, from: &Type, to: &Type) -> Result<Value> {
         JsonKind::Array => "array",
         JsonKind::Object => "object",
     };
-    let to = match to {
-        Type::Numeric(_) => "numeric".to_owned(),
-        to => to.to_string(),
-    };
+    let to = unmodified(to);
     Err(Error::new("22023", format!("cannot cast jsonb {kind} to type {to}")))
 }

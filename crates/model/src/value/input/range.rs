@@ -134,7 +134,7 @@ fn read_bound(text: &str) -> Option<(Option<String>, &str)> {
     let mut chars = text.char_indices().peekable();
     while let Some((at, c)) = chars.next() {
         match c {
-            ',' | ')' | ']' | '(' | '[' if !quoted => return Some((Some(content), &text[at..])),
+            ',' | ')' | ']' if !quoted => return Some((Some(content), &text[at..])),
             '\\' => content.push(chars.next()?.1),
             '"' if quoted && chars.peek().is_some_and(|(_, next)| *next == '"') => {
                 chars.next();

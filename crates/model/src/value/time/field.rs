@@ -76,6 +76,17 @@ fn find(field: &str, ty: &Type) -> Result<(Field, String)> {
     Ok((found, name))
 }
 
+/// A field that one could cut at, at least in principle.
+fn find_unit(field: &str, ty: &Type) -> Result<(Field, String)> {
+    let (found, name) = find(field, ty)?;
+    match found {
+        Field::IsoYear | Field::IsoDayOfWeek | Field::DayOfWeek | Field::DayOfYear | Field::Julian | Field::Epoch => {
+            Err(unknown(&name, ty))
+        }
+        _ => Ok((found, name)),
+    }
+}
+
 /// Days since 1970-01-01 of the Monday of `day`'s ISO week.
 fn monday(day: i64) -> i64 {
     day - (day + 3).rem_euclid(7)
@@ -108,14 +119,15 @@ pub fn date_trunc(field: &str, value: &Value, ty: &Type) -> Result<Value> {
     match value {
         Value::Null => Ok(Value::Null),
         Value::Date(days) => date_trunc(field, &Value::Timestamp(date_to_timestamp(*days)?), &Type::TimestampTz),
+        Value::Timestamp(micros) if is_infinite(*micros) => Ok(value.clone()),
         Value::Timestamp(micros) => {
-            let (found, name) = find(field, ty)?;
+            let (found, name) = find_unit(field, ty)?;
             trunc_timestamp(found, *micros)
                 .ok_or_else(|| unsupported(&name, ty))?
                 .map(Value::Timestamp)
         }
         Value::Interval(months, days, micros) => {
-            let (found, name) = find(field, &Type::Interval)?;
+            let (found, name) = find_unit(field, &Type::Interval)?;
             let Some((months, days, micros)) = trunc_interval(found, *months, *days, *micros) else {
                 let refused = unsupported(&name, &Type::Interval);
                 return Err(if found == Field::Week {
@@ -146,21 +158,6 @@ fn trunc_timestamp(field: Field, micros: i64) -> Option<Result<i64>> {
         };
         to_month(start, 1)
     };
-    let supported = !matches!(
-        field,
-        Field::IsoYear
-            | Field::IsoDayOfWeek
-            | Field::DayOfWeek
-            | Field::DayOfYear
-            | Field::Julian
-            | Field::Epoch
-            | Field::Timezone
-            | Field::TimezoneHour
-            | Field::TimezoneMinute
-    );
-    if is_infinite(micros) && supported {
-        return Some(Ok(micros));
-    }
     Some(match field {
         Field::Microseconds => Ok(micros),
         Field::Milliseconds => to_unit(1000),
@@ -238,7 +235,7 @@ fn infinite(field: Field, positive: bool, name: &str, ty: &Type) -> Result<Optio
         } else {
             Decimal::NEGATIVE_INFINITY
         })),
-        Field::Timezone | Field::TimezoneHour | Field::TimezoneMinute if *ty != Type::TimestampTz => {
+        Field::Timezone | Field::TimezoneHour | Field::TimezoneMinute if *ty == Type::Date => {
             Err(unsupported(name, ty))
         }
         _ if of_time && *ty == Type::Date => Err(unsupported(name, ty)),

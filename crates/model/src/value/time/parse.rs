@@ -1,9 +1,8 @@
 //! Date, time and timestamp input: the fields of a literal in any order Postgres takes them in (`DateStyle` ISO, MDY).
 
-use super::{
-    MICROS_PER_DAY, MICROS_PER_HOUR, MICROS_PER_MINUTE, MICROS_PER_SECOND, civil_from_days, date_in_range,
-    days_from_civil, days_in_month, now, timestamp_in_range,
-};
+use super::fields::{Fields, clock, fraction_micros};
+use super::zone::{self, Zone};
+use super::{MICROS_PER_DAY, date_in_range, days_from_civil, days_in_month, now, timestamp_in_range};
 use crate::{Error, Result, Type};
 
 /// What a literal means before it is made a date or a timestamp.
@@ -13,33 +12,8 @@ enum Moment {
     Fields(Fields),
 }
 
-/// The fields a literal named.
-#[derive(Default)]
-struct Fields {
-    year: Option<i64>,
-    year_digits: usize,
-    month: Option<i64>,
-    month_is_text: bool,
-    day: Option<i64>,
-    /// `now`, `today` or a Julian day: a whole date at once.
-    days: Option<i64>,
-    time: Option<i64>,
-    zone: Option<Zone>,
-    before_christ: bool,
-    anno_domini: bool,
-    afternoon: Option<bool>,
-    /// A `time` is read: a number alone may be one.
-    time_only: bool,
-}
-
-enum Zone {
-    /// Microseconds east of Greenwich.
-    Fixed(i64),
-    Named(jiff::tz::TimeZone),
-}
-
 /// Why a literal is refused.
-enum Refusal {
+pub(super) enum Refusal {
     Syntax,
     OutOfRange,
     /// Month or day out of range: the order of fields may be to blame.
@@ -155,203 +129,6 @@ fn plain_date(text: &[u8]) -> Option<i64> {
         .then(|| days_from_civil(year, month, day))
 }
 
-impl Zone {
-    /// Microseconds east of Greenwich at a local time.
-    fn offset(&self, local: i64) -> i64 {
-        let zone = match self {
-            Zone::Fixed(offset) => return *offset,
-            Zone::Named(zone) => zone,
-        };
-        let (day, time) = super::split_timestamp(local);
-        let (year, month, day) = civil_from_days(day);
-        // Zone rules repeat after 400 years, and none are known before the first year that jiff can hold.
-        let year = if year > 9000 {
-            8600 + year % 400
-        } else {
-            year.max(-9000)
-        };
-        let seconds = time / MICROS_PER_SECOND;
-        let civil = jiff::civil::DateTime::new(
-            year as i16,
-            month as i8,
-            day as i8,
-            (seconds / 3600) as i8,
-            (seconds / 60 % 60) as i8,
-            (seconds % 60) as i8,
-            0,
-        );
-        let offset = civil.map(|civil| match zone.to_ambiguous_timestamp(civil).offset() {
-            jiff::tz::AmbiguousOffset::Unambiguous { offset } => offset,
-            // As Postgres: a time that never was is read as before the change, one that was twice as after it.
-            jiff::tz::AmbiguousOffset::Gap { before, .. } => before,
-            jiff::tz::AmbiguousOffset::Fold { after, .. } => after,
-        });
-        offset.map_or(0, |offset| i64::from(offset.seconds()) * MICROS_PER_SECOND)
-    }
-}
-
-impl Fields {
-    fn date_is_complete(&self) -> bool {
-        self.days.is_some() || (self.year.is_some() && self.month.is_some() && self.day.is_some())
-    }
-
-    fn day_number(&self) -> Result<i64, Refusal> {
-        if let Some(days) = self.days {
-            return Ok(days);
-        }
-        let (Some(year), Some(month), Some(day)) = (self.year, self.month, self.day) else {
-            return Err(Syntax);
-        };
-        let year = match year {
-            0 => return Err(OutOfRange),
-            _ if self.before_christ => 1 - year,
-            0..70 if self.year_digits <= 2 => year + 2000,
-            70..100 if self.year_digits <= 2 => year + 1900,
-            _ => year,
-        };
-        if !(1..=12).contains(&month) || !(1..=31).contains(&day) {
-            return Err(Refusal::MonthOrDay);
-        }
-        if day > days_in_month(year, month) || year > 5_874_897 + 1 {
-            return Err(OutOfRange);
-        }
-        Ok(days_from_civil(year, month, day))
-    }
-
-    fn time_of_day(&self) -> Result<Option<i64>, Refusal> {
-        let Some(time) = self.time else {
-            return if self.afternoon.is_some() {
-                Err(Syntax)
-            } else {
-                Ok(None)
-            };
-        };
-        let hours = time / MICROS_PER_HOUR;
-        let time = match self.afternoon {
-            Some(_) if hours > 12 => return Err(OutOfRange),
-            Some(false) if hours == 12 => time - 12 * MICROS_PER_HOUR,
-            Some(true) if hours != 12 => time + 12 * MICROS_PER_HOUR,
-            _ => time,
-        };
-        if time > MICROS_PER_DAY {
-            return Err(OutOfRange);
-        }
-        Ok(Some(time))
-    }
-
-    fn set_day_number(&mut self, days: i64) -> Result<(), Refusal> {
-        if self.days.is_some() || self.year.is_some() || self.month.is_some() || self.day.is_some() {
-            return Err(Syntax);
-        }
-        self.days = Some(days);
-        Ok(())
-    }
-
-    fn set_time(&mut self, micros: i64) -> Result<(), Refusal> {
-        if self.time.replace(micros).is_some() {
-            Err(Syntax)
-        } else {
-            Ok(())
-        }
-    }
-
-    fn set_zone(&mut self, zone: Zone) -> Result<(), Refusal> {
-        if self.zone.replace(zone).is_some() {
-            Err(Syntax)
-        } else {
-            Ok(())
-        }
-    }
-
-    /// A number on its own or between date separators: which field it is follows from those that are set, month before day.
-    fn set_number(&mut self, digits: &str) -> Result<(), Refusal> {
-        let value: i64 = digits.parse().map_err(|_| OutOfRange)?;
-        if self.days.is_some() {
-            return Err(Syntax);
-        }
-        let long = digits.len() >= 3;
-        match (self.year, self.month, self.day) {
-            (None, None, None) if long => self.set_year(value, digits.len()),
-            (None, None, None) | (None, None, Some(_)) | (Some(_), None, _) => self.month = Some(value),
-            (None, Some(_), None) if self.month_is_text && long => self.set_year(value, digits.len()),
-            (None, Some(_), None) | (Some(_), Some(_), None) => self.day = Some(value),
-            (None, Some(_), Some(_)) => self.set_year(value, digits.len()),
-            (Some(_), Some(_), Some(_)) => return Err(Syntax),
-        }
-        Ok(())
-    }
-
-    fn set_year(&mut self, year: i64, digits: usize) {
-        self.year = Some(year);
-        self.year_digits = digits;
-    }
-
-    fn set_month_name(&mut self, month: i64) -> Result<(), Refusal> {
-        // `8 January 1999`: the number that was taken for a month is the day.
-        if let (Some(number), false, None) = (self.month, self.month_is_text, self.day) {
-            self.day = Some(number);
-            self.month = None;
-        }
-        if self.month.replace(month).is_some() {
-            return Err(Syntax);
-        }
-        self.month_is_text = true;
-        Ok(())
-    }
-
-    /// `20240131` and `240131`, and `123456` and `1234` where a date stands already.
-    fn set_run(&mut self, digits: &str, fraction: &str, after_t: bool) -> Result<(), Refusal> {
-        let number = |range: std::ops::Range<usize>| digits[range].parse::<i64>().map_err(|_| Syntax);
-        let nothing_yet = self.days.is_none() && self.year.is_none() && self.month.is_none() && self.day.is_none();
-        if after_t || self.date_is_complete() || (self.time_only && nothing_yet && matches!(digits.len(), 4 | 6)) {
-            return match digits.len() {
-                6 => self.set_time(clock(
-                    number(0..2)?,
-                    number(2..4)?,
-                    number(4..6)?,
-                    fraction_micros(fraction),
-                )?),
-                4 if fraction.is_empty() => self.set_time(clock(number(0..2)?, number(2..4)?, 0, 0)?),
-                2 if after_t && fraction.is_empty() => self.set_time(clock(number(0..2)?, 0, 0, 0)?),
-                _ => Err(Syntax),
-            };
-        }
-        if !fraction.is_empty() {
-            return Err(Syntax);
-        }
-        match digits.len() {
-            8 if nothing_yet => {
-                self.set_year(number(0..4)?, 4);
-                (self.month, self.day) = (Some(number(4..6)?), Some(number(6..8)?));
-                Ok(())
-            }
-            6 if nothing_yet => {
-                self.set_year(number(0..2)?, 2);
-                (self.month, self.day) = (Some(number(2..4)?), Some(number(4..6)?));
-                Ok(())
-            }
-            _ => self.set_number(digits),
-        }
-    }
-}
-
-fn fraction_micros(digits: &str) -> i64 {
-    if digits.is_empty() {
-        return 0;
-    }
-    format!("0.{digits}")
-        .parse::<f64>()
-        .map_or(0, |fraction| (fraction * 1e6).round_ties_even() as i64)
-}
-
-fn clock(hours: i64, minutes: i64, seconds: i64, micros: i64) -> Result<i64, Refusal> {
-    let time = hours * MICROS_PER_HOUR + minutes * MICROS_PER_MINUTE + seconds * MICROS_PER_SECOND + micros;
-    if hours > 24 || minutes > 59 || seconds > 60 || time > MICROS_PER_DAY {
-        return Err(OutOfRange);
-    }
-    Ok(time)
-}
-
 /// `HH:MM`, `HH:MM:SS` and `HH:MM:SS.fraction`.
 fn read_clock(text: &str) -> Result<i64, Refusal> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
@@ -381,31 +158,6 @@ fn read_clock(text: &str) -> Result<i64, Refusal> {
     clock(parts[0], parts[1], parts[2], fraction_micros(fraction))
 }
 
-/// `+02`, `-0330`, `+05:30`, `+05:30:15`; in microseconds.
-fn read_displacement(text: &str) -> Result<i64, Refusal> {
-    let negative = text.starts_with('-');
-    let digits = &text[1..];
-    let parts: Vec<&str> = digits.split(':').collect();
-    let number = |text: &str| text.parse::<i64>().map_err(|_| Syntax);
-    let (hours, minutes, seconds) = match parts[..] {
-        [only] if only.len() > 4 => (
-            number(&only[..only.len() - 4])?,
-            number(&only[only.len() - 4..only.len() - 2])?,
-            { number(&only[only.len() - 2..])? },
-        ),
-        [only] if only.len() > 2 => (number(&only[..only.len() - 2])?, number(&only[only.len() - 2..])?, 0),
-        [only] => (number(only)?, 0, 0),
-        [hours, minutes] => (number(hours)?, number(minutes)?, 0),
-        [hours, minutes, seconds] => (number(hours)?, number(minutes)?, number(seconds)?),
-        _ => return Err(Syntax),
-    };
-    if hours > 15 || minutes > 59 || seconds > 59 {
-        return Err(Refusal::Displacement);
-    }
-    let micros = ((hours * 60 + minutes) * 60 + seconds) * MICROS_PER_SECOND;
-    Ok(if negative { -micros } else { micros })
-}
-
 const MONTHS: [&str; 12] = [
     "january",
     "february",
@@ -428,50 +180,6 @@ const WEEKDAYS: [&str; 7] = [
     "thursday",
     "friday",
     "saturday",
-];
-
-/// The zone abbreviations that Postgres' default set has and people write, in minutes east.
-const ABBREVIATIONS: [(&str, i64); 40] = [
-    ("z", 0),
-    ("zulu", 0),
-    ("utc", 0),
-    ("ut", 0),
-    ("uct", 0),
-    ("gmt", 0),
-    ("wet", 0),
-    ("west", 60),
-    ("bst", 60),
-    ("ist", 120),
-    ("cet", 60),
-    ("cest", 120),
-    ("met", 60),
-    ("mest", 120),
-    ("eet", 120),
-    ("eest", 180),
-    ("msk", 180),
-    ("sast", 120),
-    ("eat", 180),
-    ("pkt", 300),
-    ("jst", 540),
-    ("kst", 540),
-    ("hkt", 480),
-    ("awst", 480),
-    ("acst", 570),
-    ("acdt", 630),
-    ("aest", 600),
-    ("aedt", 660),
-    ("nzst", 720),
-    ("nzdt", 780),
-    ("ast", -240),
-    ("adt", -180),
-    ("est", -300),
-    ("edt", -240),
-    ("cst", -360),
-    ("cdt", -300),
-    ("mst", -420),
-    ("mdt", -360),
-    ("pst", -480),
-    ("pdt", -420),
 ];
 
 fn month_number(word: &str) -> Option<i64> {
@@ -546,7 +254,7 @@ fn read(text: &str, time_only: bool) -> Result<Moment, Refusal> {
                     if fields.time.is_none() && !fields.date_is_complete() {
                         return Err(Syntax);
                     }
-                    fields.set_zone(Zone::Fixed(read_displacement(&rest[..end])?))?;
+                    fields.set_zone(Zone::Fixed(zone::read_displacement(&rest[..end])?))?;
                     end
                 } else {
                     let word = rest[1..].trim_start();
@@ -587,8 +295,8 @@ fn read(text: &str, time_only: bool) -> Result<Moment, Refusal> {
                     read_word(rest, &word, next, &mut fields)?
                 }
             }
-            // A separator such as the comma in `January 8, 1999`.
-            b',' => 1,
+            // Any other mark, such as the comma in `January 8, 1999`, only separates.
+            _ if first.is_ascii_punctuation() => 1,
             _ => return Err(Syntax),
         };
         rest = &rest[end..];
@@ -597,12 +305,6 @@ fn read(text: &str, time_only: bool) -> Result<Moment, Refusal> {
         _ if !seen || after_t => Err(Syntax),
         Some(moment) => Ok(moment),
         None => Ok(Moment::Fields(fields)),
-    }
-}
-
-impl Fields {
-    fn any(&self) -> bool {
-        self.days.is_some() || self.year.is_some() || self.month.is_some() || self.day.is_some() || self.time.is_some()
     }
 }
 
@@ -705,8 +407,8 @@ fn read_word(rest: &str, word: &str, next: Option<u8>, fields: &mut Fields) -> R
         "on" | "at" => {}
         _ if is_weekday(word) => {}
         _ => {
-            if let Some((_, minutes)) = ABBREVIATIONS.iter().find(|(name, _)| *name == word) {
-                fields.set_zone(Zone::Fixed(minutes * MICROS_PER_MINUTE))?;
+            if let Some(zone) = Zone::abbreviated(word) {
+                fields.set_zone(zone)?;
                 return Ok(length);
             }
             let end = whole_zone_name();
