@@ -7,6 +7,7 @@ use crate::order::OrderTerm;
 use crate::relationship;
 use crate::rows::Rows;
 use crate::select::SelectedField;
+use crate::skeleton::Origin;
 use crate::{RestConfig, error, types};
 use mainstay_model::{
     Aggregate, AggregateFunction, Builtin, Call, Embed, EmbedJoin, Error, Expr, ExprKind, IsTest, Item, Operator,
@@ -22,6 +23,8 @@ pub(crate) struct Binder<'s> {
     /// At most so many rows on every level, whatever the request asks.
     pub page_limit: Option<u64>,
     pub params: Vec<Value>,
+    /// Where the values of comparisons stood in the request.
+    pub origins: Vec<Origin>,
 }
 
 type Bound<T> = Result<T, Error>;
@@ -34,12 +37,21 @@ impl<'s> Binder<'s> {
             config,
             page_limit: None,
             params: Vec::new(),
+            origins: Vec::new(),
         }
     }
 
     /// A value as a parameter.
     pub fn param(&mut self, value: Value, ty: Type) -> Bound<Expr> {
         Ok(Expr::param(self.slot(value)?, ty))
+    }
+
+    /// The text of a comparison's operand as a parameter.
+    fn comparand(&mut self, text: &str, declared: &Type) -> Bound<Expr> {
+        let (value, ty) = types::operand(text, declared, self.schema)?;
+        let slot = self.slot(value)?;
+        self.origins.push(Origin::new(slot, text, declared, &ty));
+        Ok(Expr::param(slot, ty))
     }
 
     fn slot(&mut self, value: Value) -> Bound<u16> {
@@ -376,8 +388,8 @@ impl<'s> Binder<'s> {
                         }))
                     }
                     None => {
-                        let (value, ty) = types::operand(&value, &ty, self.schema)?;
-                        Ok(Expr::compare(*operator, left, self.param(value, ty)?))
+                        let right = self.comparand(&value, &ty)?;
+                        Ok(Expr::compare(*operator, left, right))
                     }
                 }
             }
@@ -398,8 +410,7 @@ impl<'s> Binder<'s> {
 
     /// Column = value, for rows addressed by their key.
     pub fn equals(&mut self, column: u32, ty: &Type, text: &str) -> Bound<Expr> {
-        let (value, operand) = types::operand(text, ty, self.schema)?;
-        let right = self.param(value, operand)?;
+        let right = self.comparand(text, ty)?;
         Ok(Expr::compare(Operator::Eq, Expr::column(column, ty.clone()), right))
     }
 

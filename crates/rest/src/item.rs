@@ -15,7 +15,7 @@ use crate::prefer::Honoured;
 use crate::query_string::{self, Arguments};
 use crate::rows::Rows;
 use crate::write::{self, Writing, all_of, mark_replayed};
-use crate::{Rest, Route, bind, error, read, types};
+use crate::{Rest, Route, bind, error, key, read, types};
 use bytes::Bytes;
 use http::header::IF_MATCH;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
@@ -45,7 +45,7 @@ impl<D: Data> Rest<D> {
             // Nothing to change: the row as it is, if it is there.
             let query = request.uri().query().unwrap_or_default();
             let route = Route::Item(name.into(), id.into());
-            let prepared = read::prepare(
+            let (prepared, _) = read::prepare(
                 &schema,
                 &self.config,
                 &self.memo,
@@ -55,11 +55,13 @@ impl<D: Data> Rest<D> {
                 request.headers(),
                 &identity.role,
             )?;
-            return self.ask(&prepared, identity, &HeaderMap::new(), false).await;
+            return self
+                .ask(&prepared, &prepared.query, &route, identity, &HeaderMap::new(), false)
+                .await;
         }
         let rows = Rows::of_relation(&schema, writing.relation);
         let mut binder = Binder::new(&schema, &writing.place.namespace, &self.config);
-        let key = read::key_equals(&mut binder, &schema, writing.relation, id)?;
+        let key = key::key_equals(&mut binder, &schema, writing.relation, id)?;
         let own = binder.filter(&asked.root, &rows)?;
         let (conditional, unchanged) = self
             .guard(&mut binder, &schema, &writing, id, request, identity)
@@ -103,7 +105,7 @@ impl<D: Data> Rest<D> {
         let asked = query_string::Request::read(&pairs, name, Arguments::None, &self.config.limits)?;
         let rows = Rows::of_relation(&schema, writing.relation);
         let mut binder = Binder::new(&schema, &writing.place.namespace, &self.config);
-        let key = read::key_equals(&mut binder, &schema, writing.relation, id)?;
+        let key = key::key_equals(&mut binder, &schema, writing.relation, id)?;
         let own = binder.filter(&asked.root, &rows)?;
         let (conditional, unchanged) = self
             .guard(&mut binder, &schema, &writing, id, request, identity)
@@ -148,7 +150,7 @@ impl<D: Data> Rest<D> {
         if !asked.root.filters.is_empty() {
             return Err(error::put_filters());
         }
-        let column = read::single_key(&schema, writing.relation)?;
+        let column = key::single_key(&schema, writing.relation)?;
         let ty = &schema.relation(writing.relation).columns[column as usize].ty;
         let (wanted, _) = types::operand(id, ty, &schema)?;
         let payload = self.payload(request, None)?;
@@ -157,7 +159,7 @@ impl<D: Data> Rest<D> {
             return Err(error::put_key());
         };
         match columns.iter().position(|c| *c == column) {
-            Some(i) if matches!(&row[i], Cell::Value(value) if write::same(value, &wanted)) => {}
+            Some(i) if matches!(&row[i], Cell::Value(value) if key::same(value, &wanted)) => {}
             Some(_) => return Err(error::put_key()),
             None => {
                 columns.push(column);
@@ -174,7 +176,7 @@ impl<D: Data> Rest<D> {
         };
         if precondition == Precondition::Matches {
             // The row must be there, so it is only updated.
-            let key = read::key_equals(&mut binder, &schema, writing.relation, id)?;
+            let key = key::key_equals(&mut binder, &schema, writing.relation, id)?;
             let (conditional, unchanged) = self
                 .guard(&mut binder, &schema, &writing, id, request, identity)
                 .await?;
@@ -247,7 +249,7 @@ impl<D: Data> Rest<D> {
         }
         let mut reader = Binder::new(schema, binder.namespace, binder.config);
         let rows = Rows::of_relation(schema, writing.relation);
-        let key = read::key_equals(&mut reader, schema, writing.relation, id)?;
+        let key = key::key_equals(&mut reader, schema, writing.relation, id)?;
         let root = crate::level::Level::root("", Vec::new());
         let mut shape = reader.root(&root, &rows, bind::relation_source(writing.relation))?;
         shape.filter = Some(key);

@@ -12,6 +12,7 @@ mod error;
 mod filter;
 mod idempotency;
 mod item;
+mod key;
 mod level;
 mod media;
 mod memo;
@@ -28,6 +29,7 @@ mod response;
 mod rows;
 mod rpc;
 mod select;
+mod skeleton;
 mod suggest;
 #[cfg(test)]
 mod tests;

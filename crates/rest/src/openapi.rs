@@ -288,7 +288,7 @@ fn describe_relation(
         );
     }
     paths.insert(format!("/{}", relation.name), Json::Object(path));
-    let Ok(key) = crate::read::single_key(schema, id) else {
+    let Ok(key) = crate::key::single_key(schema, id) else {
         return;
     };
     let mut path = Map::new();

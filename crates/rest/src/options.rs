@@ -1,7 +1,7 @@
 //! `OPTIONS`: what may be done with a path, in `Allow`. CORS is the gateway's.
 
 use crate::data::Data;
-use crate::{Place, Rest, Route, call, error, read, response};
+use crate::{Place, Rest, Route, call, error, key, response};
 use bytes::Bytes;
 use http::header::ALLOW;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
@@ -83,7 +83,7 @@ impl<D: Data> Rest<D> {
                 let permitted = Permitted::of(&schema, id, role);
                 let is_item = matches!(route, Route::Item(..));
                 if is_item {
-                    read::single_key(&schema, id)?;
+                    key::single_key(&schema, id)?;
                 }
                 for (method, allowed) in [
                     ("GET", permitted.select),

@@ -8,12 +8,13 @@ use crate::prefer::{Honoured, Preferences};
 use crate::query_string::{self, Arguments};
 use crate::response::{self, Facts};
 use crate::rows::Rows;
+use crate::skeleton::{self, Origin, Skeleton, Slot};
 use crate::zone::Zone;
-use crate::{Place, Rest, RestConfig, Route, error, media, range};
+use crate::{Place, Rest, RestConfig, Route, error, key, media, range};
 use bytes::Bytes;
 use http::header::CACHE_CONTROL;
 use http::{HeaderMap, Method, Request, Response};
-use mainstay_model::{Count, Error, Expr, Identity, Query, RelationId, Representation, Schema};
+use mainstay_model::{Count, Error, Expr, Identity, Query, Representation, Schema};
 use mainstay_query::{Consistency, ReadOptions, Reply};
 use std::sync::Arc;
 
@@ -29,6 +30,8 @@ pub(crate) struct Prepared {
     pub offset: u64,
     /// Headers that do not depend on the answer.
     pub headers: HeaderMap,
+    /// Where the request's values go.
+    pub slots: Vec<Slot>,
 }
 
 /// How many rows there must be.
@@ -39,7 +42,7 @@ pub(crate) enum Expect {
     /// One: else PGRST116.
     One,
     /// The row with this key: else 404.
-    Item { relation: Arc<str>, id: String },
+    Item(Arc<str>),
     /// A function's result, of at most so many rows.
     Function {
         singular: bool,
@@ -56,9 +59,18 @@ impl Prepared {
     }
 
     /// The answer, once the rows are there.
-    pub fn answer(&self, reply: Reply, request: &HeaderMap, head: bool) -> Result<Response<Bytes>, Error> {
+    pub fn answer(
+        &self,
+        reply: Reply,
+        route: &Route<'_>,
+        request: &HeaderMap,
+        head: bool,
+    ) -> Result<Response<Bytes>, Error> {
         let offset = match &self.expect {
-            Expect::Item { relation, id } if reply.rows == 0 => return Err(error::no_such_row(relation, id)),
+            Expect::Item(relation) if reply.rows == 0 => {
+                let id = if let Route::Item(_, id) = route { id } else { "" };
+                return Err(error::no_such_row(relation, id));
+            }
             Expect::One | Expect::Function { singular: true, .. } if reply.rows != 1 => {
                 return Err(error::not_singular(reply.rows));
             }
@@ -68,7 +80,7 @@ impl Prepared {
             Expect::Function { void: true, .. } => {
                 return Ok(response::empty(http::StatusCode::NO_CONTENT, self.headers.clone()));
             }
-            Expect::Item { .. } => None,
+            Expect::Item(_) => None,
             Expect::One | Expect::Rows | Expect::Function { .. } => Some(self.offset),
         };
         let status = match offset {
@@ -97,41 +109,56 @@ impl<D: Data> Rest<D> {
         let headers = request.headers();
         let schema = self.data.schema();
         let target = request.uri().path_and_query().map_or("/", |t| t.as_str());
-        let seen = Seen::of(request.method(), target, headers);
-        let known = seen.as_ref().and_then(|seen| self.memo.get(seen, schema.digest));
-        let prepared = match known {
-            Some(prepared) => prepared,
-            None => {
-                let query = request.uri().query().unwrap_or_default();
-                let prepared = Arc::new(match route {
-                    Route::Function(name) => {
-                        self.prepare_call(&schema, name, query, request.method(), headers, &identity.role)?
-                    }
-                    _ => prepare(
-                        &schema,
-                        &self.config,
-                        &self.memo,
-                        route,
-                        query,
-                        request.method(),
-                        headers,
-                        &identity.role,
-                    )?,
-                });
-                if let Some(seen) = &seen {
-                    self.memo.put(seen, prepared.clone());
-                }
+        let head = *request.method() == Method::HEAD;
+        let skeleton = Skeleton::of(target);
+        let seen = Seen::of(request.method(), &skeleton.text, headers);
+        if let Some(known) = seen.as_ref().and_then(|seen| self.memo.get(seen, schema.digest)) {
+            if known.slots.is_empty() {
+                return self.ask(&known, &known.query, route, identity, headers, head).await;
+            }
+            if let Some(params) = skeleton::fill(&known.query.params, &known.slots, &skeleton.values, &schema)? {
+                let query = Query {
+                    shape: known.query.shape.clone(),
+                    params,
+                };
+                return self.ask(&known, &query, route, identity, headers, head).await;
+            }
+        }
+        let query = request.uri().query().unwrap_or_default();
+        let (mut prepared, origins) = match route {
+            Route::Function(name) => {
+                self.prepare_call(&schema, name, query, request.method(), headers, &identity.role)?
+            }
+            _ => prepare(
+                &schema,
+                &self.config,
+                &self.memo,
+                route,
+                query,
+                request.method(),
+                headers,
+                &identity.role,
+            )?,
+        };
+        let prepared = match (seen, skeleton::slots(&skeleton, origins)) {
+            (Some(seen), Some(slots)) => {
+                prepared.slots = slots;
+                let prepared = Arc::new(prepared);
+                self.memo.put(&seen, prepared.clone());
                 prepared
             }
+            _ => Arc::new(prepared),
         };
-        let head = *request.method() == Method::HEAD;
-        self.ask(&prepared, identity, headers, head).await
+        self.ask(&prepared, &prepared.query, route, identity, headers, head)
+            .await
     }
 
     /// Asks for the rows of a prepared read, and answers.
     pub(crate) async fn ask(
         &self,
         prepared: &Prepared,
+        query: &Query,
+        route: &Route<'_>,
         identity: &Identity,
         headers: &HeaderMap,
         head: bool,
@@ -140,10 +167,7 @@ impl<D: Data> Rest<D> {
             bypass_cache: is_no_cache(headers),
             consistency: prepared.consistency,
         };
-        let reply = self
-            .data
-            .read(&prepared.query, identity, &prepared.representation, options)
-            .await;
+        let reply = self.data.read(query, identity, &prepared.representation, options).await;
         let reply = match (reply, &prepared.expect) {
             (Err(error), Expect::Function { .. }) => return Err(crate::rpc::from_function(error)),
             (reply, _) => reply?,
@@ -153,7 +177,7 @@ impl<D: Data> Rest<D> {
             phases: reply.phases,
             rows: reply.rows,
         });
-        let mut response = prepared.answer(reply, headers, head)?;
+        let mut response = prepared.answer(reply, route, headers, head)?;
         if let Some(facts) = facts {
             response.extensions_mut().insert(facts);
         }
@@ -181,7 +205,7 @@ pub(crate) fn prepare(
     method: &Method,
     headers: &HeaderMap,
     role: &str,
-) -> Result<Prepared, Error> {
+) -> Result<(Prepared, Vec<Origin>), Error> {
     let place = Place::of(schema, config, headers, false)?;
     let preferences = Preferences::read(headers);
     let media = media::negotiate(headers)?;
@@ -200,7 +224,7 @@ pub(crate) fn prepare(
         Some(id) => {
             (asked.root.limit, asked.root.offset) = (None, 0);
             binder.page_limit = None;
-            Some(key_equals(&mut binder, schema, relation, id)?)
+            Some(key::key_equals(&mut binder, schema, relation, id)?)
         }
         None => None,
     };
@@ -221,7 +245,7 @@ pub(crate) fn prepare(
         rollback: config.rollback,
         ..Honoured::default()
     });
-    Ok(Prepared {
+    let prepared = Prepared {
         digest: schema.digest,
         query: Query {
             shape: memo.share(shape),
@@ -230,48 +254,13 @@ pub(crate) fn prepare(
         representation: encode::representation(media, Form::Rows, id.is_some(), zone.as_ref()),
         consistency: preferences.consistency.unwrap_or_default(),
         expect: match id {
-            Some(id) => Expect::Item {
-                relation: rows.name.into(),
-                id: id.to_string(),
-            },
+            Some(_) => Expect::Item(rows.name.into()),
             None if media.is_singular() => Expect::One,
             None => Expect::Rows,
         },
         offset,
         headers: response::template(Some(media.content_type()), place.profile(), applied),
-    })
-}
-
-/// The condition that a row has the key in the path. Errors: MS404 for relations without such keys, 22P02 for what is none.
-pub(crate) fn key_equals(
-    binder: &mut Binder<'_>,
-    schema: &Schema,
-    relation: RelationId,
-    id: &str,
-) -> Result<Expr, Error> {
-    let table = schema.relation(relation);
-    let column = single_key(schema, relation)?;
-    let ty = &table.columns[column as usize].ty;
-    binder.equals(column, ty, id)
-}
-
-/// The one column that addresses a row: the primary key's; of a view, that of the table whose key it shows.
-pub(crate) fn single_key(schema: &Schema, relation: RelationId) -> Result<u32, Error> {
-    let table = schema.relation(relation);
-    let found: Option<u32> = match table.view() {
-        None => match table.primary_key() {
-            [only] => Some(*only),
-            [] => None,
-            _ => return Err(error::no_item_path(&table.name, "its primary key has several columns")),
-        },
-        Some(view) => view
-            .origins
-            .iter()
-            .position(|origin| {
-                let base = view.updatable.or(origin.map(|(id, _)| id));
-                origin.is_some_and(|(id, column)| Some(id) == base && *schema.relation(id).primary_key() == [column])
-            })
-            .map(|i| i as u32),
+        slots: Vec::new(),
     };
-    found.ok_or_else(|| error::no_item_path(&table.name, "it has no primary key"))
+    Ok((prepared, binder.origins))
 }

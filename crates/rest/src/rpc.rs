@@ -12,8 +12,9 @@ use crate::query_string::{self, Arguments};
 use crate::read::{Expect, Prepared};
 use crate::rows::Rows;
 use crate::select::Selected;
+use crate::skeleton::Origin;
 use crate::zone::Zone;
-use crate::{Place, Rest, error, idempotency, is_read, range, response};
+use crate::{Place, Rest, Route, error, idempotency, is_read, range, response};
 use bytes::Bytes;
 use http::header::{HeaderName, LOCATION};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
@@ -53,6 +54,7 @@ struct Understood {
     prepared: Prepared,
     call: Call,
     max_affected: Option<u64>,
+    origins: Vec<Origin>,
 }
 
 impl<D: Data> Rest<D> {
@@ -65,7 +67,7 @@ impl<D: Data> Rest<D> {
         method: &Method,
         headers: &HeaderMap,
         role: &str,
-    ) -> Result<Prepared, Error> {
+    ) -> Result<(Prepared, Vec<Origin>), Error> {
         let place = Place::of(schema, &self.config, headers, false)?;
         let pairs = query_string::split(query, &self.config.limits)?;
         let asked = query_string::Request::read(&pairs, name, Arguments::Function, &self.config.limits)?;
@@ -80,19 +82,18 @@ impl<D: Data> Rest<D> {
         }
         let preferences = Preferences::read(headers);
         let root = asked.root;
-        Ok(self
-            .understand(
-                schema,
-                &place,
-                function,
-                unnamed,
-                &given,
-                root,
-                &preferences,
-                method,
-                headers,
-            )?
-            .prepared)
+        let understood = self.understand(
+            schema,
+            &place,
+            function,
+            unnamed,
+            &given,
+            root,
+            &preferences,
+            method,
+            headers,
+        )?;
+        Ok((understood.prepared, understood.origins))
     }
 
     /// A call by POST, with its arguments in the body.
@@ -158,7 +159,10 @@ impl<D: Data> Rest<D> {
             self.call_in_transaction(understood, idempotency, &preferences, identity, headers)
                 .await
         } else {
-            self.ask(&understood.prepared, identity, headers, false).await
+            let prepared = &understood.prepared;
+            let route = Route::Function(name.into());
+            self.ask(prepared, &prepared.query, &route, identity, headers, false)
+                .await
         }
     }
 
@@ -174,6 +178,7 @@ impl<D: Data> Rest<D> {
             prepared,
             call,
             max_affected,
+            ..
         } = understood;
         let (singular, void) = match &prepared.expect {
             Expect::Function { singular, void, .. } => (*singular, *void),
@@ -288,11 +293,13 @@ impl<D: Data> Rest<D> {
             },
             offset,
             headers: response::template(content_type, place.profile(), applied),
+            slots: Vec::new(),
         };
         Ok(Understood {
             prepared,
             call,
             max_affected,
+            origins: binder.origins,
         })
     }
 }

@@ -3,7 +3,6 @@
 use crate::bind::Binder;
 use crate::data::Data;
 use crate::encode::{self, Form};
-use crate::filter::{Condition, Test, Tree};
 use crate::level::Level;
 use crate::media::{self, Media};
 use crate::payload::{self, Payload};
@@ -12,13 +11,13 @@ use crate::query_string::{self, Arguments, Pair};
 use crate::rows::Rows;
 use crate::rpc::traceparent;
 use crate::zone::Zone;
-use crate::{PREFIX, Place, Rest, bind, error, idempotency, range, response, types};
+use crate::{Place, Rest, bind, error, idempotency, key, range, response, types};
 use bytes::Bytes;
 use http::header::{CONTENT_RANGE, HeaderName, LOCATION};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use mainstay_model::{
-    Action, Cell, Count, Error, Expr, Identity, OnConflict, Operator, QueryShape, RelationId, RelationRef, Schema,
-    Step, StepOutcome, Transaction, Value,
+    Action, Cell, Count, Error, Expr, Identity, OnConflict, QueryShape, RelationId, RelationRef, Schema, Step,
+    StepOutcome, Transaction, Value,
 };
 use std::borrow::Cow;
 
@@ -120,7 +119,7 @@ impl<D: Data> Rest<D> {
         let asked = query_string::Request::read(&pairs, name, Arguments::None, &self.config.limits)?;
         let preferences = &writing.preferences;
         let payload = self.payload(request, asked.columns)?;
-        let target = self.conflict_target(&schema, writing.relation, asked.on_conflict, preferences.resolution)?;
+        let target = key::conflict_target(&schema, writing.relation, asked.on_conflict, preferences.resolution)?;
         let (columns, rows) = cells(
             &schema,
             writing.relation,
@@ -167,7 +166,7 @@ impl<D: Data> Rest<D> {
             range::content_range(0, 0, writing.is_counted().then_some(outcome.affected)),
         );
         if preferences.returning == Some(Return::HeadersOnly)
-            && let Some(location) = location(&schema, writing.relation, &outcome)
+            && let Some(location) = key::location(&schema, writing.relation, &outcome)
         {
             headers.insert(LOCATION, location);
         }
@@ -282,13 +281,13 @@ impl<D: Data> Rest<D> {
         if asked.paged {
             return Err(error::put_limit());
         }
-        let key = key_of_filters(&schema, writing.relation, &asked.root)?;
+        let key = key::of_filters(&schema, writing.relation, &asked.root)?;
         let payload = self.payload(request, None)?;
         let (columns, rows) = cells(&schema, writing.relation, payload, false)?;
         let [row] = &*rows else { return Err(error::put_key()) };
         for (column, wanted) in &key {
             let given = columns.iter().position(|c| c == column).map(|i| &row[i]);
-            if !matches!(given, Some(Cell::Value(value)) if same(value, wanted)) {
+            if !matches!(given, Some(Cell::Value(value)) if key::same(value, wanted)) {
                 return Err(error::put_key());
             }
         }
@@ -402,33 +401,6 @@ impl<D: Data> Rest<D> {
             committed.outcomes.into_iter().next().unwrap_or_default(),
         ))
     }
-
-    /// The columns that decide whether a row exists: `on_conflict`, else the primary key. Errors: 42703, 42P10.
-    fn conflict_target(
-        &self,
-        schema: &Schema,
-        relation: RelationId,
-        asked: Option<Vec<Cow<'_, str>>>,
-        resolution: Option<Resolution>,
-    ) -> Result<Option<Vec<u32>>, Error> {
-        let table = schema.relation(relation);
-        let Some(asked) = asked else {
-            return Ok(Some(table.primary_key().to_vec()).filter(|key| !key.is_empty()));
-        };
-        let column = |name: &Cow<'_, str>| {
-            table
-                .column(name)
-                .ok_or_else(|| error::unknown_column(&table.name, name))
-        };
-        let target = asked.iter().map(column).collect::<Result<Vec<_>, _>>()?;
-        if resolution.is_some() && !is_unique(schema, relation, &target) {
-            return Err(Error::new(
-                "42P10",
-                "there is no unique or exclusion constraint matching the ON CONFLICT specification",
-            ));
-        }
-        Ok(Some(target))
-    }
 }
 
 /// The rows of a body as cells. Errors: PGRST204 for a column that the table does not have, and those of the values.
@@ -477,99 +449,6 @@ fn written_page<'s>(
     let limit = root.limit.map(u64::try_from).transpose();
     let limit = limit.map_err(|_| error::unsatisfiable_range("Limit should be greater than or equal to zero."))?;
     Ok((binder.write_order(root, rows)?, limit, root.offset as u64))
-}
-
-/// The primary key that the filters of a PUT spell out, all of it and nothing else. Errors: PGRST105.
-fn key_of_filters(schema: &Schema, relation: RelationId, root: &Level<'_>) -> Result<Vec<(u32, Value)>, Error> {
-    let table = schema.relation(relation);
-    let mut found: Vec<(u32, Value)> = Vec::new();
-    for tree in &root.filters {
-        let Tree::Condition(Condition {
-            field,
-            negated: false,
-            test:
-                Test::Operator {
-                    operator: Operator::Eq,
-                    quantifier: None,
-                    value,
-                    ..
-                },
-        }) = tree
-        else {
-            return Err(error::put_filters());
-        };
-        let column = table
-            .column(&field.name)
-            .filter(|_| field.path.is_empty())
-            .ok_or_else(error::put_filters)?;
-        if found.iter().any(|(other, _)| *other == column) {
-            return Err(error::put_filters());
-        }
-        found.push((
-            column,
-            types::operand(value, &table.columns[column as usize].ty, schema)?.0,
-        ));
-    }
-    let key = table.primary_key();
-    if key.is_empty() || found.len() != key.len() || !found.iter().all(|(column, _)| key.contains(column)) {
-        return Err(error::put_filters());
-    }
-    Ok(found)
-}
-
-/// Whether two values of a key are the same.
-pub(crate) fn same(a: &Value, b: &Value) -> bool {
-    a == b || a.sql_cmp(b) == Some(std::cmp::Ordering::Equal)
-}
-
-/// Whether the table keeps rows apart by these columns. A view is left to the engine.
-fn is_unique(schema: &Schema, relation: RelationId, target: &[u32]) -> bool {
-    let Some(table) = schema.relation(relation).table() else {
-        return true;
-    };
-    let same = |columns: &[u32]| columns.len() == target.len() && columns.iter().all(|c| target.contains(c));
-    let plain = |keys: &[mainstay_model::OrderBy]| -> Vec<u32> {
-        keys.iter()
-            .map(|key| match &key.expr.kind {
-                mainstay_model::ExprKind::Column(column) => column.column,
-                _ => u32::MAX,
-            })
-            .collect()
-    };
-    same(&table.primary_key)
-        || table.uniques.iter().any(|unique| same(&unique.columns))
-        || table
-            .indexes
-            .iter()
-            .any(|index| index.unique && index.filter.is_none() && same(&plain(&index.keys)))
-}
-
-/// The address of the one row that was written, as a filter on its key.
-fn location(schema: &Schema, relation: RelationId, outcome: &StepOutcome) -> Option<HeaderValue> {
-    if outcome.affected != 1 || outcome.key.is_empty() {
-        return None;
-    }
-    let table = schema.relation(relation);
-    let mut url = format!("{PREFIX}/{}", encode_component(&table.name));
-    for (i, (column, text)) in outcome.key.iter().enumerate() {
-        let name = &table.columns.get(*column as usize)?.name;
-        url.push(if i == 0 { '?' } else { '&' });
-        url.push_str(&format!("{}=eq.{}", encode_component(name), encode_component(text)));
-    }
-    HeaderValue::try_from(url).ok()
-}
-
-/// Percent-encodes all but unreserved characters (RFC 3986 §2.3).
-fn encode_component(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
-            out.push(byte as char);
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    out
 }
 
 pub(crate) fn mark_replayed(headers: &mut HeaderMap, replayed: bool) {

@@ -19,9 +19,13 @@ fn a_request_seen_before_is_not_read_again() {
         }
         began.elapsed() / 2000
     };
-    let query = "projects?select=id,name,clients(name)&or=(id.eq.1,id.eq.2)&order=name.desc&limit=10&id=gt.";
-    let seen = time(&|_| format!("{query}1"));
-    let new = time(&|i| format!("{query}{i}"));
-    println!("seen before {seen:?}, new {new:?}");
-    assert!(seen < new, "seen before {seen:?}, new {new:?}");
+    let rest_of = "id,name,clients(name)&or=(id.eq.1,id.eq.2)&order=name.desc&limit=10&id=gt.";
+    let seen = time(&|_| format!("projects?select={rest_of}1"));
+    let values = time(&|i| format!("projects?select={rest_of}{i}"));
+    let new = time(&|i| format!("projects?select=x{i}:{rest_of}1"));
+    println!("seen before {seen:?}, with other values {values:?}, new {new:?}");
+    assert!(
+        seen < new && values < new,
+        "seen before {seen:?}, with other values {values:?}, new {new:?}"
+    );
 }

@@ -31,6 +31,7 @@ fn prepared(path: &str, config: &RestConfig) -> Result<Prepared, Error> {
         &HeaderMap::new(),
         "anon",
     )
+    .map(|(prepared, _)| prepared)
 }
 
 fn meaning(path: &str) -> String {
@@ -451,6 +452,7 @@ fn values_do_not_make_shapes_differ() {
             "anon",
         )
         .unwrap()
+        .0
         .query
         .shape
     };

@@ -587,6 +587,61 @@ fn requests_seen_before_mean_the_same() {
 }
 
 #[test]
+fn values_in_a_remembered_request_are_its_own() {
+    let schema = fixture::schema();
+    let rest = Rest::new(Recorder::new(), RestConfig::default());
+    let other = Rest::new(
+        Recorder::new(),
+        RestConfig {
+            memo_bytes: 0,
+            ..RestConfig::default()
+        },
+    );
+    let asked = |rest: &Rest<Recorder>, path: &str| {
+        let response = send_to(rest, "anon", request(Method::GET, path, &[], ""));
+        let query = rest.data.read().pop().map(|query| super::show::query(&schema, &query));
+        (
+            response.status().as_u16(),
+            query.filter(|_| response.status() == 200),
+            response.into_body(),
+        )
+    };
+    for path in [
+        "clients?id=eq.1&name=eq.a",
+        "clients?id=eq.2&name=eq.b",
+        "clients?id=eq.2&name=eq.",
+        "clients?id=eq.x&name=eq.b",
+        "clients?name=eq.b&id=eq.2",
+        "clients?rating=gt.1.5",
+        "clients?rating=gt.1.555",
+        "clients?rating=gt.2",
+        "clients?id=eq.1&id=eq.1",
+        "clients?id=eq.1&id=eq.2",
+        "clients?id=gt.1&or=(id.eq.5,name.eq.x)&limit=3",
+        "clients?id=gt.7&or=(id.eq.5,name.eq.x)&limit=3",
+        "clients?select=id,projects(id)&projects.id=eq.1&id=eq.2",
+        "clients?select=id,projects(id)&projects.id=eq.3&id=eq.4",
+        "projects?data->>a=eq.1&state=eq.new",
+        "projects?data->>a=eq.2&state=eq.done",
+        "projects?data->>a=eq.2&state=eq.odd",
+        "projects?name=eq.a%20b",
+        "projects?name=eq.c%20d",
+        "clients/1",
+        "clients/2",
+        "clients/x",
+        "rpc/add?a=1&b=2",
+        "rpc/add?a=3&b=4",
+        "rpc/search?q=x&id=gt.5",
+        "rpc/search?q=x&id=gt.6",
+    ] {
+        let path = &path.replace('>', "%3E");
+        for _ in 0..2 {
+            assert_eq!(asked(&rest, path), asked(&other, path), "{path}");
+        }
+    }
+}
+
+#[test]
 fn the_description_names_what_the_role_may_use() {
     let describe = |role: &str| {
         let response = send(&Recorder::new(), role, request(Method::GET, "", &[], ""));
