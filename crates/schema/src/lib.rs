@@ -1,6 +1,12 @@
 //! Postgres DDL to [`Schema`], with spans: the only room that knows the SQL parser.
 
+mod bind;
+mod assemble;
+mod builtin;
+mod catalog;
+mod ddl;
 mod names;
+mod preprocess;
 mod source_text;
 mod types;
 
@@ -42,6 +48,15 @@ pub enum Severity {
     Error,
 }
 
+/// Something that was read and has no effect, which the user may want to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// Where.
+    pub span: Span,
+    /// What, and why it has no effect.
+    pub message: String,
+}
+
 /// Rows that the DDL itself brings (`COPY … FROM stdin`, `INSERT INTO … VALUES`), loaded when the store is empty.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Seed {
@@ -66,11 +81,52 @@ pub struct Reading {
     pub sequence_values: Vec<(Arc<str>, i64)>,
     /// Everything to tell the user, in order of place.
     pub problems: Vec<Problem>,
+    /// What was passed over without harm, in order of place.
+    pub notes: Vec<Note>,
+}
+
+/// What a project has besides its DDL.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The store that holds users and sessions: its tables `auth.users`, `auth.sessions`, `auth.refresh_tokens` and
+    /// `auth.one_time_tokens` are then part of the model, without grants. `None` without accounts.
+    pub auth: Option<Arc<str>>,
 }
 
 /// Reads a project's DDL. All sources share one namespace of tables and functions; a name declared twice is a problem, and so is a
 /// function or foreign key that crosses stores.
 pub fn read(sources: &[Source]) -> Reading {
-    let _ = sources;
-    Reading::default()
+    read_with(sources, &Options::default())
 }
+
+/// As [`read`], with what the project has besides. Never panics: what cannot be read is a problem in the [`Reading`].
+pub fn read_with(sources: &[Source], options: &Options) -> Reading {
+    // SQL is nested, and walking it is recursive: on a stack of its own, so that no caller's is too small.
+    let read = || {
+        let mut reader = ddl::Reader::default();
+        if let Some(store) = &options.auth {
+            let text = builtin::AUTH.to_owned();
+            reader.file(&Source { file: builtin::FILE.into(), text, store: store.clone(), service: None });
+            reader.catalog.has_grants = false;
+        }
+        for source in sources {
+            reader.file(source);
+        }
+        assemble::assemble(reader.catalog)
+    };
+    let finished = std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("schema".into()).stack_size(STACK_BYTES).spawn_scoped(scope, read);
+        match thread {
+            Ok(thread) => thread.join().map_err(|_| "it cannot be read: this is a mistake of Mainstay's own".to_owned()),
+            Err(error) => Err(format!("no thread to read it with: {error}")),
+        }
+    });
+    finished.unwrap_or_else(|message| {
+        let file = sources.first().map_or_else(|| Arc::from(""), |s| s.file.clone());
+        let problem = Problem::error(Span { file, start: 0, end: 0, line: 1, column: 1 }, message);
+        Reading { problems: vec![problem.help("please report it with the file")], ..Reading::default() }
+    })
+}
+
+/// Reserved, not used: the deepest tree that is let in needs a small part of it.
+const STACK_BYTES: usize = 256 << 20;

@@ -32,6 +32,11 @@ impl SourceText {
         SourceText { body: Some(Arc::new(body)), ..self.clone() }
     }
 
+    /// The file's name.
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.file
+    }
+
     /// Where a range of bytes (`node.text_range()`) is.
     pub(crate) fn span(&self, range: impl Into<Range<usize>>) -> Span {
         let mut range = range.into();

@@ -102,8 +102,9 @@ fn resolve_path(path: &ast::PathType, schema: &Schema, source: &SourceText) -> R
         return Err(source.error_at(path, format!("the type `{}` is not supported", name.name)).help(reason));
     }
     // A type of an extension lives in a schema of its own, or has a name that extensions are known for.
-    let foreign_namespace =
-        name.namespace.as_ref().is_some_and(|n| &**n != "public" && &**n != "pg_catalog" && !schema.namespaces.contains(n));
+    let foreign_namespace = name.namespace.as_ref().is_some_and(|namespace| {
+        !matches!(&**namespace, "public" | "pg_catalog" | "auth") && !schema.relation_names.keys().any(|(own, _)| own == namespace)
+    });
     if foreign_namespace || EXTENSION_TYPES.contains(&&*name.name) {
         let text = path.syntax().to_string();
         let text = if path.setof_token().is_some() { text[5..].trim_start() } else { &text };
