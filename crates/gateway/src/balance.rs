@@ -3,21 +3,18 @@
 use crate::config::{Balance, ConfigError, Upstream};
 use crate::health::Health;
 use crate::refusal::{self, Refusal};
-use crate::retry::Budget;
-use mainstay_telemetry::{Fact, emit, gauge_fn};
+
+use mainstay_telemetry::gauge_fn;
 use smallvec::SmallVec;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// An upstream, compiled; shared by all workers, so that what one learns of a server all know.
 pub(crate) struct Group {
     pub(crate) config: Upstream,
     pub(crate) servers: Vec<Member>,
-    pub(crate) budget: Budget,
     turn: Box<dyn Turn>,
-    in_flight: AtomicUsize,
-    panicking: AtomicBool,
 }
 
 /// One server of a group.
@@ -28,6 +25,7 @@ pub(crate) struct Member {
     /// The address if it needs no look-up, for the access record.
     pub(crate) socket: Option<SocketAddr>,
     pub(crate) health: Health,
+    in_flight: AtomicUsize,
 }
 
 /// A way of taking turns. Other algorithms are other implementations of this.
@@ -76,27 +74,19 @@ impl Group {
                 return Err(fault(format!("`{server}` is there twice")));
             }
         }
-        if config.ejection.failures == 0 {
-            return Err(fault("ejection after 0 failures would eject every server".into()));
-        }
+
         let servers = config.servers.iter().enumerate().map(|(i, address)| Member {
             number: first + i,
             socket: address.parse().ok(),
             address: address.clone(),
             health: Health::default(),
+            in_flight: AtomicUsize::new(0),
         });
         let servers = servers.collect();
         let turn: Box<dyn Turn> = match config.balance {
             Balance::RoundRobin => Box::new(RoundRobin::default()),
         };
-        Ok(Group {
-            servers,
-            budget: Budget::new(config.retry_ratio, config.retries_per_second),
-            turn,
-            in_flight: AtomicUsize::new(0),
-            panicking: AtomicBool::new(false),
-            config,
-        })
+        Ok(Group { servers, turn, config })
     }
 
     /// Shows the requests in flight among the metrics, asked for only when those are read.
@@ -106,56 +96,78 @@ impl Group {
             "mainstay_upstream_in_flight",
             &[("upstream", &self.config.name)],
             move || {
-                group
-                    .upgrade()
-                    .map_or(0.0, |group| group.in_flight.load(Relaxed) as f64)
+                group.upgrade().map_or(0.0, |group| {
+                    group.servers.iter().map(|s| s.in_flight.load(Relaxed)).sum::<usize>() as f64
+                })
             },
         );
     }
 
-    /// Phase: the server whose turn it is, among those not tried and not ejected. If too few are left, ejection is
-    /// ignored: when all seem to fail, the fault may be elsewhere, and a few servers would only fall next.
-    pub(crate) fn pick(&self, tried: &[usize], now_ms: u64) -> Option<usize> {
+    /// Phase: the server whose turn it is, among those not tried, not ejected and not full. The error is that all are full.
+    pub(crate) fn pick(self: &Arc<Group>, tried: &[usize], now_ms: u64) -> Result<Option<(usize, InFlight)>, Refusal> {
+        let limit = self.config.in_flight_max;
         let mut fit = SmallVec::<[usize; 16]>::new();
-        let mut untried = SmallVec::<[usize; 16]>::new();
-        let mut healthy = 0;
+        let mut full = false;
         for (i, member) in self.servers.iter().enumerate() {
-            let up = !member.health.is_ejected(now_ms);
-            healthy += usize::from(up);
-            if !tried.contains(&i) {
-                untried.push(i);
-                if up {
-                    fit.push(i);
-                }
+            if tried.contains(&i) || member.health.is_ejected(now_ms) {
+                continue;
+            }
+            if member.in_flight.load(Relaxed) < limit {
+                fit.push(i);
+            } else {
+                full = true;
             }
         }
-        let panic = healthy == 0 || healthy * 100 < self.servers.len() * self.config.ejection.panic_percent as usize;
-        if panic != self.panicking.load(Relaxed) && !self.panicking.swap(panic, Relaxed) && panic {
-            emit(&Fact::UpstreamPanics {
-                upstream: &self.config.name,
-            });
+        if fit.is_empty() {
+            return if full {
+                Err(refusal::upstream_full(&self.config.name, limit))
+            } else {
+                Ok(None)
+            };
         }
-        let eligible = if panic { &untried } else { &fit };
-        (!eligible.is_empty()).then(|| self.turn.pick(eligible, !tried.is_empty()))
+        let index = self.turn.pick(&fit, !tried.is_empty());
+        // Workers that pick at the same instant may exceed the limit by their number; it need not be more exact than that.
+        self.servers[index].in_flight.fetch_add(1, Relaxed);
+        Ok(Some((
+            index,
+            InFlight {
+                group: self.clone(),
+                index,
+            },
+        )))
     }
 
-    /// Takes one of the requests that may be in flight.
-    pub(crate) fn enter(self: &Arc<Group>) -> Result<InFlight, Refusal> {
-        let limit = self.config.in_flight_max;
-        if self.in_flight.fetch_add(1, Relaxed) >= limit {
-            self.in_flight.fetch_sub(1, Relaxed);
-            return Err(refusal::upstream_full(&self.config.name, limit));
-        }
-        Ok(InFlight(self.clone()))
+    /// The server failed once more.
+    pub(crate) fn failed(&self, index: usize, reason: &str, now_ms: u64) {
+        let member = &self.servers[index];
+        member.health.failed(&self.config, &member.address, reason, now_ms, || {
+            let out = self.servers.iter().filter(|m| m.health.is_ejected(now_ms)).count();
+            out < self.ejected_max()
+        });
+    }
+
+    /// The server gave a good answer.
+    pub(crate) fn succeeded(&self, index: usize, now_ms: u64) {
+        let member = &self.servers[index];
+        member.health.succeeded(&self.config, &member.address, now_ms);
+    }
+
+    /// How many servers may be out at once; at least one always stays.
+    fn ejected_max(&self) -> usize {
+        let share = (self.servers.len() as f64 * self.config.ejection.share.clamp(0.0, 1.0)).ceil() as usize;
+        share.min(self.servers.len() - 1)
     }
 }
 
-/// One request in flight to a group, until its answer's last byte.
-pub(crate) struct InFlight(Arc<Group>);
+/// One request in flight to a server, until its answer's last byte.
+pub(crate) struct InFlight {
+    group: Arc<Group>,
+    index: usize,
+}
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Relaxed);
+        self.group.servers[self.index].in_flight.fetch_sub(1, Relaxed);
     }
 }
 
@@ -165,10 +177,11 @@ mod tests {
     use crate::config::Ejection;
     use std::collections::HashMap;
 
-    fn group(servers: usize) -> Arc<Group> {
+    fn group(servers: usize, share: f64) -> Arc<Group> {
         let servers = (1..=servers).map(|i| format!("127.0.0.1:{i}")).collect();
         let ejection = Ejection {
             failures: 1,
+            share,
             ..Ejection::default()
         };
         Arc::new(
@@ -183,44 +196,52 @@ mod tests {
         )
     }
 
+    fn pick(group: &Arc<Group>, tried: &[usize]) -> Option<usize> {
+        group.pick(tried, 11).expect("not full").map(|(index, _)| index)
+    }
+
     #[test]
     fn turns_are_fair_also_without_an_ejected_server() {
-        let group = group(4);
-        group.servers[1]
-            .health
-            .failed(&group.config, &group.servers[1].address, "test", 10);
+        let group = group(4, 0.5);
+        group.failed(1, "test", 10);
         let mut counts = HashMap::new();
         for _ in 0..300 {
-            *counts.entry(group.pick(&[], 11).expect("a server")).or_insert(0) += 1;
+            *counts.entry(pick(&group, &[]).expect("a server")).or_insert(0) += 1;
         }
         assert_eq!(counts, HashMap::from([(0, 100), (2, 100), (3, 100)]));
     }
 
     #[test]
-    fn tried_servers_are_not_asked_again_and_never_are_all_ejected() {
-        let group = group(3);
-        assert!(!matches!(group.pick(&[0, 2], 1), Some(0 | 2)));
-        assert_eq!(group.pick(&[0, 1, 2], 1), None);
-        for member in &group.servers[..2] {
-            member.health.failed(&group.config, &member.address, "test", 10);
+    fn tried_servers_are_not_asked_again_and_only_so_many_are_out() {
+        for (servers, share, out) in [
+            (1, 0.5, 0),
+            (1, 1.0, 0),
+            (2, 0.5, 1),
+            (3, 0.5, 2),
+            (3, 1.0, 2),
+            (4, 0.5, 2),
+            (4, 0.0, 0),
+        ] {
+            let group = group(servers, share);
+            assert_eq!(pick(&group, &(0..servers).collect::<Vec<_>>()), None);
+            (0..servers).for_each(|i| group.failed(i, "test", 10));
+            let asked: std::collections::HashSet<_> = (0..100).filter_map(|_| pick(&group, &[])).collect();
+            assert_eq!(asked.len(), servers - out, "{servers} servers, share {share}");
         }
-        assert_eq!((0..6).filter_map(|_| group.pick(&[], 11)).collect::<Vec<_>>(), [2; 6]);
-        group.servers[2]
-            .health
-            .failed(&group.config, &group.servers[2].address, "test", 10);
-        let picked: std::collections::HashSet<_> = (0..6).filter_map(|_| group.pick(&[], 11)).collect();
-        assert_eq!(picked.len(), 3, "all fail: all are asked");
     }
 
     #[test]
-    fn a_full_group_refuses_and_recovers() {
-        let mut config = Upstream::new("u", vec!["127.0.0.1:1".into()]);
-        config.in_flight_max = 2;
+    fn full_servers_are_passed_over_and_all_full_is_a_refusal() {
+        let mut config = Upstream::new("u", vec!["127.0.0.1:1".into(), "127.0.0.1:2".into()]);
+        config.in_flight_max = 1;
         let group = Arc::new(Group::compile(config, 0).expect("a group"));
-        let (a, _b) = (group.enter(), group.enter());
-        assert_eq!(group.enter().err().map(|r| r.status.as_u16()), Some(503));
-        drop(a);
-        assert!(group.enter().is_ok());
+        let first = group.pick(&[], 1).expect("room").expect("a server");
+        let second = group.pick(&[], 1).expect("room").expect("a server");
+        assert_ne!(first.0, second.0);
+        assert_eq!(group.pick(&[], 1).err().map(|r| r.code), Some("GW403".into()));
+        let freed = first.0;
+        drop(first);
+        assert_eq!(group.pick(&[], 1).expect("room").map(|(i, _)| i), Some(freed));
     }
 
     #[test]

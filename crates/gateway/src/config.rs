@@ -24,6 +24,8 @@ pub struct Config {
     pub limits: Limits,
     /// Rate limits on every request, before those of its route.
     pub rate_limits: Vec<RateLimit>,
+    /// The only hosts that are answered: `shop.example`, or `*.shop.example` for all below it. Empty: all.
+    pub hosts: Vec<String>,
     /// What is served.
     pub routes: Vec<Route>,
     /// Groups of servers that routes point to.
@@ -48,6 +50,7 @@ impl Default for Config {
             workers: 0,
             limits: Limits::default(),
             rate_limits: Vec::new(),
+            hosts: Vec::new(),
             routes: Vec::new(),
             upstreams: Vec::new(),
             public_dir: None,
@@ -64,16 +67,24 @@ impl Default for Config {
 pub struct Limits {
     /// Most open connections of the whole gateway; a further one is answered 503 and closed. Default 10,000.
     pub connections_max: usize,
+    /// Most open connections of one client address; a further one is answered 503 and closed. Default 1,000.
+    pub connections_per_address_max: usize,
+    /// Most requests in flight, spread evenly over the workers; a further one is answered 503. Default 4,096.
+    pub in_flight_max: usize,
     /// Most bytes of a request's head. Default 32 KiB.
     pub head_bytes_max: usize,
+    /// Most bytes of a request's target. Default 16 KiB.
+    pub uri_bytes_max: usize,
     /// Most header fields of a request. Default 100.
     pub headers_max: usize,
     /// Most bytes of a request's body, where its route does not say otherwise. Default 10 MiB.
     pub body_bytes_max: u64,
     /// From the first byte of a head to its last. Default 10 s.
     pub head_timeout: Duration,
-    /// For a whole body that a service of this process waits for. Default 30 s.
+    /// The longest pause inside a body that is read whole. Default 30 s.
     pub body_timeout: Duration,
+    /// From a request's head to the head of its answer, whoever gives it. Default 60 s. To within a quarter of a second.
+    pub request_timeout: Duration,
     /// How long a connection may wait between two requests. Default 75 s.
     pub idle_timeout: Duration,
     /// How long a client may take no byte of an answer that is ready. Default 30 s.
@@ -93,11 +104,15 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             connections_max: 10_000,
+            connections_per_address_max: 1_000,
+            in_flight_max: 4_096,
             head_bytes_max: 32 << 10,
+            uri_bytes_max: 16 << 10,
             headers_max: 100,
             body_bytes_max: 10 << 20,
             head_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
+            request_timeout: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(75),
             stall_timeout: Duration::from_secs(30),
             drain_timeout: Duration::from_secs(30),
@@ -157,9 +172,11 @@ pub enum Auth {
 pub struct Route {
     /// The name in logs, metrics and refusals.
     pub name: String,
-    /// `[METHOD[|METHOD…] ]/path`, where a segment `*` (or `{name}`) stands for any one segment and a last segment `**`
+    /// `[METHOD[,METHOD…] ]/path`, where a segment `*` (or `{name}`) stands for any one segment and a last segment `**`
     /// for any number of them, none included. Without a method all methods match.
     pub pattern: String,
+    /// Only requests for this host (without port); before routes that do not say. `None`: any.
+    pub host: Option<String>,
     /// What takes the request.
     pub to: Target,
     /// Who may use it.
@@ -172,10 +189,20 @@ pub struct Route {
     pub timeout: Option<Duration>,
     /// How often a request is tried at most, the first time included, where trying again is safe. Default 2.
     pub attempts: u32,
+    /// How long one attempt may take; `None`: as long as there is time at all.
+    pub attempt_timeout: Option<Duration>,
+    /// Share of the route's requests that may be tried again. Default 0.2, that is 20 %.
+    pub retry_ratio: f64,
+    /// Retries per second that are always allowed. Default 10.
+    pub retries_per_second: f64,
     /// What to take off the front of the path before it is sent to an upstream.
     pub strip_prefix: Option<String>,
-    /// Headers set on the request to an upstream, over what the client sent.
-    pub set_headers: Vec<(HeaderName, HeaderValue)>,
+    /// The path at the upstream; a last segment `**` is what the pattern's `**` matched. Not together with `strip_prefix`.
+    pub rewrite: Option<String>,
+    /// Changes to the request's headers.
+    pub headers: HeaderEdits,
+    /// Changes to the answer's headers.
+    pub response_headers: HeaderEdits,
     /// Who may call from a browser; `None` takes the gateway's for services, and leaves it to the upstream otherwise.
     pub cors: Option<Cors>,
 }
@@ -186,14 +213,20 @@ impl Route {
         Route {
             name: name.into(),
             pattern: pattern.into(),
+            host: None,
             to,
             auth: Auth::Optional,
             limits: Vec::new(),
             body_bytes_max: None,
             timeout: None,
             attempts: 2,
+            attempt_timeout: None,
+            retry_ratio: 0.2,
+            retries_per_second: 10.0,
             strip_prefix: None,
-            set_headers: Vec::new(),
+            rewrite: None,
+            headers: HeaderEdits::default(),
+            response_headers: HeaderEdits::default(),
             cors: None,
         }
     }
@@ -211,6 +244,15 @@ impl Route {
     pub fn upstream(name: impl Into<String>, pattern: impl Into<String>, upstream: impl Into<String>) -> Route {
         Route::new(name, pattern, Target::Upstream(upstream.into()))
     }
+}
+
+/// Changes to headers on their way.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HeaderEdits {
+    /// Set to a value, over what was there.
+    pub set: Vec<(HeaderName, HeaderValue)>,
+    /// Taken off.
+    pub remove: Vec<HeaderName>,
 }
 
 /// How servers of an upstream take turns.
@@ -236,7 +278,7 @@ pub struct Upstream {
     pub timeout: Duration,
     /// How long an answer's body may pause. Default 60 s.
     pub read_timeout: Duration,
-    /// Most requests in flight to the group; further ones are answered 503. Default 1,024.
+    /// Most requests in flight to each server; if all have as many, further ones are answered 503. Default 256.
     pub in_flight_max: usize,
     /// Most idle connections kept per server and worker. Default 64.
     pub idle_max: usize,
@@ -244,10 +286,6 @@ pub struct Upstream {
     pub idle_timeout: Duration,
     /// When a server gets no requests for a while.
     pub ejection: Ejection,
-    /// Share of requests that may be tried again. Default 0.2, that is 20 %.
-    pub retry_ratio: f64,
-    /// Retries per second that are always allowed. Default 10.
-    pub retries_per_second: f64,
     /// Whether the client's `Authorization` and `apikey` travel on. Default `true`: services verify tokens themselves.
     pub forward_credentials: bool,
 }
@@ -262,12 +300,10 @@ impl Upstream {
             connect_timeout: Duration::from_secs(2),
             timeout: Duration::from_secs(30),
             read_timeout: Duration::from_secs(60),
-            in_flight_max: 1_024,
+            in_flight_max: 256,
             idle_max: 64,
             idle_timeout: Duration::from_secs(30),
             ejection: Ejection::default(),
-            retry_ratio: 0.2,
-            retries_per_second: 10.0,
             forward_credentials: true,
         }
     }
@@ -276,15 +312,16 @@ impl Upstream {
 /// When a server gets no requests for a while.
 #[derive(Clone, Debug)]
 pub struct Ejection {
-    /// Failures in a row (no connection, broken answer, timeout, status 5xx other than 501 and 505). Default 5.
+    /// Failures in a row (no connection, broken answer, timeout, status 5xx other than 501 and 505). Default 5; 0 switches
+    /// ejection off.
     pub failures: u32,
     /// How long the first ejection lasts; each one after it twice as long. Default 1 s.
     pub base: Duration,
     /// The longest one; a server that behaved for as long begins at `base` again. Default 60 s.
     pub max: Duration,
-    /// If fewer than this percentage of servers are left, ejection is ignored: all failing is not a reason to send
-    /// everything to one. Default 30.
-    pub panic_percent: u32,
+    /// The largest share of all servers that is out at once, rounded up. Default 0.5. The last one is never taken out: when
+    /// all fail, the fault may be elsewhere.
+    pub share: f64,
 }
 
 impl Default for Ejection {
@@ -293,7 +330,7 @@ impl Default for Ejection {
             failures: 5,
             base: Duration::from_secs(1),
             max: Duration::from_secs(60),
-            panic_percent: 30,
+            share: 0.5,
         }
     }
 }

@@ -47,8 +47,12 @@ pub(crate) struct State {
     lingers: Cell<bool>,
     /// Whether a head has begun and not ended.
     inside_head: Cell<bool>,
-    /// The socket takes no more bytes.
-    write_blocked: Cell<bool>,
+    /// Since when the socket has taken no more bytes.
+    blocked_since: Cell<Option<u64>>,
+    /// Since when the request in flight is being answered.
+    busy_since: Cell<u64>,
+    /// The request in flight has had its time.
+    late: Cell<bool>,
     /// The worker's clock when bytes last went either way, in milliseconds.
     moved: Cell<u64>,
     /// The worker's clock when the present head began.
@@ -68,14 +72,18 @@ impl State {
             unwritten: Cell::default(),
             lingers: Cell::default(),
             inside_head: Cell::default(),
-            write_blocked: Cell::default(),
+            blocked_since: Cell::default(),
+            busy_since: Cell::default(),
+            late: Cell::default(),
             moved: Cell::new(now),
             head_since: Cell::new(now),
         }
     }
 
     /// A request begins. The fault that its head has, if any.
-    pub(crate) fn take(&self) -> Option<Malformed> {
+    pub(crate) fn take(&self, now: u64) -> Option<Malformed> {
+        self.busy_since.set(now);
+        self.late.set(false);
         let number = self.taken.replace(self.taken.get() + 1);
         self.in_flight.set(self.in_flight.get() + 1);
         self.fault.get().filter(|f| f.request == number).map(|f| f.malformed)
@@ -105,17 +113,32 @@ impl State {
         if self.order.get() == Order::Run || order != Order::Drain {
             self.order.set(order);
         }
+        self.wake();
+    }
+
+    fn wake(&self) {
         if let Some(waker) = self.waker.borrow().as_ref() {
             waker.wake_by_ref();
         }
     }
 
+    /// Whether the request in flight has had its time.
+    pub(crate) fn is_late(&self) -> bool {
+        self.late.get()
+    }
+
     /// Which limit the connection has run into by now, and what it is to be told.
     pub(crate) fn overdue(&self, now: u64, limits: &Watch) -> Option<(Order, &'static str)> {
-        if self.write_blocked.get() {
-            return (now.saturating_sub(self.moved.get()) > limits.stall).then_some((Order::Cut, "stalled"));
+        if let Some(since) = self.blocked_since.get() {
+            return (now.saturating_sub(since) > limits.stall).then_some((Order::Cut, "stalled"));
         }
-        if self.in_flight.get() > 0 || self.streaming.get() > 0 {
+        if self.in_flight.get() > 0 {
+            if now.saturating_sub(self.busy_since.get()) > limits.request && !self.late.replace(true) {
+                self.wake();
+            }
+            return None;
+        }
+        if self.streaming.get() > 0 {
             return None;
         }
         if self.inside_head.get() {
@@ -131,6 +154,7 @@ pub(crate) struct Watch {
     pub(crate) head: u64,
     pub(crate) idle: u64,
     pub(crate) stall: u64,
+    pub(crate) request: u64,
 }
 
 /// What reading gives after a fault.
@@ -182,7 +206,7 @@ impl Socket {
     fn is_parsers_own(&self, bytes: &[u8]) -> bool {
         self.state.unwritten.get() == 0
             && self.state.streaming.get() == 0
-            && !self.state.write_blocked.get()
+            && self.state.blocked_since.get().is_none()
             && bytes.len() < 256
             && bytes.starts_with(b"HTTP/1.1 4")
             && bytes.ends_with(b"\r\n\r\n")
@@ -219,12 +243,12 @@ impl Socket {
         match &result {
             Poll::Ready(Ok(_)) => {
                 self.moved();
-                self.state.write_blocked.set(false);
+                self.state.blocked_since.set(None);
                 self.state.unwritten.set(0);
             }
             Poll::Pending => {
-                if !self.state.write_blocked.replace(true) {
-                    self.moved();
+                if self.state.blocked_since.get().is_none() {
+                    self.state.blocked_since.set(Some(self.clock.get()));
                 }
             }
             Poll::Ready(Err(_)) => {}

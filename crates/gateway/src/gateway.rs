@@ -81,8 +81,8 @@ impl Gateway {
         self
     }
 
-    /// Which route takes a request and what its phases would do, in words.
-    pub fn explain(&self, method: &Method, path: &str) -> String {
+    /// Which route takes a request for `host` and what its phases would do, in words.
+    pub fn explain(&self, method: &Method, host: &str, path: &str) -> String {
         let path = path.split('?').next().unwrap_or(path);
         let decoded = match router::decoded(path) {
             Ok(decoded) => decoded,
@@ -95,7 +95,7 @@ impl Gateway {
                 );
             }
         };
-        let index = match self.site.router.find(method, &decoded) {
+        let index = match self.site.find(method, host.as_bytes(), &decoded) {
             Found::Route(index) => index,
             Found::OtherMethods(allow) => return format!("refused: 405 GW202, this path allows {allow}"),
             Found::Nothing => return "refused: 404 GW201, no route matches".into(),
@@ -138,6 +138,8 @@ impl Gateway {
         let shared = Arc::new(Shared {
             open: AtomicUsize::new(0),
             cut: AtomicUsize::new(0),
+            by_address: Default::default(),
+            in_flight_max: self.config.limits.in_flight_max.div_ceil(workers),
         });
         let (stop, stopping) = watch::channel(false);
         let mut threads = Vec::new();

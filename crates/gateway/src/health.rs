@@ -47,15 +47,16 @@ impl Health {
         }
     }
 
-    /// The server failed once more; after too many times in a row, or once right after an ejection, it is left alone.
-    pub(crate) fn failed(&self, config: &Upstream, server: &str, reason: &str, now_ms: u64) {
+    /// The server failed once more; after too many times in a row, or once right after an ejection, it is left alone, if
+    /// `may_go` says that there are enough others.
+    pub(crate) fn failed(&self, config: &Upstream, server: &str, reason: &str, now_ms: u64, may_go: impl Fn() -> bool) {
         let failures = self.failures.fetch_add(1, Relaxed) + 1;
         let until = self.until.load(Relaxed);
         if until > now_ms {
             return;
         }
         let on_probation = until != 0;
-        if failures < config.ejection.failures && !on_probation {
+        if config.ejection.failures == 0 || (failures < config.ejection.failures && !on_probation) || !may_go() {
             return;
         }
         let ejection = &config.ejection;
@@ -96,7 +97,7 @@ mod tests {
             failures: 3,
             base: Duration::from_millis(100),
             max: Duration::from_millis(1_000),
-            panic_percent: 30,
+            share: 0.5,
         };
         Upstream {
             ejection,
@@ -107,7 +108,7 @@ mod tests {
     #[test]
     fn ejection_comes_after_failures_in_a_row_and_lasts_longer_each_time() {
         let (config, health) = (config(), Health::default());
-        let fail = |now| health.failed(&config, "a:1", "test", now);
+        let fail = |now| health.failed(&config, "a:1", "test", now, || true);
         let succeed = |now| health.succeeded(&config, "a:1", now);
         fail(1);
         fail(2);

@@ -40,7 +40,9 @@ mod worker;
 
 pub use admin::{AdminConfig, AdminServer, Readiness};
 pub use authenticate::Authenticate;
-pub use config::{Answer, Auth, Balance, Config, ConfigError, Ejection, Limits, Route, Service, Target, Upstream};
+pub use config::{
+    Answer, Auth, Balance, Config, ConfigError, Ejection, HeaderEdits, Limits, Route, Service, Target, Upstream,
+};
 pub use cors::{Cors, Origins};
 pub use forwarded::Network;
 pub use gateway::{Gateway, Running, StartError};

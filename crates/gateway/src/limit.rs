@@ -24,6 +24,8 @@ pub enum Per {
     User,
     /// One role.
     Role,
+    /// Everybody together.
+    All,
 }
 
 /// So many requests in so much time: `100/min`, `5/s`, `1000/h`, `20/10s`.
@@ -111,6 +113,8 @@ pub enum Caller<'a> {
     User(&'a str),
     /// A role.
     Role(&'a str),
+    /// Everybody.
+    All,
 }
 
 /// What an engine answers.
@@ -215,15 +219,20 @@ impl std::fmt::Display for Rule {
 /// What the rules said about a request that passed, for its answer's headers.
 pub(crate) type Passed<'r> = SmallVec<[(&'r Rule, Decision); 2]>;
 
-/// Phase: the rules that count addresses, before anything is spent on the request.
+/// Phase: the rules that count addresses or everybody, before anything is spent on the request.
 pub(crate) async fn by_address<'r>(
     rules: impl Iterator<Item = &'r Rule>,
     limiter: &dyn Limiter,
     peer: IpAddr,
     passed: &mut Passed<'r>,
 ) -> Result<(), Refusal> {
-    for rule in rules.filter(|r| r.per == Per::Address) {
-        ask(rule, limiter, Caller::Address(forwarded::limit_subject(peer)), passed).await?;
+    for rule in rules {
+        let caller = match rule.per {
+            Per::Address => Caller::Address(forwarded::limit_subject(peer)),
+            Per::All => Caller::All,
+            Per::User | Per::Role => continue,
+        };
+        ask(rule, limiter, caller, passed).await?;
     }
     Ok(())
 }
@@ -236,7 +245,7 @@ pub(crate) async fn by_identity<'r>(
     identity: Option<&Identity>,
     passed: &mut Passed<'r>,
 ) -> Result<(), Refusal> {
-    for rule in rules.filter(|r| r.per != Per::Address) {
+    for rule in rules.filter(|r| matches!(r.per, Per::User | Per::Role)) {
         let caller = match (rule.per, identity) {
             (Per::Role, Some(identity)) => Caller::Role(&identity.role),
             (Per::Role, None) => Caller::Role("anon"),

@@ -40,7 +40,6 @@ pub(crate) async fn forward(
 ) -> Result<Response<Body>, Refusal> {
     let site = &*worker.site;
     let group = &site.groups[group_index];
-    let in_flight = group.enter()?;
     let timeout = route.timeout.unwrap_or(group.config.timeout);
     let deadline = Instant::now() + timeout;
 
@@ -90,14 +89,22 @@ pub(crate) async fn forward(
     // balance, retry, upstream
     let idempotent = retry::is_idempotent(&parts.method);
     let mut tried = Tried::new();
-    group.budget.deposit();
+    // An answer in hand is worth more than a refusal because there is nobody else.
+    let another = |tried: &Tried| matches!(group.pick(tried, site.now_ms()), Ok(Some(_)));
+    route.budget.deposit();
     let answer = loop {
-        let Some(index) = group.pick(&tried, site.now_ms()) else {
-            break Err(refusal::upstream_unreachable(
-                &group.config.name,
-                "no server is left to ask",
-            ));
+        let (index, in_flight) = match group.pick(&tried, site.now_ms()) {
+            Ok(Some(picked)) => picked,
+            Ok(None) => {
+                break Err(refusal::upstream_unreachable(
+                    &group.config.name,
+                    "no server is left to ask",
+                ));
+            }
+            Err(refusal) => break Err(refusal),
         };
+        let now = Instant::now();
+        let attempt_deadline = route.attempt_timeout.map_or(deadline, |t| deadline.min(now + t));
         exchange.notes().upstream = Some((group_index, index));
         let member = &group.servers[index];
         let server = Server {
@@ -115,7 +122,7 @@ pub(crate) async fn forward(
             &mut upload,
             &parts.method,
             idempotent,
-            deadline,
+            attempt_deadline,
         )
         .await;
         tried.push(index);
@@ -124,31 +131,29 @@ pub(crate) async fn forward(
             tried.len() < (route.attempts as usize).min(group.servers.len()) && replayable && Instant::now() < deadline;
         match outcome.result {
             Ok((head, rest)) => {
-                if !health::is_failure(head.status) {
-                    member.health.succeeded(&group.config, &member.address, site.now_ms());
+                if health::is_failure(head.status) {
+                    group.failed(index, head.status.as_str(), site.now_ms());
                 } else {
-                    member
-                        .health
-                        .failed(&group.config, &member.address, head.status.as_str(), site.now_ms());
+                    group.succeeded(index, site.now_ms());
                 }
                 if more
                     && retry::status_allows(head.status, idempotent)
-                    && again(group, &member.address, head.status.as_str())
+                    && another(&tried)
+                    && again(route, group, &member.address, head.status.as_str())
                 {
                     continue_retry(exchange);
                     continue;
                 }
-                break Ok((head, rest));
+                break Ok((head, rest, in_flight));
             }
             Err(failure) => {
                 if !matches!(failure, Failure::Client(_)) {
-                    member
-                        .health
-                        .failed(&group.config, &member.address, failure.reason(), site.now_ms());
+                    group.failed(index, failure.reason(), site.now_ms());
                 }
                 if more
                     && retry::failure_allows(&failure, idempotent)
-                    && again(group, &member.address, failure.reason())
+                    && another(&tried)
+                    && again(route, group, &member.address, failure.reason())
                 {
                     continue_retry(exchange);
                     continue;
@@ -159,7 +164,7 @@ pub(crate) async fn forward(
     };
     worker.scratch.replace(message);
     exchange.phase("upstream");
-    let (head, rest) = answer?;
+    let (head, rest, in_flight) = answer?;
     Ok(response(head, rest, in_flight))
 }
 
@@ -169,9 +174,9 @@ fn continue_retry(exchange: &mut Exchange) {
 }
 
 /// Whether the budget allows one more try.
-fn again(group: &Arc<Group>, server: &str, reason: &str) -> bool {
+fn again(route: &CompiledRoute, group: &Arc<Group>, server: &str, reason: &str) -> bool {
     let upstream = group.config.name.as_str();
-    let allowed = group.budget.withdraw();
+    let allowed = route.budget.withdraw();
     emit(&if allowed {
         Fact::Retried {
             upstream,

@@ -18,16 +18,19 @@
 //! | GW113 | 413 | The body is too large |
 //! | GW114 | 400 | The body broke off or its framing is broken |
 //! | GW115 | 501 | CONNECT or TRACE |
+//! | GW116 | 421 | This host is not served here |
 //! | GW201 | 404 | No route |
 //! | GW202 | 405 | A route, but not for this method |
 //! | GW301 | 401 | The route wants a token |
 //! | GW302 | 403 | The role may not use the route |
 //! | GW401 | 429 | A rate limit; `details` names the rule |
-//! | GW402 | 503 | The gateway has as many connections as it may have |
-//! | GW403 | 503 | The upstream has as many requests in flight as it may have |
+//! | GW402 | 503 | The gateway, or this client's address, has as many connections as it may have |
+//! | GW403 | 503 | Every server of the upstream has as many requests in flight as it may have |
+//! | GW404 | 503 | The gateway has as many requests in flight as it may have |
 //! | GW501 | 502 | No server of the upstream could be reached |
 //! | GW502 | 502 | The server's answer broke off or was not HTTP |
 //! | GW504 | 504 | The server did not answer in time |
+//! | GW505 | 504 | The request took longer than any may (`request_timeout`) |
 //! | GW601 | 500 | A service of this process failed in a way that it should not |
 //! | GW701 | 404 | No such file |
 //! | GW702 | 416 | The range is outside of the file |
@@ -241,8 +244,30 @@ pub(crate) fn upstream_full(name: &str, limit: usize) -> Refusal {
         "GW403",
         "The server has as much to do as it may have",
     )
-    .details(format!("upstream {name}: {limit} requests in flight (in_flight_max)"))
+    .details(format!(
+        "upstream {name}: {limit} requests in flight to each server (in_flight_max)"
+    ))
     .header(http::header::RETRY_AFTER, HeaderValue::from_static("1"))
+}
+
+pub(crate) fn gateway_full(limit: usize) -> Refusal {
+    Refusal::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "GW404",
+        "The gateway has as much to do as it may have",
+    )
+    .details(format!("{limit} requests in flight (limits.in_flight_max)"))
+    .header(http::header::RETRY_AFTER, HeaderValue::from_static("1"))
+}
+
+pub(crate) fn took_too_long(limit: std::time::Duration) -> Refusal {
+    Refusal::new(
+        StatusCode::GATEWAY_TIMEOUT,
+        "GW505",
+        "The request took longer than any may",
+    )
+    .details(format!("limits.request_timeout is {limit:?}"))
+    .closing()
 }
 
 pub(crate) fn panicked() -> Refusal {

@@ -15,7 +15,7 @@ use crate::service;
 use crate::site::{CompiledTarget, Site};
 use crate::validate;
 use crate::worker::Worker;
-use http::header::{ACCEPT_ENCODING, ORIGIN};
+use http::header::{ACCEPT_ENCODING, HOST, ORIGIN};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
 use mainstay_telemetry::{Fact, emit};
@@ -34,12 +34,16 @@ pub(crate) async fn answer(worker: Rc<Worker>, state: Rc<State>, request: Reques
     let wish = Wish::of(request.headers());
     let mut exchange = Exchange::begin(worker.clone(), state.clone(), method.clone(), uri, peer, trace);
 
-    let outcome = unwinding(phases(&worker, &state, &mut exchange, request)).await;
+    let outcome = unwinding(phases(&worker, &state, &mut exchange, request), &state).await;
 
     let mut response = match outcome {
-        Ok(Ok(response)) => response,
-        Ok(Err(refusal)) => refuse(&mut exchange, &refusal),
-        Err(panic) => {
+        Ended::Output(Ok(response)) => response,
+        Ended::Output(Err(refusal)) => refuse(&mut exchange, &refusal),
+        Ended::Late => refuse(
+            &mut exchange,
+            &refusal::took_too_long(worker.site.limits.request_timeout),
+        ),
+        Ended::Panic(panic) => {
             let route = exchange.notes().compiled_route().map_or("", |r| &r.name).to_owned();
             emit(&Fact::Panicked {
                 route: &route,
@@ -48,8 +52,11 @@ pub(crate) async fn answer(worker: Rc<Worker>, state: Rc<State>, request: Reques
             refuse(&mut exchange, &refusal::panicked())
         }
     };
-    if let Some(rules) = exchange.notes().compiled_route().and_then(|r| r.cors.as_ref()) {
-        rules.mark(wish.origin.as_ref(), response.headers_mut());
+    if let Some(route) = exchange.notes().compiled_route() {
+        if let Some(rules) = &route.cors {
+            rules.mark(wish.origin.as_ref(), response.headers_mut());
+        }
+        route.response_headers.apply(response.headers_mut());
     }
     if worker.site.compress {
         compress::apply(&mut response, &method, wish.gzip, &worker.memo);
@@ -67,15 +74,18 @@ async fn phases(
     let site: &Site = &worker.site;
     let peer = exchange.notes().peer;
 
-    validate::request(state, request.method(), request.uri(), request.headers())?;
+    let fault = state.take(worker.now());
+    let _taken = worker.take()?;
+    validate::request(fault, site, request.method(), request.uri(), request.headers())?;
 
     // A clone of a URI shares its bytes; the path can then be looked at while the request moves on.
     let uri = request.uri().clone();
     let path = router::decoded(path_of(request.method(), &uri))?;
+    let host = host_of(request.headers());
     if let Some(response) = preflight(site, exchange, &request, &path) {
         return Ok(response);
     }
-    let index = match site.router.find(request.method(), &path) {
+    let index = match site.find(request.method(), host, &path) {
         Found::Route(index) => index,
         Found::OtherMethods(allow) => return Err(refusal::wrong_method(request.method(), allow)),
         Found::Nothing => return Err(refusal::no_route(request.method(), &path)),
@@ -133,6 +143,11 @@ async fn phases(
     Ok(response)
 }
 
+/// The one host that validation has found.
+fn host_of(headers: &HeaderMap) -> &[u8] {
+    headers.get(HOST).map_or(b"", |h| h.as_bytes())
+}
+
 /// `OPTIONS *` asks about the server as a whole; it has no path.
 fn path_of<'u>(method: &Method, uri: &'u Uri) -> &'u str {
     match uri.path() {
@@ -145,7 +160,7 @@ fn path_of<'u>(method: &Method, uri: &'u Uri) -> &'u str {
 /// The answer to a browser that asks before it calls, if the route it means allows calls from pages.
 fn preflight(site: &Site, exchange: &mut Exchange, request: &Request<Incoming>, path: &str) -> Option<Response<Body>> {
     let wanted = cors::preflight_method(request)?;
-    let Found::Route(index) = site.router.find(&wanted, path) else {
+    let Found::Route(index) = site.find(&wanted, host_of(request.headers()), path) else {
         return None;
     };
     let rules = site.routes[index].cors.as_ref()?;
@@ -192,14 +207,24 @@ fn finish(exchange: Exchange, mut response: Response<Body>, method: &Method) -> 
     response
 }
 
-/// Runs a future and turns a panic of it into a value, so that it costs one request and not the worker.
-async fn unwinding<F: Future>(future: F) -> Result<F::Output, Box<dyn Any + Send>> {
+/// How the phases of a request ended.
+enum Ended<T> {
+    Output(T),
+    Panic(Box<dyn Any + Send>),
+    /// The sweep over connections has found that the request had its time.
+    Late,
+}
+
+/// Runs a future within the request's time, and turns a panic of it into a value, so that it costs one request and not
+/// the worker.
+async fn unwinding<F: Future>(future: F, state: &State) -> Ended<F::Output> {
     let mut future = pin!(future);
     // What the future had borrowed is only looked at afterwards for the record, never continued.
     poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+        Ok(Poll::Pending) if state.is_late() => Poll::Ready(Ended::Late),
         Ok(Poll::Pending) => Poll::Pending,
-        Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
-        Err(panic) => Poll::Ready(Err(panic)),
+        Ok(Poll::Ready(output)) => Poll::Ready(Ended::Output(output)),
+        Err(panic) => Poll::Ready(Ended::Panic(panic)),
     })
     .await
 }

@@ -6,7 +6,7 @@ use http::{Method, StatusCode};
 use parking_lot::Mutex;
 use std::time::Instant;
 
-/// How many retries an upstream may see: a share of its requests, and a few per second in any case.
+/// How many retries a route may cause: a share of its requests, and a few per second in any case.
 pub(crate) struct Budget {
     ratio: f64,
     per_second: f64,
@@ -72,9 +72,9 @@ pub(crate) fn is_idempotent(method: &Method) -> bool {
 pub(crate) fn failure_allows(failure: &Failure, idempotent: bool) -> bool {
     match failure {
         Failure::Connect(_) => true,
-        Failure::Stale | Failure::Broken(_) => idempotent,
-        // The time that is up is the request's, not the server's.
-        Failure::Timeout | Failure::Client(_) => false,
+        // Whether there is any time left is looked at by whoever asks.
+        Failure::Stale | Failure::Broken(_) | Failure::Timeout => idempotent,
+        Failure::Client(_) => false,
     }
 }
 
@@ -121,7 +121,8 @@ mod tests {
             (&broken, false, false),
             (&broken, true, true),
             (&Failure::Stale, false, false),
-            (&Failure::Timeout, true, false),
+            (&Failure::Timeout, true, true),
+            (&Failure::Timeout, false, false),
         ] {
             assert_eq!(failure_allows(failure, idempotent), wanted, "{failure:?}");
         }

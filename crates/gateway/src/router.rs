@@ -37,11 +37,11 @@ struct Node {
     below: Vec<(Methods, usize)>,
 }
 
-/// Compiled patterns; what they yield is the index at which a pattern was added.
+/// Compiled patterns; what they yield is the index with which a pattern was added.
 #[derive(Default, Debug)]
 pub(crate) struct Router {
     root: Node,
-    patterns: Vec<String>,
+    patterns: FxHashMap<usize, String>,
 }
 
 /// What the tree says about a path and a method.
@@ -54,14 +54,18 @@ pub(crate) enum Found {
 }
 
 impl Router {
-    /// Adds a pattern; its index is the number of those before it.
-    pub(crate) fn add(&mut self, name: &str, pattern: &str) -> Result<(), ConfigError> {
+    /// Adds a pattern; `index` is what it yields.
+    pub(crate) fn add(&mut self, index: usize, name: &str, pattern: &str) -> Result<(), ConfigError> {
         let fault = |message: String| ConfigError::new(format!("route \"{name}\""), message);
         let (methods, path) = match pattern.split_once(' ') {
             Some((methods, path)) => {
-                let parsed: Result<Vec<Method>, _> = methods.split('|').map(|m| m.trim().parse()).collect();
+                let parsed: Result<Vec<Method>, _> = methods
+                    .split([',', '|'])
+                    .filter(|m| !m.is_empty())
+                    .map(|m| m.trim().parse())
+                    .collect();
                 let parsed = parsed
-                    .map_err(|_| fault(format!("`{methods}` is not a method; write `GET /x` or `GET|POST /x`")))?;
+                    .map_err(|_| fault(format!("`{methods}` is not a method; write `GET /x` or `GET,POST /x`")))?;
                 if let Some(odd) = parsed
                     .iter()
                     .find(|m| m.as_str().bytes().any(|b| b.is_ascii_lowercase()))
@@ -83,7 +87,7 @@ impl Router {
         let Some(rest) = path.strip_prefix('/') else {
             return Err(fault(format!("the path `{path}` must begin with `/`")));
         };
-        let index = self.patterns.len();
+
         let mut node = &mut self.root;
         let segments: Vec<&str> = if rest.is_empty() {
             Vec::new()
@@ -114,7 +118,7 @@ impl Router {
         }
         let routes = if tail { &mut node.below } else { &mut node.here };
         if let Some((_, other)) = routes.iter().find(|(m, _)| m.overlap(&methods)) {
-            let other = &self.patterns[*other];
+            let other = &self.patterns[other];
             return Err(fault(format!(
                 "`{pattern}` and `{other}` match the same requests; remove one or narrow its methods"
             )));
@@ -122,7 +126,7 @@ impl Router {
         routes.push((methods, index));
         // Those for one method before those for all.
         routes.sort_by_key(|(m, _)| m.0.is_none());
-        self.patterns.push(pattern.to_owned());
+        self.patterns.insert(index, pattern.to_owned());
         Ok(())
     }
 
@@ -270,8 +274,8 @@ mod tests {
 
     fn router(patterns: &[&str]) -> Router {
         let mut router = Router::default();
-        for pattern in patterns {
-            router.add("r", pattern).expect(pattern);
+        for (i, pattern) in patterns.iter().enumerate() {
+            router.add(i, "r", pattern).expect(pattern);
         }
         router
     }
@@ -341,20 +345,20 @@ mod tests {
     fn the_same_pattern_twice_and_nonsense_are_refused() {
         for (first, second) in [
             ("/a/*", "/a/{id}"),
-            ("GET /a", "GET|POST /a"),
+            ("GET /a", "GET,POST /a"),
             ("/a/**", "/a/**"),
             ("GET /x", "HEAD /x"),
         ] {
             let mut router = Router::default();
-            router.add("one", first).expect(first);
-            let error = router.add("two", second).expect_err(second);
+            router.add(0, "one", first).expect(first);
+            let error = router.add(1, "two", second).expect_err(second);
             assert!(
                 error.to_string().contains(first) && error.to_string().contains("two"),
                 "{error}"
             );
         }
         for bad in ["a", "/a/**/b", "/a*", "/a//b", "get /a", "/../x", "/{a}b", "G@T /a"] {
-            assert!(Router::default().add("bad", bad).is_err(), "{bad}");
+            assert!(Router::default().add(0, "bad", bad).is_err(), "{bad}");
         }
     }
 

@@ -44,6 +44,7 @@ pub(crate) async fn call(
         collect(body, route.body_bytes_max, timeout).await?
     };
     let mut request = Request::from_parts(parts, bytes);
+    route.headers.apply(request.headers_mut());
     let notes = exchange.notes();
     let extensions = request.extensions_mut();
     if let Some(identity) = &notes.identity {
@@ -59,22 +60,20 @@ pub(crate) async fn call(
     Ok(response.map(Body::Full))
 }
 
-/// The whole body, if it is no larger than `limit` and arrives within `timeout`.
-pub(crate) async fn collect(body: Incoming, limit: u64, timeout: Duration) -> Result<Bytes, Refusal> {
+/// The whole body, if it is no larger than `limit` and never pauses for longer than `pause`.
+pub(crate) async fn collect(mut body: Incoming, limit: u64, pause: Duration) -> Result<Bytes, Refusal> {
     if body.size_hint().lower() > limit {
         return Err(refusal::body_too_large(limit));
     }
-    match tokio::time::timeout(timeout, read(body, limit)).await {
-        Ok(result) => result,
-        Err(_) => Err(refusal::body_too_slow()),
-    }
-}
 
-async fn read(mut body: Incoming, limit: u64) -> Result<Bytes, Refusal> {
     let expected = body.size_hint().exact();
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
-    while let Some(frame) = body.frame().await {
+    // No timer is armed for what has arrived already.
+    while let Some(frame) = tokio::time::timeout(pause, body.frame())
+        .await
+        .map_err(|_| refusal::body_too_slow())?
+    {
         let Ok(data) = frame.map_err(|_| refusal::body_broken())?.into_data() else {
             continue;
         };

@@ -2,22 +2,30 @@
 
 use crate::authenticate::Authenticate;
 use crate::balance::Group;
-use crate::config::{Auth, Config, ConfigError, Limits, Service, Target};
+use crate::config::{Auth, Config, ConfigError, HeaderEdits, Limits, Route, Service, Target};
 use crate::cors;
 use crate::files::Files;
 use crate::forwarded::Network;
 use crate::limit::{Limiter, RateLimit, Rule};
 use crate::limit_memory::Memory;
-use crate::router::Router;
-use http::{HeaderName, HeaderValue};
+use crate::retry::Budget;
+use crate::router::{Found, Router};
+use crate::transform::PathChange;
+use crate::validate;
+use http::Method;
 use mainstay_telemetry::RouteMetrics;
+use rustc_hash::FxHashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Everything a request looks at.
 pub(crate) struct Site {
-    pub(crate) router: Router,
+    router: Router,
+    /// Routes of one host only, which come before those of all.
+    by_host: FxHashMap<Box<str>, Router>,
+    /// The only hosts that are answered; empty means all.
+    pub(crate) hosts: Vec<String>,
     pub(crate) routes: Vec<CompiledRoute>,
     pub(crate) groups: Vec<Arc<Group>>,
     pub(crate) rules: Vec<Rule>,
@@ -42,8 +50,11 @@ pub(crate) struct CompiledRoute {
     pub(crate) body_bytes_max: u64,
     pub(crate) timeout: Option<Duration>,
     pub(crate) attempts: u32,
-    pub(crate) strip_segments: usize,
-    pub(crate) set_headers: Vec<(HeaderName, HeaderValue)>,
+    pub(crate) attempt_timeout: Option<Duration>,
+    pub(crate) budget: Budget,
+    pub(crate) path: PathChange,
+    pub(crate) headers: HeaderEdits,
+    pub(crate) response_headers: HeaderEdits,
     pub(crate) cors: Option<cors::Rules>,
     pub(crate) metrics: RouteMetrics,
 }
@@ -87,6 +98,7 @@ impl Site {
         };
         let rules = compile_rules(&config.rate_limits);
         let mut router = Router::default();
+        let mut by_host = FxHashMap::<Box<str>, Router>::default();
         let mut routes: Vec<CompiledRoute> = Vec::new();
         for route in &config.routes {
             let place = format!("route \"{}\"", route.name);
@@ -94,7 +106,11 @@ impl Site {
             if routes.iter().any(|r| *r.name == *route.name) {
                 return Err(fault("is there twice; give each route a name of its own".into()));
             }
-            router.add(&route.name, &route.pattern)?;
+            let table = match &route.host {
+                Some(host) => by_host.entry(host.to_ascii_lowercase().into()).or_default(),
+                None => &mut router,
+            };
+            table.add(routes.len(), &route.name, &route.pattern)?;
             let to = match &route.to {
                 Target::Service(service) => CompiledTarget::Service(service.clone()),
                 Target::Upstream(name) => match groups.iter().position(|g| g.config.name == *name) {
@@ -126,10 +142,7 @@ impl Site {
                 (None, CompiledTarget::Service(_)) => cors::Rules::compile(&config.cors, "gateway")?,
                 (None, _) => None,
             };
-            let strip_segments = match &route.strip_prefix {
-                None => 0,
-                Some(prefix) => strip_count(prefix, &route.pattern).map_err(fault)?,
-            };
+            let path = path_change(route).map_err(fault)?;
             routes.push(CompiledRoute {
                 name: route.name.as_str().into(),
                 pattern: route.pattern.clone(),
@@ -139,8 +152,11 @@ impl Site {
                 body_bytes_max: route.body_bytes_max.unwrap_or(config.limits.body_bytes_max),
                 timeout: route.timeout,
                 attempts: route.attempts,
-                strip_segments,
-                set_headers: route.set_headers.clone(),
+                attempt_timeout: route.attempt_timeout,
+                budget: Budget::new(route.retry_ratio, route.retries_per_second),
+                path,
+                headers: route.headers.clone(),
+                response_headers: route.response_headers.clone(),
                 cors,
                 metrics: RouteMetrics::new(&route.name),
             });
@@ -156,7 +172,7 @@ impl Site {
                 );
                 return Err(ConfigError::new(place, message));
             }
-            router.add("public", "GET /**")?;
+            router.add(routes.len(), "public", "GET /**")?;
             routes.push(CompiledRoute {
                 to: CompiledTarget::Files(files),
                 auth: Auth::None,
@@ -166,6 +182,8 @@ impl Site {
         }
         Ok(Site {
             router,
+            by_host,
+            hosts: config.hosts.clone(),
             routes,
             groups,
             rules,
@@ -177,6 +195,18 @@ impl Site {
             no_route: RouteMetrics::new(""),
             begin: Instant::now(),
         })
+    }
+
+    /// The route for a request.
+    pub(crate) fn find(&self, method: &Method, host: &[u8], path: &str) -> Found {
+        if !self.by_host.is_empty()
+            && let Ok(host) = std::str::from_utf8(validate::without_port(host))
+            && let Some(own) = self.by_host.get(&*host.to_ascii_lowercase())
+            && let found @ Found::Route(_) = own.find(method, path)
+        {
+            return found;
+        }
+        self.router.find(method, path)
     }
 
     /// How many servers all upstreams have together.
@@ -195,17 +225,46 @@ impl Site {
     }
 }
 
-/// How many segments a prefix has, if the pattern begins with it.
-fn strip_count(prefix: &str, pattern: &str) -> Result<usize, String> {
-    let path = pattern.split_once(' ').map_or(pattern, |(_, path)| path).trim();
-    let trimmed = prefix.trim_end_matches('/');
-    let below = path
-        .strip_prefix(trimmed)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    if trimmed.is_empty() || !trimmed.starts_with('/') || !below {
-        return Err(format!("strip_prefix `{prefix}` is not the beginning of `{path}`"));
+/// What a route's `strip_prefix` or `rewrite` does to a path.
+fn path_change(route: &Route) -> Result<PathChange, String> {
+    let pattern = route
+        .pattern
+        .split_once(' ')
+        .map_or(route.pattern.as_str(), |(_, path)| path)
+        .trim();
+    match (&route.strip_prefix, &route.rewrite) {
+        (None, None) => Ok(PathChange::none()),
+        (Some(_), Some(_)) => Err("strip_prefix and rewrite contradict each other; keep one".into()),
+        (Some(prefix), None) => {
+            let trimmed = prefix.trim_end_matches('/');
+            let begins = pattern
+                .strip_prefix(trimmed)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+            if !trimmed.starts_with('/') || !begins {
+                return Err(format!("strip_prefix `{prefix}` is not the beginning of `{pattern}`"));
+            }
+            Ok(PathChange {
+                begin: String::new(),
+                keep_after: Some(trimmed.matches('/').count()),
+            })
+        }
+        (None, Some(path)) if !path.starts_with('/') || path.contains(['?', '#', ' ', '\r', '\n']) => {
+            Err(format!("rewrite `{path}` is not a path"))
+        }
+        (None, Some(path)) => match path.strip_suffix("/**") {
+            None => Ok(PathChange {
+                begin: path.clone(),
+                keep_after: None,
+            }),
+            Some(begin) => match pattern.strip_suffix("/**") {
+                Some(before) => Ok(PathChange {
+                    begin: begin.into(),
+                    keep_after: Some(before.matches('/').count()),
+                }),
+                None => Err(format!("rewrite `{path}` ends with `**`, and `{pattern}` does not")),
+            },
+        },
     }
-    Ok(trimmed.matches('/').count())
 }
 
 impl CompiledRoute {
@@ -219,8 +278,11 @@ impl CompiledRoute {
             body_bytes_max,
             timeout: None,
             attempts: 1,
-            strip_segments: 0,
-            set_headers: Vec::new(),
+            attempt_timeout: None,
+            budget: Budget::new(0.0, 0.0),
+            path: PathChange::none(),
+            headers: HeaderEdits::default(),
+            response_headers: HeaderEdits::default(),
             cors: None,
             metrics: RouteMetrics::new(name),
         }
@@ -264,6 +326,10 @@ mod tests {
             ),
             (route(|r| r.auth = Auth::Required), "route \"r\": wants a token"),
             (route(|r| r.attempts = 0), "route \"r\": 0 attempts"),
+            (
+                route(|r| r.rewrite = Some("x".into())),
+                "route \"r\": rewrite `x` is not a path",
+            ),
             (
                 route(|r| r.strip_prefix = Some("/pa".into())),
                 "route \"r\": strip_prefix `/pa`",

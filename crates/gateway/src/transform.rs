@@ -3,6 +3,7 @@
 //! Hop-by-hop fields end here (RFC 9110 §7.6.1), `Upgrade` among them. What the client claims about forwarding or about
 //! who it is does not pass; the gateway writes both itself.
 
+use crate::config::HeaderEdits;
 use crate::forwarded::{self, Network};
 use crate::site::CompiledRoute;
 use http::header::{self, HeaderMap, HeaderName};
@@ -54,7 +55,7 @@ pub(crate) struct Outgoing<'r> {
 pub(crate) fn write_head(out: &mut Vec<u8>, request: &Outgoing<'_>) {
     out.extend_from_slice(request.method.as_str().as_bytes());
     out.push(b' ');
-    write_target(out, request.uri, request.route.strip_segments);
+    write_target(out, request.uri, &request.route.path);
     out.extend_from_slice(b" HTTP/1.1\r\nhost: ");
     out.extend_from_slice(request.host);
     out.extend_from_slice(b"\r\n");
@@ -72,12 +73,12 @@ pub(crate) fn write_head(out: &mut Vec<u8>, request: &Outgoing<'_>) {
                     || is_identity(text)
             }
         };
-        if ours || named.contains(name) || request.route.set_headers.iter().any(|(set, _)| set == name) {
+        if ours || named.contains(name) || request.route.headers.touches(name) {
             continue;
         }
         field(out, text.as_bytes(), value.as_bytes());
     }
-    for (name, value) in &request.route.set_headers {
+    for (name, value) in &request.route.headers.set {
         field(out, name.as_str().as_bytes(), value.as_bytes());
     }
     forwarded::write(out, request.peer, request.host, request.headers, request.proxies);
@@ -115,19 +116,55 @@ fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// The path as it came, less the segments that the route strips, and the query.
-fn write_target(out: &mut Vec<u8>, uri: &Uri, strip: usize) {
-    let mut path = uri.path();
-    // Whole segments are dropped, because the spelling of the path may differ from the pattern's.
-    for _ in 0..strip {
-        let end = path[1..].find('/').map_or(path.len(), |at| at + 1);
-        path = &path[end..];
-        if path.is_empty() {
-            path = "/";
-            break;
+/// What becomes of a path on its way to an upstream: a fixed beginning, and then the request's path without its first
+/// segments, or nothing of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PathChange {
+    pub(crate) begin: String,
+    pub(crate) keep_after: Option<usize>,
+}
+
+impl PathChange {
+    /// The path as it is.
+    pub(crate) fn none() -> PathChange {
+        PathChange {
+            begin: String::new(),
+            keep_after: Some(0),
         }
     }
-    out.extend_from_slice(path.as_bytes());
+}
+
+impl HeaderEdits {
+    fn touches(&self, name: &HeaderName) -> bool {
+        self.set.iter().any(|(set, _)| set == name) || self.remove.contains(name)
+    }
+
+    /// Phase: makes the changes to headers that stay in this process.
+    pub(crate) fn apply(&self, headers: &mut HeaderMap) {
+        for name in &self.remove {
+            headers.remove(name);
+        }
+        for (name, value) in &self.set {
+            headers.insert(name.clone(), value.clone());
+        }
+    }
+}
+
+fn write_target(out: &mut Vec<u8>, uri: &Uri, change: &PathChange) {
+    let from = out.len();
+    out.extend_from_slice(change.begin.as_bytes());
+    if let Some(segments) = change.keep_after {
+        let mut path = uri.path();
+        // Whole segments are dropped, because the spelling of the path may differ from the pattern's.
+        for _ in 0..segments {
+            let Some(rest) = path.strip_prefix('/') else { break };
+            path = &rest[rest.find('/').unwrap_or(rest.len())..];
+        }
+        out.extend_from_slice(path.as_bytes());
+    }
+    if out.len() == from {
+        out.push(b'/');
+    }
     if let Some(query) = uri.query() {
         out.push(b'?');
         out.extend_from_slice(query.as_bytes());
@@ -174,14 +211,25 @@ mod tests {
     use super::*;
     use http::HeaderValue;
 
-    fn written(fields: &[(&'static str, &'static str)], uri: &'static str, strip: usize) -> String {
+    fn written(
+        fields: &[(&'static str, &'static str)],
+        uri: &'static str,
+        begin: &str,
+        keep_after: Option<usize>,
+    ) -> String {
         let mut headers = HeaderMap::new();
         for (name, value) in fields {
             headers.append(*name, HeaderValue::from_static(value));
         }
         let mut route = CompiledRoute::for_test();
-        route.strip_segments = strip;
-        route.set_headers = vec![(HeaderName::from_static("x-set"), HeaderValue::from_static("ours"))];
+        route.path = PathChange {
+            begin: begin.into(),
+            keep_after,
+        };
+        route.headers = HeaderEdits {
+            set: vec![(HeaderName::from_static("x-set"), HeaderValue::from_static("ours"))],
+            remove: vec![HeaderName::from_static("x-private-too")],
+        };
         let mut claims = serde_json::Map::new();
         claims.insert("sub".into(), "ü\r\nx: y".into());
         let identity = Identity {
@@ -231,6 +279,7 @@ mod tests {
                 ("x-real-ip", "6.6.6.6"),
                 ("forwarded", "for=6.6.6.6"),
                 ("x-set", "theirs"),
+                ("x-private-too", "1"),
                 ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
                 ("authorization", "Bearer t"),
                 ("accept", "*/*"),
@@ -238,7 +287,8 @@ mod tests {
                 ("x-two", "b"),
             ],
             "/a/b?c=d",
-            0,
+            "",
+            Some(0),
         );
         let (first, rest) = head.split_once("\r\n").expect("lines");
         assert_eq!(first, "POST /a/b?c=d HTTP/1.1");
@@ -277,18 +327,23 @@ mod tests {
     }
 
     #[test]
-    fn segments_are_stripped_whole() {
-        for (uri, strip, wanted) in [
-            ("/pay/x?y", 1, "/x?y"),
-            ("/p%61y/x%2Fz", 1, "/x%2Fz"),
-            ("/pay", 1, "/"),
-            ("/pay/", 1, "/"),
-            ("/a/b/c", 2, "/c"),
-            ("/a", 3, "/"),
+    fn paths_change_by_whole_segments() {
+        for (uri, begin, keep_after, wanted) in [
+            ("/pay/x?y", "", Some(0), "/pay/x?y"),
+            ("/pay/x?y", "", Some(1), "/x?y"),
+            ("/p%61y/x%2Fz", "", Some(1), "/x%2Fz"),
+            ("/pay", "", Some(1), "/"),
+            ("/pay/", "", Some(1), "/"),
+            ("/a/b/c", "", Some(2), "/c"),
+            ("/a", "", Some(3), "/"),
+            ("/pay/x/y?q", "/v2/p", Some(1), "/v2/p/x/y?q"),
+            ("/pay", "/v2", Some(1), "/v2"),
+            ("/pay/x?q", "/fixed", None, "/fixed?q"),
         ] {
+            let head = written(&[], uri, begin, keep_after);
             assert!(
-                written(&[], uri, strip).starts_with(&format!("POST {wanted} HTTP/1.1\r\n")),
-                "{uri}"
+                head.starts_with(&format!("POST {wanted} HTTP/1.1\r\n")),
+                "{uri}: {head}"
             );
         }
     }

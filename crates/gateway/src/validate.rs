@@ -1,7 +1,7 @@
 //! What every request must be before anything else is asked of it: one host, one meaning.
 
-use crate::connection::State;
-use crate::refusal::Refusal;
+use crate::refusal::{Malformed, Refusal};
+use crate::site::Site;
 use http::header::HOST;
 use http::uri::Authority;
 use http::{HeaderMap, Method, StatusCode, Uri};
@@ -9,8 +9,14 @@ use mainstay_telemetry::TraceContext;
 
 /// Phase: refuses what is ambiguous or not for a gateway. The rest of the framing was checked as its bytes came in
 /// ([`crate::guard`]).
-pub(crate) fn request(state: &State, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
-    if let Some(malformed) = state.take() {
+pub(crate) fn request(
+    fault: Option<Malformed>,
+    site: &Site,
+    method: &Method,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Result<(), Refusal> {
+    if let Some(malformed) = fault {
         return Err(malformed.into());
     }
     let bad =
@@ -33,6 +39,21 @@ pub(crate) fn request(state: &State, method: &Method, uri: &Uri, headers: &Heade
         )
         .closing());
     }
+    let target = uri.path_and_query().map_or(0, |p| p.as_str().len());
+    if target > site.limits.uri_bytes_max {
+        return Err(
+            Refusal::new(StatusCode::URI_TOO_LONG, "GW110", "The request's target is too long").details(format!(
+                "at most {} bytes are taken (limits.uri_bytes_max)",
+                site.limits.uri_bytes_max
+            )),
+        );
+    }
+    if !site.hosts.is_empty() && !site.hosts.iter().any(|pattern| host_matches(pattern, host.as_bytes())) {
+        return Err(
+            Refusal::new(StatusCode::MISDIRECTED_REQUEST, "GW116", "This host is not served here")
+                .details(String::from_utf8_lossy(host.as_bytes()).into_owned()),
+        );
+    }
     // RFC 9112 §3.2.2: of an absolute target the host must be the one that `Host` names.
     if let Some(authority) = uri.authority()
         && !same_host(authority, host.as_bytes())
@@ -40,6 +61,25 @@ pub(crate) fn request(state: &State, method: &Method, uri: &Uri, headers: &Heade
         return bad("GW103", "Host and the host of the request line differ");
     }
     Ok(())
+}
+
+/// A host without its port.
+pub(crate) fn without_port(host: &[u8]) -> &[u8] {
+    match host.iter().rposition(|b| *b == b':') {
+        Some(at) if host[at..].iter().all(|b| *b != b']') => &host[..at],
+        _ => host,
+    }
+}
+
+/// Whether a host is the one that is meant, or below `*.…`.
+fn host_matches(pattern: &str, host: &[u8]) -> bool {
+    let host = without_port(host);
+    match pattern.strip_prefix('*') {
+        Some(suffix) => {
+            host.len() > suffix.len() && host[host.len() - suffix.len()..].eq_ignore_ascii_case(suffix.as_bytes())
+        }
+        None => host.eq_ignore_ascii_case(pattern.as_bytes()),
+    }
 }
 
 fn same_host(authority: &Authority, host: &[u8]) -> bool {
@@ -84,6 +124,23 @@ pub(crate) fn trace(headers: &HeaderMap) -> TraceContext {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn patterns_of_hosts() {
+        for (pattern, host, wanted) in [
+            ("shop.example", "SHOP.example:8080", true),
+            ("shop.example", "a.shop.example", false),
+            ("*.shop.example", "a.shop.example", true),
+            ("*.shop.example", "a.b.shop.example:1", true),
+            ("*.shop.example", "shop.example", false),
+            ("*.shop.example", ".shop.example", false),
+            ("*.shop.example", "evilshop.example", false),
+            ("[::1]", "[::1]:80", true),
+            ("[::1]", "[::1]", true),
+        ] {
+            assert_eq!(host_matches(pattern, host.as_bytes()), wanted, "{pattern} {host}");
+        }
+    }
 
     #[test]
     fn hosts_are_told_from_what_is_not() {

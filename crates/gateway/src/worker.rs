@@ -6,7 +6,7 @@ use crate::client::Pools;
 use crate::compress::Memo;
 use crate::connection::{Driven, Order, Socket, State, Watch};
 use crate::forwarded;
-use crate::refusal;
+use crate::refusal::{self, Refusal};
 use crate::request;
 use crate::site::Site;
 use http::StatusCode;
@@ -14,10 +14,13 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use mainstay_telemetry::{Fact, emit};
+use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -35,6 +38,10 @@ const LINGER_BYTES_MAX: usize = 4 << 20;
 pub(crate) struct Shared {
     pub(crate) open: AtomicUsize,
     pub(crate) cut: AtomicUsize,
+    /// Open connections by client address.
+    pub(crate) by_address: Mutex<HashMap<IpAddr, usize>>,
+    /// How many requests each worker may have in flight.
+    pub(crate) in_flight_max: usize,
 }
 
 /// What the requests of one worker share.
@@ -44,10 +51,67 @@ pub(crate) struct Worker {
     pub(crate) memo: Memo,
     /// Room to write a request in, so that not each needs its own.
     pub(crate) scratch: Cell<Vec<u8>>,
+    /// Requests that this worker is answering.
+    in_flight: Cell<usize>,
     /// Milliseconds since the worker began, as of its last tick.
     clock: Rc<Cell<u64>>,
     connections: RefCell<FxHashMap<u64, Rc<State>>>,
     shared: Arc<Shared>,
+}
+
+impl Shared {
+    /// Counts a connection in, unless there are too many already.
+    fn admit(&self, peer: IpAddr, site: &Site) -> Result<(), &'static str> {
+        if self.open.fetch_add(1, Relaxed) >= site.limits.connections_max {
+            self.open.fetch_sub(1, Relaxed);
+            return Err("The gateway has as many connections as it may have (limits.connections_max)");
+        }
+        let mut by_address = self.by_address.lock();
+        let own = by_address.entry(peer).or_default();
+        // A proxy that speaks for many is one address.
+        if *own >= site.limits.connections_per_address_max && !site.proxies.iter().any(|p| p.contains(peer)) {
+            self.open.fetch_sub(1, Relaxed);
+            return Err("Your address has as many connections as it may have (limits.connections_per_address_max)");
+        }
+        *own += 1;
+        Ok(())
+    }
+
+    fn leave(&self, peer: IpAddr) {
+        self.open.fetch_sub(1, Relaxed);
+        let mut by_address = self.by_address.lock();
+        if let Some(own) = by_address.get_mut(&peer) {
+            *own -= 1;
+            if *own == 0 {
+                by_address.remove(&peer);
+            }
+        }
+    }
+}
+
+impl Worker {
+    /// The worker's clock, in milliseconds.
+    pub(crate) fn now(&self) -> u64 {
+        self.clock.get()
+    }
+
+    /// Takes one of the requests that may be in flight.
+    pub(crate) fn take(&self) -> Result<Taken<'_>, Refusal> {
+        if self.in_flight.get() >= self.shared.in_flight_max {
+            return Err(refusal::gateway_full(self.site.limits.in_flight_max));
+        }
+        self.in_flight.set(self.in_flight.get() + 1);
+        Ok(Taken(self))
+    }
+}
+
+/// One request in flight.
+pub(crate) struct Taken<'w>(&'w Worker);
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        self.0.in_flight.set(self.0.in_flight.get() - 1);
+    }
 }
 
 /// Serves `listeners` until told to stop, then drains.
@@ -67,6 +131,7 @@ pub(crate) fn run(
             site,
             memo: Memo::default(),
             scratch: Cell::default(),
+            in_flight: Cell::default(),
             clock,
             connections: RefCell::default(),
             shared,
@@ -131,15 +196,10 @@ fn builder(site: &Site) -> http1::Builder {
     builder
 }
 
-fn welcome(worker: &Rc<Worker>, builder: &Rc<http1::Builder>, stream: TcpStream, peer: std::net::IpAddr, number: u64) {
-    if worker.shared.open.fetch_add(1, Relaxed) >= worker.site.limits.connections_max {
-        worker.shared.open.fetch_sub(1, Relaxed);
+fn welcome(worker: &Rc<Worker>, builder: &Rc<http1::Builder>, stream: TcpStream, peer: IpAddr, number: u64) {
+    if let Err(message) = worker.shared.admit(peer, &worker.site) {
         emit(&Fact::ConnectionClosed { reason: "limit" });
-        let words = refusal::raw(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "GW402",
-            "The gateway has as many connections as it may have (limits.connections_max)",
-        );
+        let words = refusal::raw(StatusCode::SERVICE_UNAVAILABLE, "GW402", message);
         // Kept until the client has had a moment to send its request, lest the answer be reset away.
         tokio::task::spawn_local(async move {
             let _ = stream.try_write(&words);
@@ -164,6 +224,7 @@ fn welcome(worker: &Rc<Worker>, builder: &Rc<http1::Builder>, stream: TcpStream,
     let leaving = Leaving {
         worker: worker.clone(),
         key,
+        peer,
     };
     tokio::task::spawn_local(async move {
         let ended = Driven::new(connection, state).await;
@@ -193,12 +254,13 @@ async fn linger(mut stream: TcpStream) {
 struct Leaving {
     worker: Rc<Worker>,
     key: u64,
+    peer: IpAddr,
 }
 
 impl Drop for Leaving {
     fn drop(&mut self) {
         self.worker.connections.borrow_mut().remove(&self.key);
-        self.worker.shared.open.fetch_sub(1, Relaxed);
+        self.worker.shared.leave(self.peer);
     }
 }
 
@@ -210,9 +272,14 @@ async fn tick(worker: Rc<Worker>) {
         head: limits.head_timeout.as_millis() as u64,
         idle: limits.idle_timeout.as_millis() as u64,
         stall: limits.stall_timeout.as_millis() as u64,
+        request: limits.request_timeout.as_millis() as u64,
     };
-    let every = (limits.head_timeout.min(limits.idle_timeout).min(limits.stall_timeout) / 4)
-        .clamp(Duration::from_millis(20), Duration::from_millis(250));
+    let shortest = limits
+        .head_timeout
+        .min(limits.idle_timeout)
+        .min(limits.stall_timeout)
+        .min(limits.request_timeout);
+    let every = (shortest / 4).clamp(Duration::from_millis(20), Duration::from_millis(250));
     let timeouts: Vec<Duration> = worker
         .site
         .groups

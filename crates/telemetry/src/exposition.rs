@@ -13,19 +13,13 @@ pub(crate) fn render(registry: &Registry) -> String {
             continue;
         };
         if let Some(help) = family.help {
-            let _ = writeln!(
-                out,
-                "# HELP {name} {}",
-                help.replace('\\', "\\\\").replace('\n', "\\n")
-            );
+            let _ = writeln!(out, "# HELP {name} {}", help.replace('\\', "\\\\").replace('\n', "\\n"));
         }
         let _ = writeln!(out, "# TYPE {name} {}", first.kind());
         series.sort_by(|a, b| a.0.cmp(b.0));
         for (labels, series) in series {
             match series {
-                Series::Counter(counter) => {
-                    sample(&mut out, name, "", labels, None, counter.value() as f64)
-                }
+                Series::Counter(counter) => sample(&mut out, name, "", labels, None, counter.value() as f64),
                 Series::FloatCounter(gauge) | Series::Gauge(gauge) => {
                     sample(&mut out, name, "", labels, None, gauge.value())
                 }
@@ -35,14 +29,7 @@ pub(crate) fn render(registry: &Registry) -> String {
                         sample(&mut out, name, "_bucket", labels, Some(bound), count as f64);
                     }
                     sample(&mut out, name, "_sum", labels, None, histogram.sum());
-                    sample(
-                        &mut out,
-                        name,
-                        "_count",
-                        labels,
-                        None,
-                        histogram.count() as f64,
-                    );
+                    sample(&mut out, name, "_count", labels, None, histogram.count() as f64);
                 }
             }
         }
@@ -50,14 +37,7 @@ pub(crate) fn render(registry: &Registry) -> String {
     out
 }
 
-fn sample(
-    out: &mut String,
-    name: &str,
-    suffix: &str,
-    labels: &Labels,
-    bound: Option<f64>,
-    value: f64,
-) {
+fn sample(out: &mut String, name: &str, suffix: &str, labels: &Labels, bound: Option<f64>, value: f64) {
     out.push_str(name);
     out.push_str(suffix);
     let mut open = '{';
@@ -99,9 +79,7 @@ mod tests {
     fn the_text_is_what_a_scraper_reads() {
         let registry = Registry::default();
         registry.describe("b_total", "Counts\nthings.");
-        registry
-            .counter("b_total", &[("route", "a\"b\\c\nd")])
-            .add(3);
+        registry.counter("b_total", &[("route", "a\"b\\c\nd")]).add(3);
         registry.gauge("a", &[]).set(1.5);
         registry.gauge_fn("c", &[("x", "y")], || 7.0);
         registry

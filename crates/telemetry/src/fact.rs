@@ -51,11 +51,6 @@ pub enum Fact<'a> {
         /// The server.
         server: &'a str,
     },
-    /// So many servers of an upstream are ejected that ejection is ignored.
-    UpstreamPanics {
-        /// The upstream's name.
-        upstream: &'a str,
-    },
     /// A request was tried again on another server.
     Retried {
         /// The upstream's name.
@@ -102,11 +97,7 @@ pub fn emit(fact: &Fact<'_>) {
             }
         }
         Fact::Listening { what, address } => {
-            say(
-                Level::Info,
-                format_args!("{what} listens on {address}"),
-                &[],
-            );
+            say(Level::Info, format_args!("{what} listens on {address}"), &[]);
         }
         Fact::Draining { connections } => {
             say(
@@ -116,19 +107,12 @@ pub fn emit(fact: &Fact<'_>) {
             );
         }
         Fact::Drained { cut: 0, took } => {
-            say(
-                Level::Info,
-                format_args!("drained in {} ms", took.as_millis()),
-                &[],
-            );
+            say(Level::Info, format_args!("drained in {} ms", took.as_millis()), &[]);
         }
         Fact::Drained { cut, took } => {
             say(
                 Level::Warn,
-                format_args!(
-                    "{cut} connections cut after draining for {} ms",
-                    took.as_millis()
-                ),
+                format_args!("{cut} connections cut after draining for {} ms", took.as_millis()),
                 &[],
             );
         }
@@ -152,14 +136,8 @@ pub fn emit(fact: &Fact<'_>) {
             let ms = ejected_for.as_millis();
             say(
                 Level::Warn,
-                format_args!(
-                    "{server} of {upstream} gets no requests for {ms} ms after {failures} failures in a row"
-                ),
-                &[
-                    ("upstream", upstream),
-                    ("server", server),
-                    ("reason", reason),
-                ],
+                format_args!("{server} of {upstream} gets no requests for {ms} ms after {failures} failures in a row"),
+                &[("upstream", upstream), ("server", server), ("reason", reason)],
             );
         }
         Fact::ServerReturned { upstream, server } => {
@@ -174,14 +152,6 @@ pub fn emit(fact: &Fact<'_>) {
                 &[("upstream", upstream), ("server", server)],
             );
         }
-        Fact::UpstreamPanics { upstream } => {
-            counter("mainstay_upstream_panics_total", &[("upstream", upstream)]).inc();
-            say(
-                Level::Warn,
-                format_args!("too many servers of {upstream} fail: requests go to all of them"),
-                &[("upstream", upstream)],
-            );
-        }
         Fact::Retried {
             upstream,
             server,
@@ -194,18 +164,10 @@ pub fn emit(fact: &Fact<'_>) {
             );
         }
         Fact::RetryBudgetEmpty { upstream } => {
-            counter(
-                "mainstay_upstream_retries_refused_total",
-                &[("upstream", upstream)],
-            )
-            .inc();
+            counter("mainstay_upstream_retries_refused_total", &[("upstream", upstream)]).inc();
         }
-        Fact::LimitRefused { rule } => {
-            counter("mainstay_limit_refusals_total", &[("rule", rule)]).inc()
-        }
-        Fact::ConnectionClosed { reason } => {
-            counter("mainstay_connections_closed_total", &[("reason", reason)]).inc()
-        }
+        Fact::LimitRefused { rule } => counter("mainstay_limit_refusals_total", &[("rule", rule)]).inc(),
+        Fact::ConnectionClosed { reason } => counter("mainstay_connections_closed_total", &[("reason", reason)]).inc(),
         Fact::Panicked { route, message } => {
             counter("mainstay_panics_total", &[("route", route)]).inc();
             say(

@@ -19,8 +19,8 @@ mod usage;
 pub use fact::{Fact, emit};
 pub use log::{Config, Format, Level, Output, enabled, flush, install, log, log_fields};
 pub use metrics::{
-    Counter, Gauge, Histogram, MAX_SERIES_PER_FAMILY, Registry, SECONDS_BUCKETS, SIZE_BUCKETS,
-    counter, describe, gauge, gauge_fn, histogram, registry,
+    Counter, Gauge, Histogram, MAX_SERIES_PER_FAMILY, Registry, SECONDS_BUCKETS, SIZE_BUCKETS, counter, describe,
+    gauge, gauge_fn, histogram, registry,
 };
 pub use process::start_time;
 pub use record::{PhaseTime, RequestRecord, RouteMetrics};

@@ -45,12 +45,7 @@ impl<'a> Line<'a> {
     /// A text under a key, escaped.
     pub(crate) fn text(&mut self, key: &str, value: &str) {
         self.key(key);
-        if self.json
-            || value.is_empty()
-            || value
-                .bytes()
-                .any(|b| b <= b' ' || b == b'"' || b == b'=' || b == 0x7f)
-        {
+        if self.json || value.is_empty() || value.bytes().any(|b| b <= b' ' || b == b'"' || b == b'=' || b == 0x7f) {
             self.quoted(value);
         } else {
             self.out.extend_from_slice(value.as_bytes());
@@ -60,8 +55,7 @@ impl<'a> Line<'a> {
     /// A number under a key.
     pub(crate) fn number(&mut self, key: &str, value: u64) {
         self.key(key);
-        self.out
-            .extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+        self.out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
     }
 
     /// In text lines only: a bare word that needs no key.
@@ -72,8 +66,7 @@ impl<'a> Line<'a> {
             if c.is_control() {
                 self.out.extend(c.escape_default().map(|c| c as u8));
             } else {
-                self.out
-                    .extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+                self.out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
             }
         }
     }
@@ -86,8 +79,7 @@ impl<'a> Line<'a> {
             self.out.extend_from_slice(&[open, b'"']);
             self.out.extend_from_slice(name.as_bytes());
             self.out.extend_from_slice(b"\":");
-            self.out
-                .extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+            self.out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
             open = b',';
         }
         if open == b'{' {

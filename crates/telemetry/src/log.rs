@@ -167,12 +167,7 @@ pub fn log(level: Level, room: &str, text: fmt::Arguments<'_>) {
 }
 
 /// Writes one line with named values beside its text.
-pub fn log_fields(
-    level: Level,
-    room: &str,
-    text: fmt::Arguments<'_>,
-    fields: &[(&str, &dyn fmt::Display)],
-) {
+pub fn log_fields(level: Level, room: &str, text: fmt::Arguments<'_>, fields: &[(&str, &dyn fmt::Display)]) {
     if !enabled(level) {
         return;
     }

@@ -16,8 +16,7 @@ pub const MAX_SERIES_PER_FAMILY: usize = 1_000;
 
 /// Upper bounds of the default histogram, in seconds.
 pub const SECONDS_BUCKETS: &[f64] = &[
-    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
-    5.0, 10.0, 30.0,
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
 ];
 
 /// Upper bounds for sizes, in bytes or rows.
@@ -84,9 +83,9 @@ impl Gauge {
 
     /// Adds `delta`, which may be negative.
     pub fn add(&self, delta: f64) {
-        let _ = self.0.fetch_update(Relaxed, Relaxed, |bits| {
-            Some((f64::from_bits(bits) + delta).to_bits())
-        });
+        let _ = self
+            .0
+            .fetch_update(Relaxed, Relaxed, |bits| Some((f64::from_bits(bits) + delta).to_bits()));
     }
 
     /// Adds one.
@@ -119,9 +118,7 @@ struct Buckets {
 
 impl Histogram {
     fn new(bounds: &'static [f64]) -> Histogram {
-        let counts = (0..SHARDS * (bounds.len() + 1))
-            .map(|_| AtomicU64::new(0))
-            .collect();
+        let counts = (0..SHARDS * (bounds.len() + 1)).map(|_| AtomicU64::new(0)).collect();
         Histogram(Arc::new(Buckets {
             bounds,
             counts,
@@ -154,12 +151,7 @@ impl Histogram {
 
     /// The sum of all values.
     pub fn sum(&self) -> f64 {
-        self.0
-            .sums
-            .iter()
-            .map(|s| s.0.load(Relaxed) as f64)
-            .sum::<f64>()
-            / 1e9
+        self.0.sums.iter().map(|s| s.0.load(Relaxed) as f64).sum::<f64>() / 1e9
     }
 
     /// Bounds with the number of values at or below each, the last one unbounded.
@@ -171,10 +163,7 @@ impl Histogram {
                 total += (0..SHARDS)
                     .map(|s| self.0.counts[s * width + bucket].load(Relaxed))
                     .sum::<u64>();
-                (
-                    self.0.bounds.get(bucket).copied().unwrap_or(f64::INFINITY),
-                    total,
-                )
+                (self.0.bounds.get(bucket).copied().unwrap_or(f64::INFINITY), total)
             })
             .collect()
     }
@@ -218,18 +207,10 @@ pub struct Registry {
 
 impl Registry {
     /// The series of `name` with `labels`, made on first use.
-    fn find(
-        &self,
-        name: &'static str,
-        labels: &[(&str, &str)],
-        make: impl Fn() -> Series,
-    ) -> Series {
+    fn find(&self, name: &'static str, labels: &[(&str, &str)], make: impl Fn() -> Series) -> Series {
         {
             let families = self.families.read();
-            if let Some(found) = families
-                .get(name)
-                .and_then(|family| family.series.get(&owned(labels)))
-            {
+            if let Some(found) = families.get(name).and_then(|family| family.series.get(&owned(labels))) {
                 return found.clone();
             }
         }
@@ -280,12 +261,7 @@ impl Registry {
     }
 
     /// The histogram of that name and labels, with the bounds given at its first use.
-    pub fn histogram(
-        &self,
-        name: &'static str,
-        labels: &[(&str, &str)],
-        bounds: &'static [f64],
-    ) -> Histogram {
+    pub fn histogram(&self, name: &'static str, labels: &[(&str, &str)], bounds: &'static [f64]) -> Histogram {
         match self.find(name, labels, || Series::Histogram(Histogram::new(bounds))) {
             Series::Histogram(histogram) => histogram,
             other => {
@@ -301,9 +277,7 @@ impl Registry {
     }
 
     pub(crate) fn set_float_counter(&self, name: &'static str, value: f64) {
-        if let Series::FloatCounter(cell) =
-            self.find(name, &[], || Series::FloatCounter(Gauge::default()))
-        {
+        if let Series::FloatCounter(cell) = self.find(name, &[], || Series::FloatCounter(Gauge::default())) {
             cell.set(value);
         }
     }
@@ -315,10 +289,7 @@ fn mismatch<T: Default>(name: &str, wanted: &str, found: &str) -> T {
 }
 
 fn owned(labels: &[(&str, &str)]) -> Labels {
-    labels
-        .iter()
-        .map(|(k, v)| (Box::from(*k), Box::from(*v)))
-        .collect()
+    labels.iter().map(|(k, v)| (Box::from(*k), Box::from(*v))).collect()
 }
 
 /// The registry of this process.
@@ -338,11 +309,7 @@ pub fn gauge(name: &'static str, labels: &[(&str, &str)]) -> Gauge {
 }
 
 /// [`Registry::gauge_fn`] of this process.
-pub fn gauge_fn(
-    name: &'static str,
-    labels: &[(&str, &str)],
-    read: impl Fn() -> f64 + Send + Sync + 'static,
-) {
+pub fn gauge_fn(name: &'static str, labels: &[(&str, &str)], read: impl Fn() -> f64 + Send + Sync + 'static) {
     registry().gauge_fn(name, labels, read);
 }
 
@@ -365,9 +332,7 @@ mod tests {
         let registry = Registry::default();
         std::thread::scope(|scope| {
             for _ in 0..10 {
-                scope.spawn(|| {
-                    (0..1000).for_each(|_| registry.counter("t_total", &[("a", "b")]).inc())
-                });
+                scope.spawn(|| (0..1000).for_each(|_| registry.counter("t_total", &[("a", "b")]).inc()));
             }
         });
         assert_eq!(registry.counter("t_total", &[("a", "b")]).value(), 10_000);
@@ -400,17 +365,12 @@ mod tests {
     fn labels_cannot_fill_the_memory() {
         let registry = Registry::default();
         for i in 0..MAX_SERIES_PER_FAMILY + 50 {
-            registry
-                .counter("t_total", &[("path", &i.to_string())])
-                .inc();
+            registry.counter("t_total", &[("path", &i.to_string())]).inc();
         }
         let families = registry.families.read();
         assert_eq!(families["t_total"].series.len(), MAX_SERIES_PER_FAMILY + 1);
         drop(families);
-        assert_eq!(
-            registry.counter("t_total", &[("path", "other")]).value(),
-            50
-        );
+        assert_eq!(registry.counter("t_total", &[("path", "other")]).value(), 50);
         registry.counter("t_total", &[("path", "5")]).inc();
         assert_eq!(
             registry.counter("t_total", &[("path", "5")]).value(),

@@ -20,15 +20,9 @@ pub(crate) fn observe() {
         "process_cpu_seconds_total",
         "User and system CPU time spent, in seconds.",
     );
-    describe(
-        "process_resident_memory_bytes",
-        "Resident memory, in bytes.",
-    );
+    describe("process_resident_memory_bytes", "Resident memory, in bytes.");
     describe("process_open_fds", "Open file descriptors.");
-    describe(
-        "process_max_fds",
-        "Most file descriptors the process may open.",
-    );
+    describe("process_max_fds", "Most file descriptors the process may open.");
     describe("process_threads", "Threads of the process.");
     describe(
         "process_start_time_seconds",
@@ -36,14 +30,10 @@ pub(crate) fn observe() {
     );
     gauge("process_start_time_seconds", &[]).set(start_time());
     if let Some(micros) = crate::usage::cpu_micros() {
-        crate::metrics::registry()
-            .set_float_counter("process_cpu_seconds_total", micros as f64 / 1e6);
+        crate::metrics::registry().set_float_counter("process_cpu_seconds_total", micros as f64 / 1e6);
     }
     if let Ok(text) = std::fs::read_to_string("/proc/self/statm")
-        && let Some(pages) = text
-            .split_ascii_whitespace()
-            .nth(1)
-            .and_then(|n| n.parse::<u64>().ok())
+        && let Some(pages) = text.split_ascii_whitespace().nth(1).and_then(|n| n.parse::<u64>().ok())
     {
         gauge("process_resident_memory_bytes", &[]).set((pages * crate::usage::page_size()) as f64);
     }
@@ -53,10 +43,7 @@ pub(crate) fn observe() {
     }
     if let Ok(text) = std::fs::read_to_string("/proc/self/limits")
         && let Some(line) = text.lines().find(|l| l.starts_with("Max open files"))
-        && let Some(soft) = line
-            .split_ascii_whitespace()
-            .nth(3)
-            .and_then(|n| n.parse::<f64>().ok())
+        && let Some(soft) = line.split_ascii_whitespace().nth(3).and_then(|n| n.parse::<f64>().ok())
     {
         gauge("process_max_fds", &[]).set(soft);
     }

@@ -74,16 +74,8 @@ impl RouteMetrics {
             "mainstay_request_seconds",
             "Time from a request's head to the end of its answer, by route.",
         );
-        describe(
-            "mainstay_response_bytes_total",
-            "Bytes of bodies sent, by route.",
-        );
-        let class = |status| {
-            counter(
-                "mainstay_requests_total",
-                &[("route", route), ("status", status)],
-            )
-        };
+        describe("mainstay_response_bytes_total", "Bytes of bodies sent, by route.");
+        let class = |status| counter("mainstay_requests_total", &[("route", route), ("status", status)]);
         RouteMetrics {
             by_class: [
                 class("other"),
@@ -134,10 +126,7 @@ fn json(line: &mut Line<'_>, r: &RequestRecord<'_>) {
     }
     line.number("total_us", r.total.as_micros() as u64);
     if !r.phases.is_empty() {
-        line.numbers(
-            "phases_us",
-            r.phases.iter().map(|p| (p.name, u64::from(p.micros))),
-        );
+        line.numbers("phases_us", r.phases.iter().map(|p| (p.name, u64::from(p.micros))));
     }
     if let Some(cache) = r.cache {
         line.text("cache", cache);
@@ -194,10 +183,7 @@ struct Address {
 impl Address {
     fn of(ip: IpAddr) -> Address {
         use std::io::Write;
-        let mut address = Address {
-            text: [0; 46],
-            len: 0,
-        };
+        let mut address = Address { text: [0; 46], len: 0 };
         let mut rest = &mut address.text[..];
         let _ = match ip {
             IpAddr::V4(v4) => write!(rest, "{v4}"),

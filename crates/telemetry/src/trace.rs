@@ -69,10 +69,7 @@ fn parse(header: &[u8]) -> Option<(TraceId, SpanId, bool)> {
         return None;
     }
     let version = unhex::<1>(&header[0..2])?[0];
-    if version == 0xff
-        || (version == 0 && header.len() != 55)
-        || (header.len() > 55 && header[55] != b'-')
-    {
+    if version == 0xff || (version == 0 && header.len() != 55) || (header.len() > 55 && header[55] != b'-') {
         return None;
     }
     let trace = unhex::<16>(&header[3..35])?;
@@ -112,8 +109,7 @@ fn random() -> u64 {
         if x == 0 {
             let mut seed = [0; 8];
             if getrandom::fill(&mut seed).is_err() {
-                seed =
-                    (crate::time::now_millis() ^ (std::process::id() as u64) << 40).to_be_bytes();
+                seed = (crate::time::now_millis() ^ (std::process::id() as u64) << 40).to_be_bytes();
             }
             x = u64::from_be_bytes(seed) | 1;
         }
@@ -171,10 +167,7 @@ mod tests {
         let header = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
         let ours = TraceContext::from_header(Some(header));
         assert_eq!(ours.trace.to_string(), "0af7651916cd43dd8448eb211c80319c");
-        assert_eq!(
-            ours.parent.map(|p| p.to_string()).as_deref(),
-            Some("b7ad6b7169203331")
-        );
+        assert_eq!(ours.parent.map(|p| p.to_string()).as_deref(), Some("b7ad6b7169203331"));
         assert!(ours.sampled);
         let next = ours.header();
         assert_eq!(&next[..36], &header[..36]);
@@ -206,18 +199,14 @@ mod tests {
         }
         let later = "01-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-more";
         assert!(
-            TraceContext::from_header(Some(later.as_bytes()))
-                .parent
-                .is_some(),
+            TraceContext::from_header(Some(later.as_bytes())).parent.is_some(),
             "a later version may say more"
         );
     }
 
     #[test]
     fn made_identifiers_differ() {
-        let all: std::collections::HashSet<_> = (0..10_000)
-            .map(|_| TraceContext::generate().trace)
-            .collect();
+        let all: std::collections::HashSet<_> = (0..10_000).map(|_| TraceContext::generate().trace).collect();
         assert_eq!(all.len(), 10_000);
     }
 }

@@ -9,9 +9,8 @@ pub(crate) fn cpu_micros() -> Option<u64> {
     if answer != 0 {
         return None;
     }
-    let micros = |t: libc::timeval| {
-        u64::try_from(t.tv_sec).unwrap_or(0) * 1_000_000 + u64::try_from(t.tv_usec).unwrap_or(0)
-    };
+    let micros =
+        |t: libc::timeval| u64::try_from(t.tv_sec).unwrap_or(0) * 1_000_000 + u64::try_from(t.tv_usec).unwrap_or(0);
     Some(micros(usage.ru_utime) + micros(usage.ru_stime))
 }
 

@@ -283,7 +283,7 @@ fn a_request_can_be_explained_without_being_sent() {
     ]);
     config.upstreams = vec![Upstream::new("up", vec!["127.0.0.1:1".into()])];
     let gateway = Gateway::new(config, None, None).expect("valid");
-    let explain = |method: &str, path: &str| gateway.explain(&method.parse().expect("a method"), path);
+    let explain = |method: &str, path: &str| gateway.explain(&method.parse().expect("a method"), "shop.example", path);
     assert!(explain("POST", "/pay/x").contains("upstream \"up\" (127.0.0.1:1)"));
     assert!(explain("GET", "/rest/v1/products?x=y").contains("route \"rest\" (/rest/v1/**)"));
     assert!(explain("GET", "/pay/x").contains("405"));

@@ -376,3 +376,105 @@ fn large_answers_are_compressed_for_those_who_take_it() {
         }
     }
 }
+
+#[test]
+fn hosts_choose_routes_and_unknown_ones_are_not_served() {
+    let said = |name: &str, text: &'static str, host: Option<&str>| Route {
+        name: name.into(),
+        host: host.map(String::from),
+        ..local(move |_| Response::new(Bytes::from_static(text.as_bytes())))
+    };
+    let mut config = config(vec![
+        said("any", "any", None),
+        said("admin", "admin", Some("admin.example")),
+        Route {
+            pattern: "/x/y".into(),
+            ..said("deep", "deep", None)
+        },
+    ]);
+    config.hosts = vec!["*.example".into(), "localhost".into()];
+    let gateway = start(config);
+    let from = |host: &str, path: &str| raw(&gateway, format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+    for (host, path, wanted) in [
+        ("shop.example", "/", "any"),
+        ("localhost:8080", "/x/y", "deep"),
+        ("ADMIN.example:8080", "/", "admin"),
+        ("admin.example", "/x/y", "admin"),
+    ] {
+        assert_eq!(from(host, path).text(), wanted, "{host}{path}");
+    }
+    let refused = from("evil.test", "/");
+    assert_eq!((refused.status, refused.code().as_str()), (421, "GW116"));
+}
+
+#[test]
+fn headers_and_paths_are_changed_as_the_route_says() {
+    let backend = Backend::new(|wire, _| {
+        wire.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nServer: leaky/1.0\r\nX-Keep: 1\r\n\r\n");
+        Then::Keep
+    });
+    let edits = |set: &'static str, remove: &'static str| mainstay_gateway::HeaderEdits {
+        set: vec![(
+            http::HeaderName::from_static(set),
+            http::HeaderValue::from_static("ours"),
+        )],
+        remove: vec![http::HeaderName::from_static(remove)],
+    };
+    let mut config = config(vec![
+        Route {
+            auth: Auth::None,
+            rewrite: Some("/v2/pay/**".into()),
+            headers: edits("x-from", "cookie"),
+            response_headers: edits("x-answer", "server"),
+            ..Route::upstream("pay", "/pay/**", "up")
+        },
+        Route {
+            pattern: "/here".into(),
+            headers: edits("x-from", "cookie"),
+            response_headers: edits("x-answer", "server"),
+            ..local(|request| {
+                let has = |name: &str| request.headers().get(name).map_or("-", |v| v.to_str().unwrap_or("?"));
+                Response::new(Bytes::from(format!("{} {}", has("x-from"), has("cookie"))))
+            })
+        },
+    ]);
+    config.upstreams = vec![mainstay_gateway::Upstream::new("up", vec![backend.address.to_string()])];
+    let gateway = start(config);
+    let answer = ask(
+        &gateway,
+        "GET",
+        "/pay/a/b?c",
+        &[("Cookie", "session=1"), ("X-From", "theirs")],
+    );
+    assert_eq!(
+        (
+            answer.field("x-answer").as_deref(),
+            answer.field("server"),
+            answer.field("x-keep").as_deref()
+        ),
+        (Some("ours"), None, Some("1"))
+    );
+    let request = backend.last();
+    assert_eq!(request.first_line, "GET /v2/pay/a/b?c HTTP/1.1");
+    assert_eq!(
+        (request.field("x-from").as_deref(), request.field("cookie")),
+        (Some("ours"), None)
+    );
+    let here = ask(&gateway, "GET", "/here", &[("Cookie", "session=1")]);
+    assert_eq!(
+        (here.text().as_str(), here.field("x-answer").as_deref()),
+        ("ours -", Some("ours"))
+    );
+}
+
+#[test]
+fn a_limit_for_everybody_counts_everybody() {
+    let mut config = config(vec![whoami("r", "/**", Auth::Optional)]);
+    config.rate_limits = vec![limit("all", "2/min", Per::All)];
+    let gateway = guarded(config);
+    let from = |token: &str| ask(&gateway, "GET", "/", &[("Authorization", token)]).status;
+    assert_eq!(
+        [from("Bearer a:1"), from("Bearer a:2"), from("Bearer a:3")],
+        [200, 200, 429]
+    );
+}

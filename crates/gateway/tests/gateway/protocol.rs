@@ -356,6 +356,60 @@ fn connections_are_counted_and_bounded() {
 }
 
 #[test]
+fn one_address_cannot_take_all_connections() {
+    let mut config = config(vec![echo()]);
+    config.limits.connections_per_address_max = 1;
+    let gateway = start(config);
+    let mut first = Wire::connect(&gateway);
+    assert_eq!(first.ask("GET", "/", &[]).status, 200);
+    let refused = get(&gateway, "/");
+    assert_eq!((refused.status, refused.code().as_str()), (503, "GW402"));
+    assert!(refused.text().contains("address"));
+}
+
+/// A service that never answers.
+struct Never;
+
+impl mainstay_gateway::Service for Never {
+    fn call<'a>(&'a self, _: http::Request<Bytes>) -> mainstay_gateway::Answer<'a> {
+        Box::pin(std::future::pending())
+    }
+}
+
+#[test]
+fn requests_have_a_time_and_their_number_a_bound() {
+    let never = mainstay_gateway::Target::Service(Arc::new(Never));
+    let never = mainstay_gateway::Route::new("never", "/never", never);
+    let mut config = config(vec![echo(), never]);
+    config.limits.request_timeout = Duration::from_millis(300);
+    config.limits.in_flight_max = 1;
+    let gateway = start(config);
+    let begin = Instant::now();
+    let mut stuck = Wire::connect(&gateway);
+    stuck.send("GET /never HTTP/1.1\r\nHost: a\r\n\r\n");
+    let mut refused = None;
+    eventually("the gateway is full", || {
+        let answer = get(&gateway, "/");
+        let full = answer.status == 503;
+        refused = Some(answer);
+        full || begin.elapsed() > Duration::from_millis(250)
+    });
+    assert_eq!(refused.map(|r| r.code()).as_deref(), Some("GW404"));
+    let answer = stuck.answer();
+    assert_eq!((answer.status, answer.code().as_str()), (504, "GW505"));
+    assert!(begin.elapsed() >= Duration::from_millis(290));
+    assert_eq!(get(&gateway, "/").status, 200);
+}
+
+#[test]
+fn targets_have_a_length() {
+    let gateway = start(config(vec![echo()]));
+    let long = "x".repeat(17_000);
+    let answer = get(&gateway, &format!("/?{long}"));
+    assert_eq!((answer.status, answer.code().as_str()), (414, "GW110"));
+}
+
+#[test]
 fn a_client_that_does_not_read_is_cut() {
     let mut config = config(vec![local(|_| Response::new(Bytes::from(vec![b'x'; 64 << 20])))]);
     config.limits.stall_timeout = Duration::from_millis(200);
