@@ -9,7 +9,7 @@ const DIMENSIONS_MAX: usize = 6;
 
 /// Reads an array literal whose innermost elements are of type `element`.
 pub(super) fn parse(text: &str, element: &Type) -> Result<Value> {
-    let mut reader = Reader { text, at: 0, element };
+    let mut reader = Reader { text, at: 0 };
     reader.skip_blanks();
     if reader.peek() != Some(b'{') {
         return Err(reader.malformed("Array value must start with \"{\" or dimension information."));
@@ -19,7 +19,19 @@ pub(super) fn parse(text: &str, element: &Type) -> Result<Value> {
     if reader.at < text.len() {
         return Err(reader.malformed("Junk after closing right brace."));
     }
-    Ok(value)
+    typed(value, element)
+}
+
+/// Reads the items, once all of the literal has been found well-formed.
+fn typed(value: Value, element: &Type) -> Result<Value> {
+    match value {
+        Value::Text(text) => Value::parse(&text, element),
+        Value::Array(items) => {
+            let items: Result<Vec<Value>> = items.iter().map(|item| typed(item.clone(), element)).collect();
+            Ok(Value::Array(Arc::from(items?)))
+        }
+        other => Ok(other),
+    }
 }
 
 /// Error: 54000 beyond six dimensions.
@@ -34,7 +46,6 @@ pub(super) fn check_dimensions(count: usize) -> Result<()> {
 struct Reader<'a> {
     text: &'a str,
     at: usize,
-    element: &'a Type,
 }
 
 impl Reader<'_> {
@@ -59,7 +70,7 @@ impl Reader<'_> {
         }
     }
 
-    /// From an opening brace to behind its closing one.
+    /// From an opening brace to behind its closing one; the items as text.
     fn braces(&mut self, depth: usize) -> Result<Value> {
         if depth > DIMENSIONS_MAX {
             let message =
@@ -144,7 +155,7 @@ impl Reader<'_> {
         if !escaped && content.eq_ignore_ascii_case("null") {
             return Ok(Value::Null);
         }
-        Value::parse(&content, self.element)
+        Ok(Value::Text(content))
     }
 
     fn quoted_item(&mut self) -> Result<Value> {
@@ -158,7 +169,7 @@ impl Reader<'_> {
             content.push_str(&rest[..plain]);
             self.at += plain + 1;
             if rest.as_bytes()[plain] == b'"' {
-                return Value::parse(&content, self.element);
+                return Ok(Value::Text(content));
             }
             let next = self.text[self.at..]
                 .chars()

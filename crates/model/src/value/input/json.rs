@@ -275,6 +275,11 @@ impl Reader<'_> {
         if token.is_empty() {
             return self.invalid("The input string ended unexpectedly.".to_owned());
         }
+        if token.starts_with('"')
+            && let Err(error) = (Reader { ..*self }).string()
+        {
+            return error;
+        }
         let known = matches!(token, "true" | "false" | "null" | "{" | "}" | "[" | "]" | "," | ":")
             || token.starts_with('"')
             || number_length(token.as_bytes()) == (token.len(), true);

@@ -10,6 +10,7 @@ const POSITION_MAX: u32 = 16_383;
 /// Reads a `tsvector` literal and gives the text Postgres prints for it. Errors: 42601.
 pub(super) fn normalize(text: &str) -> Result<String> {
     let refused = || Error::new("42601", format!("syntax error in tsvector: \"{text}\""));
+    let no_escaped = || Error::new("42601", format!("there is no escaped character: \"{text}\""));
     // Lexeme → position → weight (0 is D, 3 is A).
     let mut lexemes: BTreeMap<String, BTreeMap<u32, u8>> = BTreeMap::new();
     let mut chars = text.chars().peekable();
@@ -25,14 +26,15 @@ pub(super) fn normalize(text: &str) -> Result<String> {
                 match chars.next().ok_or_else(refused)? {
                     '\'' if chars.next_if_eq(&'\'').is_some() => lexeme.push('\''),
                     '\'' => break,
-                    '\\' => lexeme.push(chars.next().ok_or_else(refused)?),
+                    '\\' => lexeme.push(chars.next().ok_or_else(no_escaped)?),
                     c => lexeme.push(c),
                 }
             }
         } else {
-            while let Some(c) = chars.next_if(|c| !c.is_whitespace() && *c != ':') {
+            // A colon only ends a lexeme; it may begin one.
+            while let Some(c) = chars.next_if(|c| !c.is_whitespace() && (*c != ':' || lexeme.is_empty())) {
                 lexeme.push(if c == '\\' {
-                    chars.next().ok_or_else(refused)?
+                    chars.next().ok_or_else(no_escaped)?
                 } else {
                     c
                 });

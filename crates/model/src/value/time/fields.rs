@@ -41,7 +41,7 @@ impl Fields {
             return Err(Syntax);
         };
         let year = match year {
-            0 => return Err(OutOfRange),
+            0 if self.before_christ || self.year_digits > 2 => return Err(OutOfRange),
             _ if self.before_christ => 1 - year,
             0..70 if self.year_digits <= 2 => year + 2000,
             70..100 if self.year_digits <= 2 => year + 1900,

@@ -140,7 +140,7 @@ impl Sum {
         let micros = |n: i64| i128::from(n) * i128::from(whole);
         match unit {
             Unit::Microsecond => self.micros += i128::from(whole) + fraction.round_ties_even() as i128,
-            Unit::Millisecond => self.micros += micros(1000) + (fraction * 1000.0).round_ties_even() as i128,
+            Unit::Millisecond => self.micros += ((whole as f64 + fraction) * 1000.0).round_ties_even() as i128,
             Unit::Second => self.add_seconds(micros(MICROS_PER_SECOND), fraction, 1.0),
             Unit::Minute => self.add_seconds(micros(MICROS_PER_MINUTE), fraction, 60.0),
             Unit::Hour => self.add_seconds(micros(MICROS_PER_HOUR), fraction, 3600.0),
@@ -244,6 +244,15 @@ fn read_clock(text: &str) -> Result<i128, Refusal> {
     Ok(if negative { -micros } else { micros })
 }
 
+/// What `HH:MM:SS.fraction` says, so that nothing else may say it again.
+const CLOCK: [Unit; 5] = [
+    Unit::Hour,
+    Unit::Minute,
+    Unit::Second,
+    Unit::Millisecond,
+    Unit::Microsecond,
+];
+
 fn read_verbose(text: &str) -> Result<Interval, Refusal> {
     let tokens = tokens(text)?;
     let mut sum = Sum::default();
@@ -267,7 +276,7 @@ fn read_verbose(text: &str) -> Result<Interval, Refusal> {
                 _ => return Err(Syntax),
             }
         } else if token.contains(':') {
-            claim(&[Unit::Hour, Unit::Minute, Unit::Second])?;
+            claim(&CLOCK)?;
             sum.micros += read_clock(token)?;
         } else if let Some((years, months)) = token[1..]
             .split_once('-')
@@ -299,7 +308,11 @@ fn read_verbose(text: &str) -> Result<Interval, Refusal> {
                 Some(_) => return Err(Syntax),
                 None => Unit::Second,
             };
-            claim(&[unit])?;
+            if unit == Unit::Second && fraction != 0.0 {
+                claim(&CLOCK[2..])?;
+            } else {
+                claim(&[unit])?;
+            }
             sum.add(unit, whole, fraction);
         }
     }

@@ -46,6 +46,7 @@ pub fn parse_date(text: &str) -> Result<i32> {
         Moment::NegativeInfinity => Ok(i32::MIN),
         Moment::Fields(fields) => {
             let days = fields.day_number().map_err(fail)?;
+            fields.time_of_day().map_err(fail)?;
             date_in_range(days).map_err(|_| Error::new("22008", format!("date out of range: \"{text}\"")))
         }
     }
