@@ -1,1 +1,36 @@
-//! To be written.
+//! The embedded store: SQLite behind the store contract. Reads run inline on the thread that asks; writes share one thread and, when
+//! several wait, one COMMIT; every changed row is seen by the pre-update hook, for the outbox and for the cache.
+//!
+//! `docs/adr/0007-sqlite-format.md` says how Postgres' types lie in the file.
+
+mod bind;
+mod budget;
+mod call;
+mod capture;
+mod config;
+mod connection;
+mod constraint;
+pub mod context;
+mod counter;
+mod failure;
+pub mod functions;
+mod idempotency;
+mod kept;
+mod level;
+mod open;
+mod open_error;
+mod outbox;
+mod pool;
+mod preupdate;
+mod reader;
+mod reconcile;
+mod seed;
+mod shared;
+mod statement;
+mod step;
+mod store;
+mod writer;
+
+pub use config::{Captured, Config, Seed};
+pub use open_error::{OpenError, OpenErrorKind};
+pub use store::SqliteStore;

@@ -1,0 +1,134 @@
+//! What stands behind a statement's parameters, and running a statement with them.
+
+use crate::failure::plain;
+use crate::statement::Statement;
+use mainstay_model::{Error, Identity, Result, Type, Value};
+use mainstay_sql::sqlite::{Bind, Rendered, Stored, column_form, encode};
+use rusqlite::Connection;
+use std::borrow::Cow;
+use std::rc::Rc;
+
+/// Everything that a parameter may refer to.
+#[derive(Clone, Copy)]
+pub(crate) struct Env<'a> {
+    /// The operation's parameters, or the function's arguments.
+    pub params: &'a [Value],
+    /// Whose claims are seen.
+    pub identity: &'a Identity,
+    /// The transaction's time.
+    pub now_us: i64,
+    /// The row at hand.
+    pub rowid: i64,
+    /// A JSON array of rowids.
+    pub rowids: &'a str,
+    /// The values of the columns given, fitted.
+    pub cells: &'a [Value],
+    /// Their types.
+    pub cell_types: &'a [&'a Type],
+}
+
+impl<'a> Env<'a> {
+    /// For an operation's parameters and caller.
+    pub fn new(params: &'a [Value], identity: &'a Identity, now_us: i64) -> Env<'a> {
+        Env {
+            params,
+            identity,
+            now_us,
+            rowid: 0,
+            rowids: "[]",
+            cells: &[],
+            cell_types: &[],
+        }
+    }
+
+    /// With a row at hand.
+    pub fn at_row(self, rowid: i64) -> Env<'a> {
+        Env { rowid, ..self }
+    }
+
+    fn param(&self, index: u16) -> Result<&'a Value> {
+        self.params
+            .get(index as usize)
+            .ok_or_else(|| Error::internal("a statement refers to a parameter that was not given"))
+    }
+}
+
+/// A statement with what its parameters stand for.
+pub(crate) struct Prepared {
+    /// The statement.
+    pub statement: Statement,
+    binds: Vec<Bind>,
+}
+
+impl Prepared {
+    /// Prepares what was rendered.
+    pub fn new(conn: &Rc<Connection>, rendered: &Rendered) -> Result<Prepared> {
+        let statement = Statement::prepare(conn, &rendered.sql).map_err(|failure| plain(&failure))?;
+        Ok(Prepared {
+            statement,
+            binds: rendered.binds.clone(),
+        })
+    }
+
+    /// Gives every parameter its value. `outer` is the parent level's statement, on its current row.
+    pub fn bind(&mut self, env: &Env<'_>, outer: Option<&Statement>) -> Result<()> {
+        self.statement.reset();
+        for (index, bind) in self.binds.iter().enumerate() {
+            let value: Stored<'_> = match bind {
+                Bind::Value(value, ty, form) => encode(value, ty, *form)?,
+                Bind::Param(param, ty, form) => encode(env.param(*param)?, ty, *form)?,
+                Bind::Claim(claim, ty, form) => {
+                    let value = env.identity.claim(claim, ty)?;
+                    let stored = encode(&value, ty, *form)?;
+                    self.statement
+                        .bind(index + 1, &stored)
+                        .map_err(|failure| plain(&failure))?;
+                    continue;
+                }
+                Bind::Outer(column) => {
+                    let outer =
+                        outer.ok_or_else(|| Error::internal("a statement refers to a level that is not there"))?;
+                    self.statement
+                        .bind_column(index + 1, outer, *column as usize)
+                        .map_err(|failure| plain(&failure))?;
+                    continue;
+                }
+                Bind::Rowid => Stored::Integer(env.rowid),
+                Bind::Rowids => Stored::Text(Cow::Borrowed(env.rowids)),
+                Bind::Cell(cell) => {
+                    let missing = || Error::internal("a statement refers to a column that was not given");
+                    let value = env.cells.get(*cell as usize).ok_or_else(missing)?;
+                    let ty = env.cell_types.get(*cell as usize).ok_or_else(missing)?;
+                    encode(value, ty, column_form(ty))?
+                }
+                Bind::Limit(param) => Stored::Integer(count(env.param(*param)?, -1)?),
+                Bind::Offset(param) => Stored::Integer(count(env.param(*param)?, 0)?),
+                Bind::Now => Stored::Integer(env.now_us),
+            };
+            self.statement
+                .bind(index + 1, &value)
+                .map_err(|failure| plain(&failure))?;
+        }
+        Ok(())
+    }
+
+    /// Binds, and says whether there is a row.
+    pub fn exists(&mut self, env: &Env<'_>) -> Result<bool> {
+        self.bind(env, None)?;
+        self.statement.exists().map_err(|failure| plain(&failure))
+    }
+
+    /// Binds, and gives the first row's first integer.
+    pub fn integer(&mut self, env: &Env<'_>) -> Result<Option<i64>> {
+        self.bind(env, None)?;
+        self.statement.integer().map_err(|failure| plain(&failure))
+    }
+}
+
+fn count(value: &Value, absent: i64) -> Result<i64> {
+    match value {
+        Value::Null => Ok(absent),
+        Value::Int(n) => Ok((*n).max(0)),
+        _ => Err(Error::internal("a limit or an offset is not an integer")),
+    }
+}

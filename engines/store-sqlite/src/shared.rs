@@ -1,0 +1,83 @@
+//! What the threads of one store share.
+
+use crate::config::Config;
+use mainstay_model::{Changes, Schema};
+use mainstay_store::CommitListener;
+use parking_lot::RwLock;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// What the threads of one store share.
+pub(crate) struct Shared {
+    /// How it was opened.
+    pub config: Config,
+    /// The model.
+    pub schema: Arc<Schema>,
+    /// The newest position that is visible to every read that starts now.
+    pub position: AtomicU64,
+    closed: AtomicBool,
+    origin: Instant,
+    /// When it was last made sure that no foreign writer came between, in nanoseconds after `origin`.
+    checked_ns: AtomicU64,
+    listeners: RwLock<Vec<Arc<dyn CommitListener>>>,
+}
+
+impl Shared {
+    /// A store that begins at a position.
+    pub fn new(config: Config, schema: Arc<Schema>, position: u64) -> Shared {
+        Shared {
+            config,
+            schema,
+            position: AtomicU64::new(position),
+            closed: AtomicBool::new(false),
+            origin: Instant::now(),
+            checked_ns: AtomicU64::new(0),
+            listeners: RwLock::default(),
+        }
+    }
+
+    /// Whether later calls fail.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Makes later calls fail.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
+
+    /// Adds a listener.
+    pub fn listen(&self, listener: Arc<dyn CommitListener>) {
+        self.listeners.write().push(listener);
+    }
+
+    /// Tells of a commit.
+    pub fn tell_committed(&self, changes: &Changes) {
+        self.listeners.read().iter().for_each(|l| l.committed(changes));
+    }
+
+    /// Tells that everything derived is void.
+    pub fn tell_voided(&self, reason: &str) {
+        self.listeners
+            .read()
+            .iter()
+            .for_each(|l| l.voided(self.config.index, reason));
+    }
+
+    /// Notes that at `at` nobody else had written, and tells.
+    pub fn set_checked(&self, at: Instant) {
+        let ns = at.saturating_duration_since(self.origin).as_nanos();
+        self.checked_ns
+            .fetch_max(u64::try_from(ns).unwrap_or(u64::MAX), Ordering::AcqRel);
+        self.listeners
+            .read()
+            .iter()
+            .for_each(|l| l.checked(self.config.index, at));
+    }
+
+    /// When it was last made sure that everything committed before has been told.
+    pub fn last_checked(&self) -> Instant {
+        self.origin + Duration::from_nanos(self.checked_ns.load(Ordering::Acquire))
+    }
+}
