@@ -22,7 +22,7 @@ const WORTH_BYTES: u64 = 1_024;
 /// Fast, and within a few percent of the best that text gives.
 const LEVEL: u32 = 4;
 /// Most bytes that a worker remembers of compressed answers.
-const MEMO_BYTES_MAX: usize = 8 << 20;
+const MEMO_BYTES_MAX: usize = 4 << 20;
 
 /// Whether the client takes gzip (RFC 9110 §12.5.3): named with a weight above 0, or covered by `*`.
 pub(crate) fn accepts_gzip(headers: &HeaderMap) -> bool {
@@ -185,6 +185,19 @@ pub(crate) fn vary(headers: &mut HeaderMap) {
     }
 }
 
+/// The tags of an `If-Match` as they were before [`mark`] made them weak; `None` if none is weak.
+///
+/// Strongly compared, a weak tag equals nothing (RFC 9110 §8.8.3.2), so a client that was given a compressed answer could
+/// never write under a condition. What it means is the resource's state, which is the same in every coding. A tag that its
+/// own server made weak still equals nothing there.
+pub(crate) fn strengthened(value: &HeaderValue) -> Option<HeaderValue> {
+    let text = value.to_str().ok()?;
+    if !text.contains("W/\"") {
+        return None;
+    }
+    HeaderValue::try_from(text.replace("W/\"", "\"")).ok()
+}
+
 /// A stream, compressed as it passes. What arrives is passed on at once and not kept back for a better ratio.
 pub(crate) struct Gzip {
     from: Box<crate::body::Stream>,
@@ -328,6 +341,13 @@ mod tests {
                 &HeaderValue::from_static("\"a\"")
             )
         );
+    }
+
+    #[test]
+    fn tags_come_back_as_they_were() {
+        let back = |text| strengthened(&HeaderValue::from_static(text)).map(|v| v.to_str().unwrap_or("").to_owned());
+        assert_eq!(back("W/\"a\", \"b\", W/\"c\"").as_deref(), Some("\"a\", \"b\", \"c\""));
+        assert_eq!((back("\"a\""), back("*")), (None, None));
     }
 
     #[test]

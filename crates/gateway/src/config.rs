@@ -170,7 +170,7 @@ pub enum Auth {
 /// One route: a pattern, what takes the request, and the rules on the way.
 #[derive(Clone, Debug)]
 pub struct Route {
-    /// The name in logs, metrics and refusals.
+    /// The name in logs, metrics and refusals. Several routes may share one.
     pub name: String,
     /// `[METHOD[,METHOD…] ]/path`, where a segment `*` (or `{name}`) stands for any one segment and a last segment `**`
     /// for any number of them, none included. Without a method all methods match.

@@ -6,7 +6,7 @@ use crate::site::CompiledRoute;
 use crate::worker::Worker;
 use http::{HeaderValue, Method, Uri};
 use mainstay_model::Identity;
-use mainstay_telemetry::{Fact, PhaseTime, RequestRecord, TraceContext, emit};
+use mainstay_telemetry::{Fact, PhaseTime, RequestRecord, TraceContext, access_log_enabled, emit};
 use smallvec::SmallVec;
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
@@ -81,6 +81,10 @@ impl Exchange {
 
     /// The end of a phase; its time runs since the end of the one before it.
     pub(crate) fn phase(&mut self, name: &'static str) {
+        // Nobody would read them, and a look at the clock has its price.
+        if !access_log_enabled() {
+            return;
+        }
         let notes = self.notes();
         let now = Instant::now();
         let micros = now.duration_since(notes.last).as_micros().min(u128::from(u32::MAX)) as u32;

@@ -15,7 +15,7 @@ use crate::service;
 use crate::site::{CompiledTarget, Site};
 use crate::validate;
 use crate::worker::Worker;
-use http::header::{ACCEPT_ENCODING, HOST, ORIGIN};
+use http::header::{ACCEPT_ENCODING, HOST, IF_MATCH, ORIGIN};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
 use mainstay_telemetry::{Fact, emit};
@@ -119,7 +119,12 @@ async fn phases(
         exchange.phase("limit_identity");
     }
 
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
+    if site.compress
+        && let Some(strong) = parts.headers.get(IF_MATCH).and_then(compress::strengthened)
+    {
+        parts.headers.insert(IF_MATCH, strong);
+    }
     let mut response = match &route.to {
         // The API keeps its own, coherent cache; its verdict is in the answer's `Cache-Status`.
         CompiledTarget::Service(service) => {

@@ -103,9 +103,6 @@ impl Site {
         for route in &config.routes {
             let place = format!("route \"{}\"", route.name);
             let fault = |message: String| ConfigError::new(place.clone(), message);
-            if routes.iter().any(|r| *r.name == *route.name) {
-                return Err(fault("is there twice; give each route a name of its own".into()));
-            }
             let table = match &route.host {
                 Some(host) => by_host.entry(host.to_ascii_lowercase().into()).or_default(),
                 None => &mut router,
@@ -337,13 +334,6 @@ mod tests {
             (
                 route(|r| r.pattern = "pay".into()),
                 "route \"r\": the path `pay` must begin",
-            ),
-            (
-                Config {
-                    routes: vec![Route::upstream("r", "/a", "pay"), Route::upstream("r", "/b", "pay")],
-                    ..base()
-                },
-                "route \"r\": is there twice",
             ),
             (
                 Config {

@@ -157,8 +157,8 @@ async fn accept(worker: Rc<Worker>, listener: TcpListener, mut stop: watch::Rece
     loop {
         let accepted = tokio::select! {
             biased;
-            accepted = listener.accept() => accepted,
             _ = stop.wait_for(|stop| *stop) => return,
+            accepted = listener.accept() => accepted,
         };
         match accepted {
             Ok((stream, address)) => {

@@ -1,6 +1,6 @@
 //! What can happen, as data, and the one place where it is interpreted: which line, which counter.
 
-use crate::log::{Level, access_enabled, log_fields};
+use crate::log::{Level, access_log_enabled, log_fields};
 use crate::metrics::{counter, gauge};
 use crate::record::{self, RequestRecord, RouteMetrics};
 use std::fmt;
@@ -92,7 +92,7 @@ pub fn emit(fact: &Fact<'_>) {
             if let Some(code) = request.code {
                 counter("mainstay_refusals_total", &[("code", code)]).inc();
             }
-            if access_enabled() {
+            if access_log_enabled() {
                 record::write(request);
             }
         }

@@ -17,7 +17,7 @@ mod trace;
 mod usage;
 
 pub use fact::{Fact, emit};
-pub use log::{Config, Format, Level, Output, enabled, flush, install, log, log_fields};
+pub use log::{Config, Format, Level, Output, access_log_enabled, enabled, flush, install, log, log_fields};
 pub use metrics::{
     Counter, Gauge, Histogram, MAX_SERIES_PER_FAMILY, Registry, SECONDS_BUCKETS, SIZE_BUCKETS, counter, describe,
     gauge, gauge_fn, histogram, registry,

@@ -157,7 +157,7 @@ pub fn enabled(level: Level) -> bool {
 
 /// Whether requests leave a line.
 #[inline]
-pub(crate) fn access_enabled() -> bool {
+pub fn access_log_enabled() -> bool {
     ACCESS.load(Relaxed)
 }
 

@@ -306,6 +306,20 @@ fn browsers_are_answered_by_the_gateway() {
 }
 
 #[test]
+fn a_tag_of_a_compressed_answer_can_be_written_under() {
+    let gateway = start(config(vec![local(|request| {
+        let tag = request
+            .headers()
+            .get("if-match")
+            .map_or("none", |v| v.to_str().unwrap_or("?"));
+        Response::new(Bytes::from(tag.to_owned()))
+    })]));
+    for (sent, seen) in [("W/\"t\"", "\"t\""), ("\"t\"", "\"t\""), ("*", "*")] {
+        assert_eq!(ask(&gateway, "PATCH", "/", &[("If-Match", sent)]).text(), seen);
+    }
+}
+
+#[test]
 fn large_answers_are_compressed_for_those_who_take_it() {
     let text = "some words, some words, and some more. ".repeat(200);
     let of_service = text.clone();
