@@ -214,10 +214,11 @@ impl<D: Data> Rest<D> {
         if singular && outcome.rows != 1 {
             return Err(error::not_singular(outcome.rows));
         }
-        let status = range::status(prepared.offset, outcome.rows, outcome.total)?;
+        let total = outcome.total.filter(|_| preferences.count.is_some());
+        let status = range::status(prepared.offset, outcome.rows, total)?;
         answer.insert(
             http::header::CONTENT_RANGE,
-            range::content_range(prepared.offset, outcome.rows, outcome.total),
+            range::content_range(prepared.offset, outcome.rows, total),
         );
         Ok(response::with_body(status, answer, outcome.body))
     }
