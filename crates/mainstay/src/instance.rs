@@ -2,12 +2,11 @@
 //! one another.
 
 use crate::admin::{self, Operations};
-use crate::api::{AccountService, Calls, JOBS_PREFIX, JobStates, Later, RestService, Tokens};
+use crate::api::{Calls, JOBS_PREFIX, JobStates, Later, RestService, Tokens};
 use crate::cli::Serve;
 use crate::project::Loaded;
 use crate::{engines, routes, secrets, subscriptions};
-use mainstay_account::Account;
-use mainstay_auth::{Key, Signer, Verifier};
+use mainstay_auth::Verifier;
 use mainstay_bus::Bus;
 use mainstay_cache::Cache;
 use mainstay_config::Project;
@@ -126,18 +125,9 @@ impl Instance {
             rest = rest.with_background(Arc::new(Later(jobs.clone())));
         }
         let rest = Arc::new(rest);
-        let account = match auth_store(project) {
-            Some(store) if part.api && stores.iter().any(|s| s.name() == store) => {
-                Some(account(project, &engine, &key, development, verifier.clone())?)
-            }
-            _ => None,
-        };
         let mut services: Vec<(&'static str, Arc<dyn mainstay_gateway::Service>)> = Vec::new();
         if part.api {
             services.push((mainstay_rest::PREFIX, Arc::new(RestService(rest.clone()))));
-            if let Some(account) = account {
-                services.push(("/auth/v1", Arc::new(AccountService(account))));
-            }
             if let Some(jobs) = &jobs {
                 services.push((JOBS_PREFIX, Arc::new(JobStates(jobs.clone()))));
             }
@@ -234,33 +224,6 @@ fn rest_config(project: &Project) -> RestConfig {
     }
 }
 
-fn account(
-    project: &Project,
-    engine: &Engine,
-    key: &Key,
-    development: bool,
-    verifier: Arc<Verifier>,
-) -> Result<Account, String> {
-    let auth = &project.auth;
-    let config = mainstay_account::Config {
-        signup: auth.signup,
-        confirm: auth.confirm.unwrap_or(!development),
-        access_ttl: auth.access_ttl,
-        refresh_ttl: auth.refresh_ttl,
-        password_min: auth.password_min as usize,
-        limit: (auth.limit.count, auth.limit.period),
-        refresh_limit: (auth.refresh_limit.count, auth.refresh_limit.period),
-        hashes: auth.hashes as usize,
-        issuer: auth.issuer.clone(),
-        audience: auth.audience.first().cloned(),
-        ..mainstay_account::Config::default()
-    };
-    let peer = Arc::new(|extensions: &http::Extensions| {
-        extensions.get::<mainstay_gateway::Arrival>().map(|arrival| arrival.peer)
-    });
-    Account::new(engine.clone(), Signer::new(key), verifier, config, peer).map_err(|e| e.to_string())
-}
-
 fn start_admin(
     project: &Project,
     bus: Option<Arc<dyn Bus>>,
@@ -290,6 +253,18 @@ fn start_admin(
     .map_err(|e| e.to_string())
 }
 
+/// Keeps what stands in the way of being ready, and says when it changes.
+fn note(problem: &Mutex<Option<String>>, found: Option<String>) {
+    let mut known = problem.lock().unwrap_or_else(|e| e.into_inner());
+    if *known != found {
+        match &found {
+            Some(why) => mainstay_telemetry::error!("serve", "not ready: {why}"),
+            None => mainstay_telemetry::info!("serve", "ready again"),
+        }
+        *known = found;
+    }
+}
+
 /// Once a second: whether the stores answer, and what cache and bus have to tell.
 async fn watch(
     stores: Vec<Arc<dyn Store>>,
@@ -307,15 +282,7 @@ async fn watch(
                 found = Some(format!("store {}: {e}", store.name()));
             }
         }
-        let mut known = problem.lock().unwrap_or_else(|e| e.into_inner());
-        if *known != found {
-            match &found {
-                Some(why) => mainstay_telemetry::error!("serve", "not ready: {why}"),
-                None => mainstay_telemetry::info!("serve", "ready again"),
-            }
-            *known = found;
-        }
-        drop(known);
+        note(&problem, found);
         if let Some(cache) = &cache {
             let now = cache.stats();
             for (name, was, is) in [

@@ -4,7 +4,7 @@ use crate::instance::{Part, auth_store};
 use http::{HeaderName, HeaderValue, Method};
 use mainstay_config::Project;
 use mainstay_config::project::{AuthRule, Limit, LimitKey, Route as Written, Server, Target as To};
-use mainstay_gateway::{Auth, Config, Cors, Ejection, Limits, Network, Origins, Per, Rate, RateLimit, Route, Service, Target, Upstream};
+use mainstay_gateway::{Auth, Config, Cors, Ejection, HeaderEdits, Limits, Network, Origins, Per, Rate, RateLimit, Route, Service, Target, Upstream};
 use mainstay_model::Schema;
 use std::sync::Arc;
 
@@ -13,9 +13,6 @@ pub fn refuse_unserved(project: &Project) -> Result<(), String> {
     let mut found = Vec::new();
     let mut refuse = |at: &dyn std::fmt::Display, what: &str| found.push(format!("{at}: {what} is not served yet"));
     let file = mainstay_config::project::FILE;
-    if !project.gateway.hosts.is_empty() {
-        refuse(&file, "[gateway] hosts");
-    }
     if project.cache.shared.is_some() {
         refuse(&file, "[cache] shared");
     }
@@ -25,19 +22,8 @@ pub fn refuse_unserved(project: &Project) -> Result<(), String> {
     for store in project.stores.values().filter(|s| !s.replicas.is_empty()) {
         refuse(&store.at, "replicas");
     }
-    for route in &project.routes {
-        let unserved = [
-            (route.host.is_some(), "host"),
-            (route.cache.is_some(), "cache"),
-            (route.rewrite.is_some(), "rewrite"),
-            (!route.headers.remove.is_empty(), "removing headers"),
-            (!route.response_headers.set.is_empty() || !route.response_headers.remove.is_empty(), "response_headers"),
-            (route.limit.iter().any(|l| l.per == LimitKey::All), "a limit per = \"all\""),
-            (route.retry.as_ref().is_some_and(|r| r.timeout.is_some()), "a timeout per attempt"),
-        ];
-        for (_, what) in unserved.iter().filter(|(set, _)| *set) {
-            refuse(&route.at, what);
-        }
+    for route in project.routes.iter().filter(|r| r.cache.is_some()) {
+        refuse(&route.at, "cache");
     }
     if found.is_empty() { Ok(()) } else { Err(found.join("\n")) }
 }
@@ -69,9 +55,9 @@ pub fn gateway(
                     failures: upstream.ejection.failures,
                     base: upstream.ejection.period,
                     max: upstream.ejection.max,
-                    panic_percent: ((1.0 - upstream.ejection.share) * 100.0) as u32,
+                    share: upstream.ejection.share,
                 },
-                in_flight_max: upstream.connections as usize * upstream.servers.len(),
+                in_flight_max: upstream.connections as usize,
                 ..Upstream::new(name, addresses(&upstream.servers))
             });
         }
@@ -118,7 +104,8 @@ pub fn gateway(
             limiter_keys_max: limits.keys as usize,
             ..Limits::default()
         },
-        rate_limits: own.limit.iter().map(limit).collect::<Result<_, _>>()?,
+        rate_limits: own.limit.iter().map(limit).collect(),
+        hosts: own.hosts.iter().map(|h| format!("{}{}", if h.wildcard { "*." } else { "" }, h.name)).collect(),
         routes,
         upstreams,
         public_dir: own.public.clone().filter(|_| part.gateway),
@@ -134,7 +121,7 @@ fn addresses(servers: &[Server]) -> Vec<String> {
 }
 
 fn route(written: &Written, api: &[(&'static str, Arc<dyn Service>)]) -> Result<Route, String> {
-    let methods = written.matches.methods.join("|");
+    let methods = written.matches.methods.join(",");
     let path = written.matches.text.split_ascii_whitespace().next_back().unwrap_or_default();
     let pattern = if methods.is_empty() { path.to_owned() } else { format!("{methods} {path}") };
     let to = match &written.to {
@@ -144,40 +131,52 @@ fn route(written: &Written, api: &[(&'static str, Arc<dyn Service>)]) -> Result<
             Target::Service(service.ok_or_else(|| format!("{}: no API of this process is at {path}", written.at))?)
         }
     };
-    let mut headers = Vec::new();
-    for (name, value) in &written.headers.set {
-        let name = HeaderName::try_from(name.as_str()).map_err(|e| format!("{}: headers: {name}: {e}", written.at))?;
-        let value = HeaderValue::try_from(value.as_str()).map_err(|e| format!("{}: headers: {name}: {e}", written.at))?;
-        headers.push((name, value));
-    }
+    let retry = written.retry.as_ref();
+    let route = Route::new(&written.matches.text, pattern, to);
     Ok(Route {
+        host: written.host.clone(),
         auth: match written.auth {
             AuthRule::None => Auth::None,
             AuthRule::Optional => Auth::Optional,
             AuthRule::Required if written.roles.is_empty() => Auth::Required,
             AuthRule::Required => Auth::Roles(written.roles.clone()),
         },
-        limits: written.limit.iter().map(limit).collect::<Result<_, _>>()?,
+        limits: written.limit.iter().map(limit).collect(),
         body_bytes_max: written.max_body,
         timeout: written.timeout,
-        attempts: written.retry.as_ref().map_or(2, |r| r.attempts),
+        attempts: retry.map_or(route.attempts, |r| r.attempts),
+        attempt_timeout: retry.and_then(|r| r.timeout),
+        retry_ratio: retry.map_or(route.retry_ratio, |r| r.budget),
         strip_prefix: written.strip_prefix.clone(),
-        set_headers: headers,
-        ..Route::new(&written.matches.text, pattern, to)
+        rewrite: written.rewrite.clone(),
+        headers: edits(&written.headers, written)?,
+        response_headers: edits(&written.response_headers, written)?,
+        ..route
     })
 }
 
-fn limit(written: &Limit) -> Result<RateLimit, String> {
-    Ok(RateLimit {
+fn edits(written: &mainstay_config::project::HeaderEdits, route: &Written) -> Result<HeaderEdits, String> {
+    let name = |name: &str| HeaderName::try_from(name).map_err(|e| format!("{}: headers: {name}: {e}", route.at));
+    let value = |of: &str, value: &str| {
+        HeaderValue::try_from(value).map_err(|e| format!("{}: headers: {of}: {e}", route.at))
+    };
+    Ok(HeaderEdits {
+        set: written.set.iter().map(|(n, v)| Ok((name(n)?, value(n, v)?))).collect::<Result<_, String>>()?,
+        remove: written.remove.iter().map(|n| name(n)).collect::<Result<_, _>>()?,
+    })
+}
+
+fn limit(written: &Limit) -> RateLimit {
+    RateLimit {
         name: written.name.clone(),
         rate: Rate { requests: written.rate.count, period: written.rate.period },
         burst: Some(written.burst),
         per: match written.per {
             LimitKey::Address => Per::Address,
             LimitKey::User => Per::User,
-            LimitKey::All => return Err("a limit per = \"all\" is not served yet".to_owned()),
+            LimitKey::All => Per::All,
         },
-    })
+    }
 }
 
 fn cors(written: &mainstay_config::project::Cors) -> Result<Cors, String> {
