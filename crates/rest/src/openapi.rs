@@ -1,5 +1,6 @@
 //! The API's description for the caller's role: OpenAPI 3.1, with every table, column and function that the role may use.
 
+mod functions;
 mod types;
 
 use crate::data::Data;
@@ -8,7 +9,7 @@ use crate::{PREFIX, Place, Rest, RestConfig, call, condition, media, response};
 use bytes::Bytes;
 use http::header::ETAG;
 use http::{Method, Request, Response, StatusCode};
-use mainstay_model::{Error, Function, Identity, Privilege, Relation, RelationId, Returns, Schema, Type};
+use mainstay_model::{Error, Function, Identity, Privilege, Relation, RelationId, Schema};
 use serde_json::{Map, Value as Json, json};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -17,10 +18,13 @@ use types::{component, schema_of, schema_of_column};
 /// At most so many descriptions are kept; beyond it all are forgotten and made anew.
 const DESCRIPTIONS_MAX: usize = 64;
 
-/// Descriptions made before, by schema digest, role and namespace.
+/// Schema digest, role and namespace.
+type Described = (u64, Arc<str>, Arc<str>);
+
+/// Descriptions made before.
 #[derive(Default)]
 pub(crate) struct Descriptions {
-    known: Mutex<HashMap<(u64, Arc<str>, Arc<str>), Bytes>>,
+    known: Mutex<HashMap<Described, Bytes>>,
 }
 
 impl<D: Data> Rest<D> {
@@ -88,7 +92,7 @@ pub(crate) fn document(schema: &Schema, config: &RestConfig, namespace: &str, ro
         }
     }
     for (name, functions) in overloads {
-        paths.insert(format!("/rpc/{name}"), describe_function(schema, name, &functions));
+        paths.insert(format!("/rpc/{name}"), functions::describe(schema, name, &functions));
     }
     json!({
         "openapi": "3.1.0",
@@ -397,114 +401,4 @@ fn row_schema(schema: &Schema, relation: &Relation, role: &str, privilege: Privi
         row["description"] = json!(comment);
     }
     row
-}
-
-fn describe_function(schema: &Schema, name: &str, functions: &[&Function]) -> Json {
-    let tags = json!(["(rpc)"]);
-    let bodies: Vec<Json> = functions.iter().map(|f| arguments_schema(schema, f)).collect();
-    let body = if let [only] = &*bodies {
-        only.clone()
-    } else {
-        json!({ "anyOf": bodies })
-    };
-    let results: Vec<Option<Json>> = functions.iter().map(|f| result_schema(schema, &f.returns)).collect();
-    let mut responses = json!({ "default": reference("responses", "error") });
-    for result in results.iter().flatten() {
-        responses["200"] =
-            json!({ "description": "What it gives.", "content": { "application/json": { "schema": result } } });
-    }
-    if results.iter().any(Option::is_none) {
-        responses["204"] = reference("responses", "done");
-    }
-    let comment = functions.iter().find_map(|f| f.comment.clone());
-    let operation = |id: &str, parameters: Vec<Json>| {
-        let mut operation = json!({
-            "tags": tags,
-            "summary": format!("Call {name}"),
-            "operationId": format!("{id}_{}", component(name)),
-            "parameters": parameters,
-            "responses": responses,
-        });
-        if let Some(comment) = &comment {
-            operation["description"] = json!(comment);
-        }
-        operation
-    };
-    let mut post = operation("call", vec![parameter("prefer"), parameter("idempotencyKey")]);
-    let needed = functions.iter().all(|f| f.args.iter().any(|a| a.default.is_none()));
-    post["requestBody"] = json!({ "required": needed, "content": { "application/json": { "schema": body } } });
-    let mut path = Map::new();
-    path.insert("post".to_owned(), post);
-    let readers: Vec<&&Function> = functions
-        .iter()
-        .filter(|f| !f.writes && f.args.iter().all(|a| !a.name.is_empty()))
-        .collect();
-    if !readers.is_empty() {
-        let mut parameters: Vec<Json> = vec![parameter("prefer"), parameter("ifNoneMatch")];
-        let mut names: Vec<&str> = Vec::new();
-        for argument in readers.iter().flat_map(|f| &f.args) {
-            if names.contains(&&*argument.name) {
-                continue;
-            }
-            names.push(&argument.name);
-            let everywhere = readers
-                .iter()
-                .all(|f| f.args.iter().any(|a| a.name == argument.name && a.default.is_none()));
-            parameters.push(json!({
-                "name": &*argument.name, "in": "query", "required": everywhere, "schema": schema_of(schema, &argument.ty),
-            }));
-        }
-        path.insert("get".to_owned(), operation("query", parameters));
-    }
-    Json::Object(path)
-}
-
-fn arguments_schema(schema: &Schema, function: &Function) -> Json {
-    if let [only] = &*function.args
-        && only.name.is_empty()
-    {
-        return schema_of(schema, &only.ty);
-    }
-    let mut properties = Map::new();
-    let mut required = Vec::new();
-    for argument in &function.args {
-        properties.insert(argument.name.to_string(), schema_of(schema, &argument.ty));
-        if argument.default.is_none() {
-            required.push(json!(&*argument.name));
-        }
-    }
-    let mut all = json!({ "type": "object", "properties": properties });
-    if !required.is_empty() {
-        all["required"] = Json::Array(required);
-    }
-    all
-}
-
-fn result_schema(schema: &Schema, returns: &Returns) -> Option<Json> {
-    let columns = |columns: &[(Arc<str>, Type)]| {
-        let properties: Map<String, Json> = columns
-            .iter()
-            .map(|(name, ty)| (name.to_string(), types::nullable(schema_of(schema, ty))))
-            .collect();
-        json!({ "type": "object", "properties": properties })
-    };
-    let row = |id: RelationId| {
-        let relation = schema.relation(id);
-        let all: Vec<(Arc<str>, Type)> = relation
-            .columns
-            .iter()
-            .map(|c| (c.name.clone(), c.ty.clone()))
-            .collect();
-        columns(&all)
-    };
-    let many = |items: Json| json!({ "type": "array", "items": items });
-    Some(match returns {
-        Returns::Void => return None,
-        Returns::Scalar(ty) => types::nullable(schema_of(schema, ty)),
-        Returns::SetOfScalar(ty) => many(types::nullable(schema_of(schema, ty))),
-        Returns::Row(id) => row(*id),
-        Returns::SetOfRow(id) => many(row(*id)),
-        Returns::Table(all) => many(columns(all)),
-        Returns::Record(all) => columns(all),
-    })
 }

@@ -57,7 +57,7 @@ impl<'a> Skeleton<'a> {
             .and_then(|rest| rest.split_once('/'));
         match item {
             Some((relation, id)) if relation != "rpc" && !id.is_empty() && !id.contains(['/', '%']) => {
-                self.text.extend_from_slice(path[..path.len() - id.len()].as_bytes());
+                self.text.extend_from_slice(&path.as_bytes()[..path.len() - id.len()]);
                 self.value(id);
             }
             _ => self.text.extend_from_slice(path.as_bytes()),
@@ -71,7 +71,8 @@ impl<'a> Skeleton<'a> {
         {
             let value = &operand[comparison.len()..];
             if !value.bytes().any(|b| b == b'%' || b == b'+') {
-                self.text.extend_from_slice(part[..part.len() - value.len()].as_bytes());
+                self.text
+                    .extend_from_slice(&part.as_bytes()[..part.len() - value.len()]);
                 return self.value(value);
             }
         }

@@ -1,6 +1,6 @@
 //! No input panics, whatever it is.
 
-use super::requests::{Recorder, request, send_to};
+use super::recorder::{Recorder, request, send_to};
 use crate::{Rest, RestConfig};
 use http::Method;
 use proptest::prelude::*;

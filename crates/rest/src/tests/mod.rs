@@ -4,6 +4,7 @@ mod fixture;
 mod fuzz;
 mod performance;
 mod reads;
+mod recorder;
 mod requests;
 mod show;
 mod writes;

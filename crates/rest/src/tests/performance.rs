@@ -1,6 +1,6 @@
 //! What a request costs that was seen before: printed, and bounded loosely enough for a debug build on a shared machine.
 
-use super::requests::{Recorder, request};
+use super::recorder::{Recorder, request};
 use crate::{Rest, RestConfig};
 use http::Method;
 use std::time::Instant;

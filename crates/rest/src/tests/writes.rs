@@ -1,7 +1,7 @@
 //! Writes and calls, and the transactions that they become.
 
 use super::fixture;
-use super::requests::{Recorder, request, send};
+use super::recorder::{Recorder, request, send};
 use super::show;
 use http::Method;
 
