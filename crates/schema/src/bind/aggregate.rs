@@ -20,7 +20,11 @@ impl Binder<'_> {
             let message = format!("aggregate functions are not allowed in {}", scope.clause.label());
             let in_where = scope.clause == Clause::Where;
             let problem = self.problem(at, message);
-            return Err(if in_where { problem.help("conditions on aggregates stand in HAVING") } else { problem });
+            return Err(if in_where {
+                problem.help("conditions on aggregates stand in HAVING")
+            } else {
+                problem
+            });
         }
         scope.has_aggregate = true;
         scope.in_aggregate = true;
@@ -32,7 +36,9 @@ impl Binder<'_> {
     }
 
     fn aggregate_parts(&mut self, name: &str, call: &ast::CallExpr, list: &ast::ArgList, at: At) -> Bound<Expr> {
-        let distinct = list.all_or_distinct().is_some_and(|q| matches!(q, ast::AllOrDistinct::Distinct(_)));
+        let distinct = list
+            .all_or_distinct()
+            .is_some_and(|q| matches!(q, ast::AllOrDistinct::Distinct(_)));
         let args: Vec<Arg> = self.args(list)?;
         if name == "count" && args.is_empty() && list.star_token().is_none() {
             return Err(self.problem(at, "count(*) must be used to call a parameterless aggregate function"));
@@ -65,7 +71,16 @@ impl Binder<'_> {
             return Err(self.problem(at, "DISTINCT specified, but count(*) has no argument"));
         }
         self.belongs_here(&args, at)?;
-        Ok(Expr::new(ExprKind::Aggregate(Box::new(Aggregate { function, args, distinct, filter, order })), ty))
+        Ok(Expr::new(
+            ExprKind::Aggregate(Box::new(Aggregate {
+                function,
+                args,
+                distinct,
+                filter,
+                order,
+            })),
+            ty,
+        ))
     }
 
     /// An aggregate whose columns are all an outer query's would be that query's; nobody means it.
@@ -86,7 +101,9 @@ impl Binder<'_> {
             });
         }
         match outer && !own {
-            true => Err(self.refused(at, "an aggregate over an outer query's columns").help("compute it in the outer query")),
+            true => Err(self
+                .refused(at, "an aggregate over an outer query's columns")
+                .help("compute it in the outer query")),
             false => Ok(()),
         }
     }
@@ -111,12 +128,17 @@ impl Binder<'_> {
         let descending = match sort.sort_order() {
             Some(ast::SortOrder::SortDesc(_)) => true,
             Some(ast::SortOrder::SortUsing(using)) => {
-                return Err(self.refused(At::of(using.syntax()), "ORDER BY … USING").help("write ASC or DESC"));
+                return Err(self
+                    .refused(At::of(using.syntax()), "ORDER BY … USING")
+                    .help("write ASC or DESC"));
             }
             _ => false,
         };
         if !super::query::is_sortable(&expr.ty) {
-            let message = format!("could not identify an ordering operator for type {}", super::coerce::shown(&expr.ty));
+            let message = format!(
+                "could not identify an ordering operator for type {}",
+                super::coerce::shown(&expr.ty)
+            );
             return Err(self.problem(At::of(sort.syntax()), message));
         }
         let nulls_first = match sort.nulls_order() {
@@ -124,6 +146,10 @@ impl Binder<'_> {
             Some(ast::NullsOrder::NullsLast(_)) => false,
             None => descending,
         };
-        Ok(OrderBy { expr, descending, nulls_first })
+        Ok(OrderBy {
+            expr,
+            descending,
+            nulls_first,
+        })
     }
 }

@@ -54,12 +54,16 @@ impl Binder<'_> {
             _ => return Err(self.problem(at, "improper qualified name (too many dotted names)")),
         };
         if call.over_clause().is_some() {
-            return Err(self.refused(at, format!("the window function {name}(…) OVER")).help("window functions are not served yet"));
+            return Err(self
+                .refused(at, format!("the window function {name}(…) OVER"))
+                .help("window functions are not served yet"));
         }
         if call.within_clause().is_some() || call.null_treatment().is_some() {
             return Err(self.refused(at, format!("{name} with WITHIN GROUP or IGNORE NULLS")));
         }
-        let Some(list) = call.arg_list() else { return Err(self.problem(at, "the arguments are missing")) };
+        let Some(list) = call.arg_list() else {
+            return Err(self.problem(at, "the arguments are missing"));
+        };
         if is_aggregate(namespace.as_deref(), &name) && self.functions_named(namespace.as_deref(), &name).is_empty() {
             return self.aggregate(&name, call, &list, at);
         }
@@ -68,10 +72,19 @@ impl Binder<'_> {
             return Err(self.problem(At::of(filter.syntax()), message));
         }
         if list.star_token().is_some() {
-            return Err(self.problem(at, format!("{name}(*) specified, but {name} is not an aggregate function")));
+            return Err(self.problem(
+                at,
+                format!("{name}(*) specified, but {name} is not an aggregate function"),
+            ));
         }
-        if list.all_or_distinct().is_some_and(|q| matches!(q, ast::AllOrDistinct::Distinct(_))) {
-            return Err(self.problem(at, format!("DISTINCT specified, but {name} is not an aggregate function")));
+        if list
+            .all_or_distinct()
+            .is_some_and(|q| matches!(q, ast::AllOrDistinct::Distinct(_)))
+        {
+            return Err(self.problem(
+                at,
+                format!("DISTINCT specified, but {name} is not an aggregate function"),
+            ));
         }
         let args = self.args(&list)?;
         match self.resolve(namespace.as_deref(), &name, args, at)? {
@@ -89,7 +102,9 @@ impl Binder<'_> {
         for arg in list.args() {
             let at = At::of(arg.syntax());
             if arg.variadic_token().is_some() {
-                return Err(self.refused(at, "VARIADIC in a call").help("write the arguments one by one"));
+                return Err(self
+                    .refused(at, "VARIADIC in a call")
+                    .help("write the arguments one by one"));
             }
             let named = arg.syntax().children().find_map(ast::NamedArg::cast);
             let (name, holder) = match &named {
@@ -97,8 +112,14 @@ impl Binder<'_> {
                 None => (None, arg.syntax()),
             };
             let value = expressions(holder).into_iter().next();
-            let Some(value) = value else { return Err(self.problem(at, "an argument is missing")) };
-            args.push(Arg { name, value: self.argument(&value)?, at: At::of(value.syntax()) });
+            let Some(value) = value else {
+                return Err(self.problem(at, "an argument is missing"));
+            };
+            args.push(Arg {
+                name,
+                value: self.argument(&value)?,
+                at: At::of(value.syntax()),
+            });
         }
         Ok(args)
     }
@@ -129,11 +150,18 @@ impl Binder<'_> {
         if let Some(identity) = claims::identity_call(namespace, name, &values) {
             return Ok(Called::Scalar(identity));
         }
-        let builtin = matches!(namespace, None | Some("pg_catalog" | "extensions" | "public" | "mainstay"));
+        let builtin = matches!(
+            namespace,
+            None | Some("pg_catalog" | "extensions" | "public" | "mainstay")
+        );
         if builtin && let Some(expr) = self.special_call(name, &args, at)? {
             return Ok(Called::Scalar(expr));
         }
-        let mut candidates = if builtin { builtins(name, args.len(), args.iter().any(|a| a.name.is_some())) } else { Vec::new() };
+        let mut candidates = if builtin {
+            builtins(name, args.len(), args.iter().any(|a| a.name.is_some()))
+        } else {
+            Vec::new()
+        };
         let users = self.functions_named(namespace, name);
         for id in &users {
             candidates.extend(self.user_candidate(*id, &args));
@@ -188,10 +216,14 @@ impl Binder<'_> {
             Shape::Operator(operator) => Expr::new(ExprKind::Operator(operator, args), result),
             Shape::Aggregate(function) => return Ok(Called::Aggregate(function, args, result)),
             Shape::DatePart => {
-                let [field, value] = <[Expr; 2]>::try_from(args).map_err(|_| self.problem(at, "date_part takes two arguments"))?;
+                let [field, value] =
+                    <[Expr; 2]>::try_from(args).map_err(|_| self.problem(at, "date_part takes two arguments"))?;
                 let part = match &field.kind {
                     ExprKind::Literal(Value::Text(field)) => self.date_part(field, (value, at), at)?,
-                    _ => Expr::new(ExprKind::Call(Builtin::DatePart, vec![field, value]), Type::Numeric(None)),
+                    _ => Expr::new(
+                        ExprKind::Call(Builtin::DatePart, vec![field, value]),
+                        Type::Numeric(None),
+                    ),
                 };
                 self.coerce(part, at, &Type::Float8, CastContext::Explicit)?
             }
@@ -202,7 +234,8 @@ impl Binder<'_> {
                 Expr::new(ExprKind::Call(Builtin::Age, args), result)
             }
             Shape::TimeZone => {
-                let [zone, value] = <[Expr; 2]>::try_from(args).map_err(|_| self.problem(at, "timezone takes two arguments"))?;
+                let [zone, value] =
+                    <[Expr; 2]>::try_from(args).map_err(|_| self.problem(at, "timezone takes two arguments"))?;
                 self.at_time_zone((value, at), (zone, at), at)?
             }
             Shape::JsonPath(operator) => {
@@ -244,7 +277,10 @@ impl Binder<'_> {
             !position.is_empty() || param.default.is_some() || param.variadic
         };
         let complete = positions.iter().zip(&function.args).all(complete);
-        complete.then_some(Candidate { patterns, target: Target::User(id, positions) })
+        complete.then_some(Candidate {
+            patterns,
+            target: Target::User(id, positions),
+        })
     }
 
     fn user_call(&mut self, id: FunctionId, positions: Vec<Vec<usize>>, cast: Vec<Expr>, at: At) -> Bound<Called> {
@@ -257,7 +293,12 @@ impl Binder<'_> {
             } else {
                 match given.next().or_else(|| param.default.clone()) {
                     Some(value) => value,
-                    None => return Err(self.problem(at, format!("the argument {} of {} is missing", param.name, function.name))),
+                    None => {
+                        return Err(self.problem(
+                            at,
+                            format!("the argument {} of {} is missing", param.name, function.name),
+                        ));
+                    }
                 }
             });
         }
@@ -279,10 +320,14 @@ impl Binder<'_> {
                 None => shown(&a.value.ty),
             })
             .collect();
-        let qualified = namespace.map(|n| format!("{n}.{name}")).unwrap_or_else(|| name.to_owned());
+        let qualified = namespace
+            .map(|n| format!("{n}.{name}"))
+            .unwrap_or_else(|| name.to_owned());
         let written = format!("{qualified}({})", shown_args.join(", "));
         if choice == Choice::Ambiguous {
-            return self.problem(at, format!("function {written} is not unique")).help("add an explicit cast to its arguments");
+            return self
+                .problem(at, format!("function {written} is not unique"))
+                .help("add an explicit cast to its arguments");
         }
         if let Some((_, instead)) = REFUSED.iter().find(|(refused, _)| *refused == name) {
             return self.refused(at, format!("the function {name}")).help(*instead);
@@ -300,7 +345,8 @@ impl Binder<'_> {
         let known = problem.did_you_mean(name, own.chain(FUNCTIONS.iter().map(|(f, ..)| *f)));
         match known.help {
             Some(_) => known,
-            None => known.help("only functions that every engine can keep the meaning of are served, and those of the schema"),
+            None => known
+                .help("only functions that every engine can keep the meaning of are served, and those of the schema"),
         }
     }
 
@@ -312,7 +358,9 @@ impl Binder<'_> {
             "greatest" => self.of_one_type(Builtin::Greatest, name, plain(), at)?,
             "least" => self.of_one_type(Builtin::Least, name, plain(), at)?,
             "nullif" => self.null_if(plain(), at)?,
-            "current_timestamp" | "localtimestamp" | "localtime" | "current_time" => return self.keyword_value(name, at),
+            "current_timestamp" | "localtimestamp" | "localtime" | "current_time" => {
+                return self.keyword_value(name, at);
+            }
             "make_interval" => self.make_interval(args, at)?,
             "nextval" => self.next_value(args, at)?,
             _ => return Ok(None),
@@ -329,7 +377,9 @@ impl Binder<'_> {
                 None => Some(index).filter(|i| *i < NAMES.len()),
             };
             let Some(position) = position else {
-                return Err(self.problem(arg.at, "make_interval has no such argument").help(NAMES.join(", ")));
+                return Err(self
+                    .problem(arg.at, "make_interval has no such argument")
+                    .help(NAMES.join(", ")));
             };
             let ty = if position == 6 { Type::Float8 } else { Type::Int4 };
             values[position] = Some(self.coerce(arg.value.clone(), arg.at, &ty, CastContext::Implicit)?);
@@ -341,19 +391,30 @@ impl Binder<'_> {
             })
         });
         let _ = at;
-        Ok(Expr::new(ExprKind::Call(Builtin::MakeInterval, values.collect()), Type::Interval))
+        Ok(Expr::new(
+            ExprKind::Call(Builtin::MakeInterval, values.collect()),
+            Type::Interval,
+        ))
     }
 
     /// `nextval('sequence')`, the sequence by the name that the schema has for it.
     fn next_value(&mut self, args: &[Arg], at: At) -> Bound<Expr> {
-        let [arg] = args else { return Err(self.problem(at, "nextval takes one argument, the name of a sequence")) };
+        let [arg] = args else {
+            return Err(self.problem(at, "nextval takes one argument, the name of a sequence"));
+        };
         let ExprKind::Literal(Value::Text(written)) = &arg.value.kind else {
-            return Err(self.refused(arg.at, "nextval of a computed name").help("write the sequence's name as a constant"));
+            return Err(self
+                .refused(arg.at, "nextval of a computed name")
+                .help("write the sequence's name as a constant"));
         };
         let name = Name::parse(written);
         let keys: Vec<Arc<str>> = match &name.namespace {
             Some(namespace) => vec![type_key(namespace, &name.name), name.name.clone()],
-            None => self.namespaces().map(|n| type_key(n, &name.name)).chain([name.name.clone()]).collect(),
+            None => self
+                .namespaces()
+                .map(|n| type_key(n, &name.name))
+                .chain([name.name.clone()])
+                .collect(),
         };
         let Some(key) = keys.into_iter().find(|k| self.schema.sequences.contains_key(k)) else {
             let problem = self.problem(arg.at, format!("relation \"{written}\" does not exist"));
@@ -369,7 +430,9 @@ impl Binder<'_> {
             return self.extract(&extract).map(Some);
         }
         if let Some(exists) = call.exists_fn() {
-            let Some(select) = exists.select_variant() else { return Err(self.problem(at, "EXISTS needs a query")) };
+            let Some(select) = exists.select_variant() else {
+                return Err(self.problem(at, "EXISTS needs a query"));
+            };
             let query = self.query(&select)?;
             return Ok(Some(Expr::condition(ExprKind::Exists(Box::new(query)))));
         }
@@ -379,7 +442,9 @@ impl Binder<'_> {
             return self.scalar("strpos", args, at).map(Some);
         }
         if let Some(substring) = call.substring_fn() {
-            let Some(inner) = substring.substring_args() else { return Err(self.problem(at, "the arguments are missing")) };
+            let Some(inner) = substring.substring_args() else {
+                return Err(self.problem(at, "the arguments are missing"));
+            };
             return self.substring(inner, at).map(Some);
         }
         if let Some(trim) = call.trim_fn() {
@@ -388,7 +453,9 @@ impl Binder<'_> {
                 Some(ast::TrimSide::TrimTrailing(_)) => "rtrim",
                 _ => "btrim",
             };
-            let Some(inner) = trim.trim_args() else { return Err(self.problem(at, "the arguments are missing")) };
+            let Some(inner) = trim.trim_args() else {
+                return Err(self.problem(at, "the arguments are missing"));
+            };
             let mut args = self.plain_args(&expressions(inner.syntax()))?;
             if let ast::TrimArgs::TrimExprFrom(_) = inner
                 && !args.is_empty()
@@ -402,10 +469,16 @@ impl Binder<'_> {
             return Err(self.problem(at, "ANY, SOME and ALL stand to the right of a comparison: x = ANY (…)"));
         }
         if call.overlay_fn().is_some() {
-            return Err(self.refused(at, "overlay").help("put the text together from left, right and substring"));
+            return Err(self
+                .refused(at, "overlay")
+                .help("put the text together from left, right and substring"));
         }
         if call.expr().is_none() {
-            let name = call.syntax().first_token().map(|t| t.text().to_ascii_lowercase()).unwrap_or_default();
+            let name = call
+                .syntax()
+                .first_token()
+                .map(|t| t.text().to_ascii_lowercase())
+                .unwrap_or_default();
             return Err(self.refused(at, name));
         }
         Ok(None)
@@ -422,10 +495,20 @@ impl Binder<'_> {
             if form.from_token().is_some() && args.len() == 3 {
                 args.swap(1, 2);
             } else if args.len() == 2 {
-                args.insert(1, Arg { name: None, value: Expr::literal(Value::Int(1), Type::Int4), at });
+                args.insert(
+                    1,
+                    Arg {
+                        name: None,
+                        value: Expr::literal(Value::Int(1), Type::Int4),
+                        at,
+                    },
+                );
             }
         }
-        if args.get(1).is_some_and(|a| a.value.ty.is_text() || a.value.ty == Type::Unknown) {
+        if args
+            .get(1)
+            .is_some_and(|a| a.value.ty.is_text() || a.value.ty == Type::Unknown)
+        {
             let problem = self.refused(at, "substring with a regular expression");
             return Err(problem.help("regexp_replace can cut out what does not match"));
         }
@@ -435,7 +518,11 @@ impl Binder<'_> {
     fn plain_args(&mut self, exprs: &[ast::Expr]) -> Bound<Vec<Arg>> {
         let mut args = Vec::with_capacity(exprs.len());
         for expr in exprs {
-            args.push(Arg { name: None, value: self.expr(expr)?, at: At::of(expr.syntax()) });
+            args.push(Arg {
+                name: None,
+                value: self.expr(expr)?,
+                at: At::of(expr.syntax()),
+            });
         }
         Ok(args)
     }
@@ -450,7 +537,10 @@ impl Binder<'_> {
 
 fn is_aggregate(namespace: Option<&str>, name: &str) -> bool {
     let own = matches!(namespace, None | Some("pg_catalog"));
-    own && (matches!(name, "min" | "max") || FUNCTIONS.iter().any(|(f, _, _, s)| *f == name && matches!(s, Shape::Aggregate(_))))
+    own && (matches!(name, "min" | "max")
+        || FUNCTIONS
+            .iter()
+            .any(|(f, _, _, s)| *f == name && matches!(s, Shape::Aggregate(_))))
 }
 
 /// The built-in functions of a name, each with parameters for this number of arguments.
@@ -468,11 +558,17 @@ fn builtins(name: &str, args: usize, named: bool) -> Vec<Candidate> {
     if let Some(function) = minimum {
         for ty in MIN_MAX {
             let target = Target::Builtin(Shape::Aggregate(function), ty);
-            found.push(Candidate { patterns: vec![Pattern::named(ty)], target });
+            found.push(Candidate {
+                patterns: vec![Pattern::named(ty)],
+                target,
+            });
         }
     }
     for (_, params, result, shape) in FUNCTIONS.iter().filter(|(f, ..)| *f == name) {
-        found.push(Candidate { patterns: patterns(params, args), target: Target::Builtin(*shape, result) });
+        found.push(Candidate {
+            patterns: patterns(params, args),
+            target: Target::Builtin(*shape, result),
+        });
     }
     found
 }

@@ -26,7 +26,9 @@ pub(super) fn role() -> Expr {
 }
 
 fn setting(name: &Expr) -> Option<Expr> {
-    let ExprKind::Literal(Value::Text(name)) = &name.kind else { return None };
+    let ExprKind::Literal(Value::Text(name)) = &name.kind else {
+        return None;
+    };
     let name = name.to_ascii_lowercase();
     match name.as_str() {
         "request.jwt.claims" => Some(claim(Claim::All, Type::Text)),
@@ -67,7 +69,9 @@ pub(super) fn fold_json(symbol: &str, left: &Expr, right: &Expr) -> Option<Expr>
         }
         (ExprKind::Array(keys), true) => {
             for key in keys {
-                let ExprKind::Literal(Value::Text(key)) = &key.kind else { return None };
+                let ExprKind::Literal(Value::Text(key)) = &key.kind else {
+                    return None;
+                };
                 path.push(key_of_object(key)?);
             }
         }

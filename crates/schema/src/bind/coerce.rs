@@ -72,7 +72,10 @@ pub(super) fn category(ty: &Type) -> Category {
 
 /// Whether a type is the one that its category falls back to.
 pub(super) fn preferred(ty: &Type) -> bool {
-    matches!(ty, Type::Bool | Type::Float8 | Type::Text | Type::TimestampTz | Type::Interval)
+    matches!(
+        ty,
+        Type::Bool | Type::Float8 | Type::Text | Type::TimestampTz | Type::Interval
+    )
 }
 
 /// Whether a cast exists and may happen in a context.
@@ -139,7 +142,9 @@ impl Binder<'_> {
             let (from, into) = (shown(&expr.ty), shown(to));
             return Err(match context {
                 CastContext::Explicit => self.problem(at, format!("cannot cast type {from} to {into}")),
-                _ => self.problem(at, format!("{into} is needed here, not {from}")).help(format!("cast it: …::{into}")),
+                _ => self
+                    .problem(at, format!("{into} is needed here, not {from}"))
+                    .help(format!("cast it: …::{into}")),
             });
         }
         Ok(cast(expr, to, context == CastContext::Explicit))
@@ -157,8 +162,13 @@ impl Binder<'_> {
     /// A condition of a clause.
     pub(super) fn condition(&mut self, expr: Expr, at: At, clause: &str) -> Bound<Expr> {
         if expr.ty != Type::Bool && expr.ty != Type::Unknown {
-            let message = format!("argument of {clause} must be type boolean, not type {}", shown(&expr.ty));
-            return Err(self.problem(at, message).help("compare it with something, or cast it to boolean"));
+            let message = format!(
+                "argument of {clause} must be type boolean, not type {}",
+                shown(&expr.ty)
+            );
+            return Err(self
+                .problem(at, message)
+                .help("compare it with something, or cast it to boolean"));
         }
         self.coerce(expr, at, &Type::Bool, CastContext::Implicit)
     }
@@ -177,7 +187,10 @@ impl Binder<'_> {
             ExprKind::Literal(Value::Null) => Ok(Expr { ty: to.clone(), ..expr }),
             ExprKind::Literal(Value::Text(text)) => self.literal_of(text, at, to),
             _ if *to == Type::Text || *to == Type::Unknown => Ok(Expr { ty: Type::Text, ..expr }),
-            _ => Ok(Expr::new(ExprKind::Cast(Box::new(Expr { ty: Type::Text, ..expr })), to.clone())),
+            _ => Ok(Expr::new(
+                ExprKind::Cast(Box::new(Expr { ty: Type::Text, ..expr })),
+                to.clone(),
+            )),
         }
     }
 
@@ -185,12 +198,17 @@ impl Binder<'_> {
     pub(super) fn literal_of(&mut self, text: &str, at: At, to: &Type) -> Bound<Expr> {
         let dated = matches!(to, Type::Date | Type::Time | Type::Timestamp | Type::TimestampTz);
         if dated && time::is_volatile_literal(text, to) {
-            let problem = self.problem(at, format!("'{text}' as a {} would be fixed once and for all", shown(to)));
+            let problem = self.problem(
+                at,
+                format!("'{text}' as a {} would be fixed once and for all", shown(to)),
+            );
             return Err(problem.help("write now(), current_date or localtimestamp for the time of each statement"));
         }
         // A comparison with character(n) is one of padded values, whatever the literal's own length.
         let padded = match to {
-            Type::Char(n) => Some(Type::Char((*n).max(text.trim_end_matches(' ').chars().count() as u32).max(1))),
+            Type::Char(n) => Some(Type::Char(
+                (*n).max(text.trim_end_matches(' ').chars().count() as u32).max(1),
+            )),
             _ => None,
         };
         let value = match &padded {
@@ -211,19 +229,15 @@ impl Binder<'_> {
                 }
                 _ => Ok(()),
             },
-            (Value::Array(values), Type::Array(element)) => {
-                values.iter().try_for_each(|value| self.check_labels(value, element, at))
-            }
+            (Value::Array(values), Type::Array(element)) => values
+                .iter()
+                .try_for_each(|value| self.check_labels(value, element, at)),
             _ => Ok(()),
         }
     }
 
     /// One type for several values, as CASE, COALESCE, IN, VALUES and UNION find it. `what` names the construct.
-    pub(super) fn common_type<'t>(
-        &self,
-        types: impl IntoIterator<Item = (&'t Type, At)>,
-        what: &str,
-    ) -> Bound<Type> {
+    pub(super) fn common_type<'t>(&self, types: impl IntoIterator<Item = (&'t Type, At)>, what: &str) -> Bound<Type> {
         let mut common: Option<Type> = None;
         let mut literals = false;
         for (ty, at) in types {
@@ -295,7 +309,10 @@ fn cast(expr: Expr, to: &Type, explicit: bool) -> Expr {
     if expr.ty == *to || (same(&expr.ty, to) && (!explicit || base(to) == *to)) {
         return expr;
     }
-    if matches!((&expr.ty, to), (Type::Varchar(_), Type::Text) | (Type::Text, Type::Varchar(None))) {
+    if matches!(
+        (&expr.ty, to),
+        (Type::Varchar(_), Type::Text) | (Type::Text, Type::Varchar(None))
+    ) {
         return match expr.kind {
             ExprKind::Literal(_) | ExprKind::Claim(_) => Expr { ty: to.clone(), ..expr },
             _ => expr,
@@ -332,15 +349,19 @@ fn folded(value: &Value, from: &Type, to: &Type) -> Option<Value> {
         (Value::Int(v), Type::Int2) => Value::Int(i16::try_from(*v).ok()?.into()),
         (Value::Int(v), Type::Numeric(None)) => Value::Numeric(Decimal::parse(&v.to_string())?),
         (Value::Int(v), Type::Float8) => Value::Float(*v as f64),
+        // Sessions run in UTC, where midnight is midnight.
+        (Value::Date(days), Type::Timestamp | Type::TimestampTz) => {
+            Value::Timestamp(time::date_to_timestamp(*days).ok()?)
+        }
+        (Value::Timestamp(micros), Type::TimestampTz) if *from == Type::Timestamp => Value::Timestamp(*micros),
         (Value::Text(text), Type::Text | Type::Varchar(None)) if from.is_text() => match from {
             Type::Char(_) => Value::Text(text.trim_end_matches(' ').to_owned()),
             _ => Value::Text(text.clone()),
         },
-        (Value::Text(text), Type::Json | Type::Jsonb | Type::Uuid | Type::Int4 | Type::Int8 | Type::Int2 | Type::Bool)
-            if from.is_text() =>
-        {
-            Value::parse(text, to).ok()?
-        }
+        (
+            Value::Text(text),
+            Type::Json | Type::Jsonb | Type::Uuid | Type::Int4 | Type::Int8 | Type::Int2 | Type::Bool,
+        ) if from.is_text() => Value::parse(text, to).ok()?,
         (Value::Array(values), Type::Array(element)) => {
             let Type::Array(from) = from else { return None };
             let cast: Option<Vec<Value>> = values.iter().map(|v| folded(v, from, element)).collect();

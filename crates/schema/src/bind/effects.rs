@@ -1,8 +1,8 @@
 //! What a bound expression or statement does beyond yielding a value.
 
 use mainstay_model::{
-    Builtin, Delete, Expr, ExprKind, FromItem, FunctionId, Insert, Result, Rewrite, Schema, Statement, Update, Volatility,
-    rewrite_expr, rewrite_statement,
+    Builtin, Delete, Expr, ExprKind, FromItem, FunctionId, Insert, Result, Rewrite, Schema, Statement, Update,
+    Volatility, rewrite_expr, rewrite_statement,
 };
 
 /// What something does. Functions that it calls count as far as they have been bound: their own `writes` and volatility.
@@ -16,7 +16,10 @@ pub(crate) struct Effects {
 
 /// What a statement does.
 pub(crate) fn statement_effects(statement: &Statement, schema: &Schema) -> Effects {
-    let mut scan = Scan { schema, effects: Effects::default() };
+    let mut scan = Scan {
+        schema,
+        effects: Effects::default(),
+    };
     // Nothing is rewritten; the walk is what is wanted, and it cannot fail.
     let _ = rewrite_statement(statement, &mut scan);
     scan.effects
@@ -24,7 +27,10 @@ pub(crate) fn statement_effects(statement: &Statement, schema: &Schema) -> Effec
 
 /// What an expression does.
 pub(crate) fn expr_effects(expr: &Expr, schema: &Schema) -> Effects {
-    let mut scan = Scan { schema, effects: Effects::default() };
+    let mut scan = Scan {
+        schema,
+        effects: Effects::default(),
+    };
     let _ = rewrite_expr(expr, &mut scan);
     scan.effects
 }

@@ -38,15 +38,21 @@ impl Binder<'_> {
                 let bound = self.tree(inner)?;
                 self.prefix(symbol, at, bound, inner.at)
             }
-            Tree::Binary(symbol, symbol_at, left, right) => self.comparison_or_operator(symbol, *symbol_at, left, right),
+            Tree::Binary(symbol, symbol_at, left, right) => {
+                self.comparison_or_operator(symbol, *symbol_at, left, right)
+            }
             Tree::Is(left, right, negated) => self.is(left, right, *negated),
             Tree::IsNull(inner, negated) => self.is_null(inner, *negated),
             Tree::Distinct(left, right, negated) => self.distinct(left, right, *negated, at),
             Tree::In(left, right, negated) => self.is_in(left, right, *negated, at),
             Tree::Like(symbol, left, pattern, escape) => self.like(symbol, left, pattern, escape.as_deref(), at),
-            Tree::Between { operand, low, high, symmetric, negated } => {
-                self.between(operand, (low, high), *symmetric, *negated, at)
-            }
+            Tree::Between {
+                operand,
+                low,
+                high,
+                symmetric,
+                negated,
+            } => self.between(operand, (low, high), *symmetric, *negated, at),
             Tree::Cast(inner, ty) => self.cast(inner, ty),
             Tree::Collate(inner, name) => self.collate(inner, name, at),
             Tree::AtTimeZone(inner, zone) => {
@@ -87,7 +93,13 @@ impl Binder<'_> {
     }
 
     fn is_null(&mut self, operand: &Operand, negated: bool) -> Bound<Expr> {
-        let test = |operand| Expr::condition(ExprKind::Is { operand: Box::new(operand), test: IsTest::Null, negated });
+        let test = |operand| {
+            Expr::condition(ExprKind::Is {
+                operand: Box::new(operand),
+                test: IsTest::Null,
+                negated,
+            })
+        };
         // A row is null when every column is, and not null when none is.
         if let Some(row) = self.row(operand)? {
             return Ok(Expr::all(row.into_iter().map(|(e, _)| test(e)).collect()));
@@ -96,13 +108,19 @@ impl Binder<'_> {
         if let ExprKind::WholeRow(source) = &bound.kind
             && let Some(names) = self.names.get(source)
         {
-            return Ok(Expr::all(names.columns(*source).into_iter().map(|p| test(p.expr)).collect()));
+            return Ok(Expr::all(
+                names.columns(*source).into_iter().map(|p| test(p.expr)).collect(),
+            ));
         }
         Ok(test(self.settle(bound)))
     }
 
     fn distinct(&mut self, left: &Operand, right: &Operand, negated: bool, at: At) -> Bound<Expr> {
-        let operator = if negated { Operator::IsNotDistinctFrom } else { Operator::IsDistinctFrom };
+        let operator = if negated {
+            Operator::IsNotDistinctFrom
+        } else {
+            Operator::IsDistinctFrom
+        };
         if let Some((left, right)) = self.rows(left, right)? {
             let mut parts = Vec::new();
             for (left, right) in left.into_iter().zip(right) {
@@ -118,7 +136,9 @@ impl Binder<'_> {
 
     /// The expressions of `(a, b)` or `ROW(a, b)`.
     pub(super) fn row(&mut self, operand: &Operand) -> Bound<Option<Vec<(Expr, At)>>> {
-        let Some(tuple) = tuple_of(operand) else { return Ok(None) };
+        let Some(tuple) = tuple_of(operand) else {
+            return Ok(None);
+        };
         let mut row = Vec::new();
         for expr in expressions(tuple.syntax()) {
             let part = self.operand(&expr)?;
@@ -135,7 +155,11 @@ impl Binder<'_> {
 
     /// Both sides as rows of one length, if they are rows.
     #[allow(clippy::type_complexity)]
-    pub(super) fn rows(&mut self, left: &Operand, right: &Operand) -> Bound<Option<(Vec<(Expr, At)>, Vec<(Expr, At)>)>> {
+    pub(super) fn rows(
+        &mut self,
+        left: &Operand,
+        right: &Operand,
+    ) -> Bound<Option<(Vec<(Expr, At)>, Vec<(Expr, At)>)>> {
         match (self.row(left)?, self.row(right)?) {
             (None, _) | (_, None) => Ok(None),
             (Some(l), Some(r)) if l.len() == r.len() && !l.is_empty() => Ok(Some((l, r))),
@@ -169,13 +193,22 @@ impl Binder<'_> {
             for (left, right) in pairs {
                 parts.push(self.binary(symbol, at, left, right)?);
             }
-            return Ok(if symbol == "=" { Expr::all(parts) } else { Expr::any(parts) });
+            return Ok(if symbol == "=" {
+                Expr::all(parts)
+            } else {
+                Expr::any(parts)
+            });
         }
         let strict = &symbol[..1];
         let last = pairs.len() - 1;
         let mut result = None;
         for (index, (left, right)) in pairs.into_iter().enumerate().rev() {
-            let here = self.binary(if index == last { symbol } else { strict }, at, left.clone(), right.clone())?;
+            let here = self.binary(
+                if index == last { symbol } else { strict },
+                at,
+                left.clone(),
+                right.clone(),
+            )?;
             result = Some(match result {
                 None => here,
                 Some(rest) => Expr::any(vec![here, Expr::all(vec![self.binary("=", at, left, right)?, rest])]),
@@ -184,7 +217,14 @@ impl Binder<'_> {
         result.ok_or_else(|| self.problem(at, "an empty row cannot be compared"))
     }
 
-    fn like(&mut self, symbol: &str, left: &Operand, pattern: &Operand, escape: Option<&Operand>, at: At) -> Bound<Expr> {
+    fn like(
+        &mut self,
+        symbol: &str,
+        left: &Operand,
+        pattern: &Operand,
+        escape: Option<&Operand>,
+        at: At,
+    ) -> Bound<Expr> {
         if let Some(escape) = escape {
             let bound = self.tree(escape)?;
             if !matches!(&bound.kind, ExprKind::Literal(Value::Text(text)) if text == "\\") {
@@ -202,7 +242,14 @@ impl Binder<'_> {
         self.binary(symbol, at, left, pattern)
     }
 
-    fn between(&mut self, operand: &Operand, (low, high): (&Operand, &Operand), symmetric: bool, negated: bool, at: At) -> Bound<Expr> {
+    fn between(
+        &mut self,
+        operand: &Operand,
+        (low, high): (&Operand, &Operand),
+        symmetric: bool,
+        negated: bool,
+        at: At,
+    ) -> Bound<Expr> {
         let (value, low, high) = (self.placed(operand)?, self.placed(low)?, self.placed(high)?);
         let within = |binder: &mut Self, low: &(Expr, At), high: &(Expr, At)| {
             let from = binder.binary(">=", at, value.clone(), low.clone())?;
@@ -255,19 +302,34 @@ impl Binder<'_> {
 
     fn collate(&mut self, inner: &Operand, name: &str, at: At) -> Bound<Expr> {
         let bound = self.tree(inner)?;
-        let bare = name.rsplit('.').next().unwrap_or(name).trim_matches('"').to_ascii_lowercase();
+        let bare = name
+            .rsplit('.')
+            .next()
+            .unwrap_or(name)
+            .trim_matches('"')
+            .to_ascii_lowercase();
         // Every engine compares text by code point here, which is what these mean.
         match bare.as_str() {
             "c" | "posix" | "default" | "ucs_basic" | "c.utf8" | "pg_c_utf8" => Ok(self.settle(bound)),
-            _ => Err(self.refused(at, format!("the collation {name}")).help("text is compared by code point: COLLATE \"C\"")),
+            _ => Err(self
+                .refused(at, format!("the collation {name}"))
+                .help("text is compared by code point: COLLATE \"C\"")),
         }
     }
 
     /// `x AT TIME ZONE zone`: sessions run in UTC, so that only UTC has a meaning that every engine shares.
-    pub(super) fn at_time_zone(&mut self, (value, value_at): (Expr, At), (zone, zone_at): (Expr, At), at: At) -> Bound<Expr> {
+    pub(super) fn at_time_zone(
+        &mut self,
+        (value, value_at): (Expr, At),
+        (zone, zone_at): (Expr, At),
+        at: At,
+    ) -> Bound<Expr> {
         let utc = match &zone.kind {
             ExprKind::Literal(Value::Text(name)) => {
-                matches!(name.to_ascii_lowercase().as_str(), "utc" | "gmt" | "z" | "zulu" | "etc/utc" | "etc/gmt" | "uct")
+                matches!(
+                    name.to_ascii_lowercase().as_str(),
+                    "utc" | "gmt" | "z" | "zulu" | "etc/utc" | "etc/gmt" | "uct"
+                )
             }
             _ => false,
         };
@@ -298,7 +360,9 @@ impl Binder<'_> {
             ast::Expr::FieldExpr(field) => self.field(field),
             ast::Expr::CallExpr(call) => self.call(call),
             ast::Expr::CastExpr(cast) => {
-                let Some(ty) = cast.ty() else { return Err(self.problem(at, "the type of the cast is missing")) };
+                let Some(ty) = cast.ty() else {
+                    return Err(self.problem(at, "the type of the cast is missing"));
+                };
                 if cast.treat_token().is_some() {
                     return Err(self.refused(at, "TREAT"));
                 }
@@ -307,7 +371,9 @@ impl Binder<'_> {
                     return self.typed_literal(cast, &literal, &to);
                 }
                 let inner = expressions(cast.syntax()).into_iter().next();
-                let Some(inner) = inner else { return Err(self.problem(at, "the value of the cast is missing")) };
+                let Some(inner) = inner else {
+                    return Err(self.problem(at, "the value of the cast is missing"));
+                };
                 let inner = self.operand(&inner)?;
                 self.cast(&inner, &ty)
             }
@@ -326,7 +392,8 @@ impl Binder<'_> {
             }
             ast::Expr::TupleExpr(_) => {
                 let problem = self.refused(at, "a row as a value");
-                Err(problem.help("rows can be compared: (a, b) = (c, d); as a value use jsonb_build_object or a table's row"))
+                Err(problem
+                    .help("rows can be compared: (a, b) = (c, d); as a value use jsonb_build_object or a table's row"))
             }
             // Chains of operators never arrive here: `operand` takes them apart.
             _ => Err(self.problem(at, "this expression is not understood")),
@@ -351,7 +418,11 @@ impl Binder<'_> {
             "current_date" => now_as(&Type::Date),
             "localtime" => Expr::new(ExprKind::Cast(Box::new(now_as(&Type::TimestampTz))), Type::Time),
             "current_user" | "current_role" | "session_user" | "user" => claims::role(),
-            "current_time" => return Err(self.refused(at, "current_time").help("use localtime or current_timestamp")),
+            "current_time" => {
+                return Err(self
+                    .refused(at, "current_time")
+                    .help("use localtime or current_timestamp"));
+            }
             "current_schema" => {
                 let first = self.namespaces().next().unwrap_or("public").to_owned();
                 Expr::literal(Value::Text(first), Type::Text)
@@ -364,7 +435,9 @@ impl Binder<'_> {
     fn field(&mut self, field: &ast::FieldExpr) -> Bound<Expr> {
         let at = At::of(field.syntax());
         if field.star_token().is_some() {
-            return Err(self.problem(at, "row expansion via \"*\" is not supported here").help("name the columns"));
+            return Err(self
+                .problem(at, "row expansion via \"*\" is not supported here")
+                .help("name the columns"));
         }
         match path_of(&ast::Expr::FieldExpr(field.clone())) {
             Some(path) => self.qualified(&path, at),

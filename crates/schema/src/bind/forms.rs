@@ -15,10 +15,16 @@ pub(super) struct Quantifier {
 
 impl Quantifier {
     pub(super) fn of(call: &ast::CallExpr) -> Option<Quantifier> {
-        let any = call.any_fn().map(|f| f.syntax().clone()).or_else(|| call.some_fn().map(|f| f.syntax().clone()));
+        let any = call
+            .any_fn()
+            .map(|f| f.syntax().clone())
+            .or_else(|| call.some_fn().map(|f| f.syntax().clone()));
         match (any, call.all_fn()) {
             (Some(node), _) => Some(Quantifier { all: false, node }),
-            (None, Some(all)) => Some(Quantifier { all: true, node: all.syntax().clone() }),
+            (None, Some(all)) => Some(Quantifier {
+                all: true,
+                node: all.syntax().clone(),
+            }),
             (None, None) => None,
         }
     }
@@ -42,13 +48,22 @@ impl Binder<'_> {
             let array = Expr::new(ExprKind::ArraySelect(Box::new(select)), Type::Array(Box::new(element)));
             return self.against_array(symbol, at, operand, (array, place), quantifier.all);
         }
-        let Some(first) = first else { return Err(self.problem(place, "an array is missing")) };
+        let Some(first) = first else {
+            return Err(self.problem(place, "an array is missing"));
+        };
         let operand = self.placed(left)?;
         let array = (self.expr(&first)?, At::of(first.syntax()));
         self.against_array(symbol, at, operand, array, quantifier.all)
     }
 
-    fn against_array(&mut self, symbol: &str, at: At, operand: (Expr, At), array: (Expr, At), all: bool) -> Bound<Expr> {
+    fn against_array(
+        &mut self,
+        symbol: &str,
+        at: At,
+        operand: (Expr, At),
+        array: (Expr, At),
+        all: bool,
+    ) -> Bound<Expr> {
         let element = match &array.0.ty {
             Type::Array(element) => (**element).clone(),
             Type::Unknown => Type::Unknown,
@@ -75,12 +90,19 @@ impl Binder<'_> {
         let unequal = operator == mainstay_model::Operator::Ne && all;
         match array.kind {
             // `= ANY (ARRAY[…])` is what IN becomes in a dump.
-            ExprKind::Array(list) if (equal || unequal) && !list.is_empty() => {
-                Ok(Expr::condition(ExprKind::In { operand: Box::new(left), list, negated: unequal }))
-            }
+            ExprKind::Array(list) if (equal || unequal) && !list.is_empty() => Ok(Expr::condition(ExprKind::In {
+                operand: Box::new(left),
+                list,
+                negated: unequal,
+            })),
             kind => {
                 let array = Box::new(Expr::new(kind, array.ty));
-                Ok(Expr::condition(ExprKind::Quantified { operator, all, operand: Box::new(left), array }))
+                Ok(Expr::condition(ExprKind::Quantified {
+                    operator,
+                    all,
+                    operand: Box::new(left),
+                    array,
+                }))
             }
         }
     }
@@ -116,7 +138,10 @@ impl Binder<'_> {
             Ok(common) => {
                 let sample = Expr::param(0, common.clone());
                 let value = match operand.0.ty {
-                    Type::Unknown => (self.coerce(operand.0, operand.1, &common, CastContext::Implicit)?, operand.1),
+                    Type::Unknown => (
+                        self.coerce(operand.0, operand.1, &common, CastContext::Implicit)?,
+                        operand.1,
+                    ),
                     _ => operand,
                 };
                 let (_, value, sample) = self.comparable("=", at, value, (sample, right.at))?;
@@ -124,7 +149,11 @@ impl Binder<'_> {
                 for (expr, place) in values {
                     list.push(self.coerce(expr, place, &sample.ty, CastContext::Implicit)?);
                 }
-                Ok(Expr::condition(ExprKind::In { operand: Box::new(value), list, negated }))
+                Ok(Expr::condition(ExprKind::In {
+                    operand: Box::new(value),
+                    list,
+                    negated,
+                }))
             }
             // No type for all of them: each is compared by itself.
             Err(_) => {
@@ -176,7 +205,11 @@ impl Binder<'_> {
             self.coerce_output(&mut query, index, &sample.ty, place, CastContext::Implicit)?;
             bound.push(operand);
         }
-        Ok(Expr::condition(ExprKind::InSelect { operands: bound, select: Box::new(query), negated }))
+        Ok(Expr::condition(ExprKind::InSelect {
+            operands: bound,
+            select: Box::new(query),
+            negated,
+        }))
     }
 
     /// A query of one column.
@@ -216,7 +249,10 @@ impl Binder<'_> {
         if let Some(select) = array.select_variant() {
             let query = self.column_query(&select, at)?;
             let element = Self::output_columns(&query).remove(0).1;
-            return Ok(Expr::new(ExprKind::ArraySelect(Box::new(query)), Type::Array(Box::new(element))));
+            return Ok(Expr::new(
+                ExprKind::ArraySelect(Box::new(query)),
+                Type::Array(Box::new(element)),
+            ));
         }
         let mut elements = Vec::new();
         for expr in expressions(array.syntax()) {
@@ -281,7 +317,9 @@ impl Binder<'_> {
     pub(super) fn subscript(&mut self, index: &ast::IndexExpr) -> Bound<Expr> {
         let at = At::of(index.syntax());
         let parts = expressions(index.syntax());
-        let [of, position] = parts.as_slice() else { return Err(self.problem(at, "a subscript is missing")) };
+        let [of, position] = parts.as_slice() else {
+            return Err(self.problem(at, "a subscript is missing"));
+        };
         let (value, place) = (self.expr(of)?, At::of(of.syntax()));
         let subscript = (self.expr(position)?, At::of(position.syntax()));
         match &value.ty {
@@ -303,8 +341,16 @@ impl Binder<'_> {
                 let columns = vec![("unnest".into(), ty.clone())];
                 self.item(None, &columns, source, None);
                 let select = Select {
-                    projection: vec![Projected { expr: super::scope::column(source, 0, ty.clone()), name: "unnest".into() }],
-                    from: vec![FromItem::Series { series: Series::Unnest, args: vec![value], columns, source }],
+                    projection: vec![Projected {
+                        expr: super::scope::column(source, 0, ty.clone()),
+                        name: "unnest".into(),
+                    }],
+                    from: vec![FromItem::Series {
+                        series: Series::Unnest,
+                        args: vec![value],
+                        columns,
+                        source,
+                    }],
                     limit: Some(Expr::literal(Value::Int(1), Type::Int8)),
                     offset: (offset > 0).then(|| Expr::literal(Value::Int(offset), Type::Int8)),
                     ..Select::default()
@@ -312,7 +358,10 @@ impl Binder<'_> {
                 Ok(Expr::new(ExprKind::Scalar(Box::new(select)), ty))
             }
             other => {
-                let message = format!("cannot subscript type {} because it does not support subscripting", shown(other));
+                let message = format!(
+                    "cannot subscript type {} because it does not support subscripting",
+                    shown(other)
+                );
                 Err(self.problem(at, message))
             }
         }
@@ -339,24 +388,54 @@ impl Binder<'_> {
     /// A part of a date or time, as numeric.
     pub(super) fn date_part(&mut self, field: &str, (value, place): (Expr, At), at: At) -> Bound<Expr> {
         const FIELDS: [&str; 21] = [
-            "century", "day", "decade", "dow", "doy", "epoch", "hour", "isodow", "isoyear", "julian", "microseconds", "millennium",
-            "milliseconds", "minute", "month", "quarter", "second", "timezone", "timezone_hour", "week", "year",
+            "century",
+            "day",
+            "decade",
+            "dow",
+            "doy",
+            "epoch",
+            "hour",
+            "isodow",
+            "isoyear",
+            "julian",
+            "microseconds",
+            "millennium",
+            "milliseconds",
+            "minute",
+            "month",
+            "quarter",
+            "second",
+            "timezone",
+            "timezone_hour",
+            "week",
+            "year",
         ];
         let field = field.trim().trim_matches('"').to_ascii_lowercase();
         let value = match value.ty {
             Type::Unknown => self.coerce(value, place, &Type::TimestampTz, CastContext::Implicit)?,
             _ => value,
         };
-        if !matches!(value.ty, Type::Date | Type::Time | Type::Timestamp | Type::TimestampTz | Type::Interval) {
-            let message = format!("function pg_catalog.extract(unknown, {}) does not exist", shown(&value.ty));
-            return Err(self.problem(at, message).help("extract takes a date, a time, a timestamp or an interval"));
+        if !matches!(
+            value.ty,
+            Type::Date | Type::Time | Type::Timestamp | Type::TimestampTz | Type::Interval
+        ) {
+            let message = format!(
+                "function pg_catalog.extract(unknown, {}) does not exist",
+                shown(&value.ty)
+            );
+            return Err(self
+                .problem(at, message)
+                .help("extract takes a date, a time, a timestamp or an interval"));
         }
         if !FIELDS.contains(&field.as_str()) {
             let message = format!("unit \"{field}\" not recognized for type {}", shown(&value.ty));
             return Err(self.problem(at, message).did_you_mean(&field, FIELDS));
         }
         let field = Expr::literal(Value::Text(field), Type::Text);
-        Ok(Expr::new(ExprKind::Call(Builtin::DatePart, vec![field, value]), Type::Numeric(None)))
+        Ok(Expr::new(
+            ExprKind::Call(Builtin::DatePart, vec![field, value]),
+            Type::Numeric(None),
+        ))
     }
 
     /// `coalesce`, `greatest`, `least`

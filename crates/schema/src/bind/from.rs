@@ -17,11 +17,11 @@ type Source = (FromItem, Vec<Item>);
 
 impl Binder<'_> {
     /// The items of FROM or USING, into the innermost scope.
-    pub(super) fn from_clause(&mut self, items: impl Iterator<Item = ast::FromListItem>) -> Bound<Vec<FromItem>> {
+    pub(super) fn sources_of(&mut self, items: impl Iterator<Item = ast::FromListItem>) -> Bound<Vec<FromItem>> {
         let mut from = Vec::new();
         for item in items {
             let at = At::of(item.syntax());
-            let (bound, names) = self.from_list_item(&item)?;
+            let (bound, names) = self.list_item(&item)?;
             self.add_names(names, at)?;
             from.push(bound);
         }
@@ -32,7 +32,9 @@ impl Binder<'_> {
         for item in names {
             let Some(scope) = self.scopes.last() else { continue };
             if let Some(twice) = twice(&scope.items, &item) {
-                return Err(self.problem(at, format!("table name \"{twice}\" specified more than once")).help("give one of them an alias"));
+                return Err(self
+                    .problem(at, format!("table name \"{twice}\" specified more than once"))
+                    .help("give one of them an alias"));
             }
             if let Some(scope) = self.scopes.last_mut() {
                 scope.items.push(item);
@@ -41,10 +43,10 @@ impl Binder<'_> {
         Ok(())
     }
 
-    fn from_list_item(&mut self, item: &ast::FromListItem) -> Bound<Source> {
+    fn list_item(&mut self, item: &ast::FromListItem) -> Bound<Source> {
         let at = At::of(item.syntax());
         self.deeper(at, |binder| match item {
-            ast::FromListItem::FromItem(item) => binder.from_item(item),
+            ast::FromListItem::FromItem(item) => binder.source_item(item),
             ast::FromListItem::JoinExpr(join) => binder.joins(join),
         })
     }
@@ -54,8 +56,10 @@ impl Binder<'_> {
     fn joins(&mut self, join: &ast::JoinExpr) -> Bound<Source> {
         let mut steps = Vec::new();
         let first = chain(join, &mut steps);
-        let Some(first) = first else { return Err(self.problem(At::of(join.syntax()), "the left side of the join is missing")) };
-        let mut left = self.from_list_item(&first)?;
+        let Some(first) = first else {
+            return Err(self.problem(At::of(join.syntax()), "the left side of the join is missing"));
+        };
+        let mut left = self.list_item(&first)?;
         for (join, right) in steps {
             left = self.join(left, &join, &right)?;
         }
@@ -76,14 +80,16 @@ impl Binder<'_> {
         if let (Some(scope), JoinKind::Inner | JoinKind::Left | JoinKind::Cross) = (self.scopes.last_mut(), kind) {
             scope.items.extend(left_names.iter().cloned());
         }
-        let right = self.from_list_item(right);
+        let right = self.list_item(right);
         if let Some(scope) = self.scopes.last_mut() {
             scope.items.truncate(before);
         }
         let (right, right_names) = right?;
         for item in &right_names {
             if let Some(twice) = twice(&left_names, item) {
-                return Err(self.problem(at, format!("table name \"{twice}\" specified more than once")).help("give one of them an alias"));
+                return Err(self
+                    .problem(at, format!("table name \"{twice}\" specified more than once"))
+                    .help("give one of them an alias"));
             }
         }
         let natural = join.natural_token().is_some();
@@ -103,7 +109,9 @@ impl Binder<'_> {
             }
             None if natural => {
                 let right_columns: Vec<_> = visible(&right_names).map(|c| c.name.clone()).collect();
-                let shared = visible(&left_names).filter(|c| right_columns.contains(&c.name)).map(|c| (c.name.clone(), at));
+                let shared = visible(&left_names)
+                    .filter(|c| right_columns.contains(&c.name))
+                    .map(|c| (c.name.clone(), at));
                 let shared: Vec<_> = shared.collect();
                 self.merge(kind, left_names, right_names, &shared)?
             }
@@ -112,7 +120,11 @@ impl Binder<'_> {
                 names.extend(right_names);
                 (None, names)
             }
-            None => return Err(self.problem(at, "the join needs ON or USING").help("without a condition it is CROSS JOIN")),
+            None => {
+                return Err(self
+                    .problem(at, "the join needs ON or USING")
+                    .help("without a condition it is CROSS JOIN"));
+            }
         };
         // NATURAL without a common column is a cross join; an outer one still keeps its rows.
         let on = match (on, kind) {
@@ -120,13 +132,23 @@ impl Binder<'_> {
             (on, _) => on,
         };
         let kind = if on.is_none() { JoinKind::Cross } else { kind };
-        Ok((FromItem::Join { kind, left: Box::new(left), right: Box::new(right), on }, names))
+        Ok((
+            FromItem::Join {
+                kind,
+                left: Box::new(left),
+                right: Box::new(right),
+                on,
+            },
+            names,
+        ))
     }
 
     /// ON sees the two sides of its join only.
     fn join_condition(&mut self, on: &ast::OnClause, names: &mut Vec<Item>) -> Bound<Expr> {
         let at = At::of(on.syntax());
-        let Some(expr) = expressions(on.syntax()).into_iter().next() else { return Err(self.problem(at, "ON needs a condition")) };
+        let Some(expr) = expressions(on.syntax()).into_iter().next() else {
+            return Err(self.problem(at, "ON needs a condition"));
+        };
         self.scopes.push(Scope::of(std::mem::take(names), Clause::Join));
         let bound = self.expr(&expr);
         if let Some(scope) = self.scopes.pop() {
@@ -158,10 +180,15 @@ impl Binder<'_> {
                 JoinKind::Full => Expr::new(ExprKind::Call(Builtin::Coalesce, vec![a, b]), ty),
                 _ => a,
             };
-            merged.push(ItemColumn { name: name.clone(), expr });
+            merged.push(ItemColumn {
+                name: name.clone(),
+                expr,
+            });
         }
         let rest = |items: &[Item]| {
-            let rest = visible(items).filter(|c| !columns.iter().any(|(name, _)| *name == c.name)).cloned();
+            let rest = visible(items)
+                .filter(|c| !columns.iter().any(|(name, _)| *name == c.name))
+                .cloned();
             rest.collect::<Vec<_>>()
         };
         merged.extend(rest(&left));
@@ -188,14 +215,18 @@ impl Binder<'_> {
         let mut matching = visible(items).filter(|c| &*c.name == name);
         match (matching.next(), matching.next()) {
             (Some(column), None) => Ok(column.expr.clone()),
-            (Some(_), Some(_)) => {
-                Err(self.problem(at, format!("common column name \"{name}\" appears more than once in {side} table")))
-            }
-            (None, _) => Err(self.problem(at, format!("column \"{name}\" specified in USING clause does not exist in {side} table"))),
+            (Some(_), Some(_)) => Err(self.problem(
+                at,
+                format!("common column name \"{name}\" appears more than once in {side} table"),
+            )),
+            (None, _) => Err(self.problem(
+                at,
+                format!("column \"{name}\" specified in USING clause does not exist in {side} table"),
+            )),
         }
     }
 
-    fn from_item(&mut self, item: &ast::FromItem) -> Bound<Source> {
+    fn source_item(&mut self, item: &ast::FromItem) -> Bound<Source> {
         let at = At::of(item.syntax());
         let alias = item.alias();
         if let Some(ordinality) = item.with_ordinality() {
@@ -206,45 +237,66 @@ impl Binder<'_> {
                 if let Some(sample) = relation.tablesample_clause() {
                     return Err(self.refused(At::of(sample.syntax()), "TABLESAMPLE"));
                 }
-                let Some(name) = relation.relation_name_ref() else { return Err(self.problem(at, "the name of a table is missing")) };
+                let Some(name) = relation.relation_name_ref() else {
+                    return Err(self.problem(at, "the name of a table is missing"));
+                };
                 let (item, names) = self.relation_source(&name, alias.as_ref())?;
                 Ok((item, vec![names]))
             }
             ast::FromItem::ParenFromItem(paren) => self.paren_item(paren, alias, at),
             ast::FromItem::FunctionFromItem(function) => {
-                let Some(call) = function.call_expr() else { return Err(self.problem(at, "the function is missing")) };
+                let Some(call) = function.call_expr() else {
+                    return Err(self.problem(at, "the function is missing"));
+                };
                 self.function_item(&call, alias, at)
             }
             ast::FromItem::ExprFromItem(expr) => match expr.call_expr() {
                 Some(call) => self.function_item(&call, alias, at),
-                None => Err(self.refused(at, "an expression in FROM").help("SELECT it in a subquery")),
+                None => Err(self
+                    .refused(at, "an expression in FROM")
+                    .help("SELECT it in a subquery")),
             },
             ast::FromItem::RowsFromItem(_) => Err(self.refused(at, "ROWS FROM")),
             ast::FromItem::GraphTableFromItem(_) => Err(self.refused(at, "GRAPH_TABLE")),
-            ast::FromItem::JsonTableFromItem(_) => {
-                Err(self.refused(at, "JSON_TABLE").help("use jsonb_array_elements or jsonb_each"))
-            }
+            ast::FromItem::JsonTableFromItem(_) => Err(self
+                .refused(at, "JSON_TABLE")
+                .help("use jsonb_array_elements or jsonb_each")),
             ast::FromItem::XmlTableFromItem(_) => Err(self.refused(at, "XMLTABLE")),
         }
     }
 
     fn paren_item(&mut self, paren: &ast::ParenFromItem, alias: Option<ast::FromAlias>, at: At) -> Bound<Source> {
-        let nested = paren.syntax().children().find(|n| ast::ParenSelect::can_cast(n.kind()) || ast::ParenExpr::can_cast(n.kind()));
-        let Some(nested) = nested else { return Err(self.problem(at, "the parentheses are empty")) };
-        let select = ast::SelectVariant::cast(nested.clone())
-            .or_else(|| ast::Expr::cast(nested.clone()).as_ref().and_then(super::expr::select_in));
+        let nested = paren
+            .syntax()
+            .children()
+            .find(|n| ast::ParenSelect::can_cast(n.kind()) || ast::ParenExpr::can_cast(n.kind()));
+        let Some(nested) = nested else {
+            return Err(self.problem(at, "the parentheses are empty"));
+        };
+        let select = ast::SelectVariant::cast(nested.clone()).or_else(|| {
+            ast::Expr::cast(nested.clone())
+                .as_ref()
+                .and_then(super::expr::select_in)
+        });
         if let Some(select) = select {
             let lateral = paren.lateral_token().is_some();
             let select = self.sideways(lateral, |binder| binder.query(&select))?;
             let source = self.new_source();
             let columns = Self::output_columns(&select);
             let names = self.aliased(alias.as_ref(), None, columns, source, at)?;
-            return Ok((FromItem::Subquery { select: Box::new(select), source, lateral }, vec![names]));
+            return Ok((
+                FromItem::Subquery {
+                    select: Box::new(select),
+                    source,
+                    lateral,
+                },
+                vec![names],
+            ));
         }
         let Some(inner) = nested.children().find_map(ast::FromListItem::cast) else {
             return Err(self.problem(at, "a table, a join or a query is expected in the parentheses"));
         };
-        let (item, mut names) = self.from_list_item(&inner)?;
+        let (item, mut names) = self.list_item(&inner)?;
         let Some(alias) = alias else { return Ok((item, names)) };
         // (a JOIN b …) AS j: j shows all columns, a and b are hidden.
         let mut columns: Vec<ItemColumn> = visible(&names).cloned().collect();
@@ -252,7 +304,11 @@ impl Binder<'_> {
         for (column, renamed) in columns.iter_mut().zip(column_names(&alias)) {
             column.name = renamed;
         }
-        let single = if let [only] = names.as_slice() { only.source.map(|s| (s, only.relation)) } else { None };
+        let single = if let [only] = names.as_slice() {
+            only.source.map(|s| (s, only.relation))
+        } else {
+            None
+        };
         names = vec![Item {
             name,
             namespace: None,
@@ -282,9 +338,15 @@ impl Binder<'_> {
     }
 
     /// A relation or a member of WITH.
-    pub(super) fn relation_source(&mut self, name: &ast::RelationNameRef, alias: Option<&ast::FromAlias>) -> Bound<(FromItem, Item)> {
+    pub(super) fn relation_source(
+        &mut self,
+        name: &ast::RelationNameRef,
+        alias: Option<&ast::FromAlias>,
+    ) -> Bound<(FromItem, Item)> {
         let at = At::of(name.syntax());
-        let Some(name) = Name::of(name) else { return Err(self.problem(at, "the name of a table is missing")) };
+        let Some(name) = Name::of(name) else {
+            return Err(self.problem(at, "the name of a table is missing"));
+        };
         let source = self.new_source();
         if name.namespace.is_none()
             && let Some(member) = self.common_tables.iter_mut().rev().find(|m| m.name == name.name)
@@ -296,7 +358,11 @@ impl Binder<'_> {
         }
         let relation = self.relation_named(name.namespace.as_deref(), &name.name, at)?;
         let declared = self.schema.relation(relation);
-        let columns = declared.columns.iter().map(|c| (c.name.clone(), c.ty.clone())).collect();
+        let columns = declared
+            .columns
+            .iter()
+            .map(|c| (c.name.clone(), c.ty.clone()))
+            .collect();
         let own_name = declared.name.clone();
         let namespace = declared.namespace.clone();
         let mut names = self.aliased(alias, Some(own_name), columns, source, at)?;
@@ -307,7 +373,13 @@ impl Binder<'_> {
         if let Some(remembered) = self.names.get_mut(&source) {
             remembered.relation = Some(relation);
         }
-        Ok((FromItem::Relation { relation: RelationRef::new(relation), source }, names))
+        Ok((
+            FromItem::Relation {
+                relation: RelationRef::new(relation),
+                source,
+            },
+            names,
+        ))
     }
 
     /// The names of a source under its alias and with its columns renamed.
@@ -328,7 +400,8 @@ impl Binder<'_> {
             if renamed.len() > columns.len() {
                 let table = name.as_deref().unwrap_or("?");
                 let (available, specified) = (columns.len(), renamed.len());
-                let message = format!("table \"{table}\" has {available} columns available but {specified} columns specified");
+                let message =
+                    format!("table \"{table}\" has {available} columns available but {specified} columns specified");
                 return Err(self.problem(at, message));
             }
             for ((column, _), renamed) in columns.iter_mut().zip(renamed) {
@@ -356,23 +429,39 @@ impl Binder<'_> {
         };
         let args = self.sideways(true, |binder| binder.args(&list))?;
         let builtin = matches!(namespace.as_deref(), None | Some("pg_catalog"));
-        if builtin && SERIES.iter().any(|(series, ..)| *series == &*name) && self.functions_named(None, &name).is_empty() {
+        if builtin
+            && SERIES.iter().any(|(series, ..)| *series == &*name)
+            && self.functions_named(None, &name).is_empty()
+        {
             return self.series_item(&name, args, alias, at);
         }
         let called = self.sideways(true, |binder| binder.resolve(namespace.as_deref(), &name, args, at))?;
         let (function, args) = match called {
             Called::Set(function, args) => (function, args),
-            Called::Scalar(Expr { kind: ExprKind::UserCall(function, args), .. }) => (function, args),
+            Called::Scalar(Expr {
+                kind: ExprKind::UserCall(function, args),
+                ..
+            }) => (function, args),
             Called::Scalar(expr) => return self.value_item(expr, name, alias, at),
-            Called::Aggregate(..) => return Err(self.problem(at, "aggregate functions are not allowed in functions in FROM")),
+            Called::Aggregate(..) => {
+                return Err(self.problem(at, "aggregate functions are not allowed in functions in FROM"));
+            }
         };
-        let scalar_name = alias.as_ref().and_then(|a| a.name()).map(|n| text(&n)).unwrap_or_else(|| name.clone());
+        let scalar_name = alias
+            .as_ref()
+            .and_then(|a| a.name())
+            .map(|n| text(&n))
+            .unwrap_or_else(|| name.clone());
         let (columns, relation, scalar) = match &self.schema.function(function).returns {
             Returns::Void => (vec![(scalar_name, Type::Void)], None, true),
             Returns::Scalar(ty) | Returns::SetOfScalar(ty) => (vec![(scalar_name, ty.clone())], None, true),
             Returns::Row(relation) | Returns::SetOfRow(relation) => {
                 let columns = self.schema.relation(*relation).columns.iter();
-                (columns.map(|c| (c.name.clone(), c.ty.clone())).collect(), Some(*relation), false)
+                (
+                    columns.map(|c| (c.name.clone(), c.ty.clone())).collect(),
+                    Some(*relation),
+                    false,
+                )
             }
             Returns::Table(columns) | Returns::Record(columns) => (columns.clone(), None, false),
         };
@@ -383,20 +472,33 @@ impl Binder<'_> {
         Ok((FromItem::Function { function, args, source }, vec![names]))
     }
 
-    fn series_item(&mut self, name: &Arc<str>, args: Vec<super::call::Arg>, alias: Option<ast::FromAlias>, at: At) -> Bound<Source> {
+    fn series_item(
+        &mut self,
+        name: &Arc<str>,
+        args: Vec<super::call::Arg>,
+        alias: Option<ast::FromAlias>,
+        at: At,
+    ) -> Bound<Source> {
         let candidates: Vec<_> = SERIES.iter().filter(|(series, ..)| *series == &**name).collect();
         let types: Vec<Type> = args.iter().map(|a| a.value.ty.clone()).collect();
-        let params: Vec<_> = candidates.iter().map(|(_, params, ..)| patterns(params, args.len())).collect();
+        let params: Vec<_> = candidates
+            .iter()
+            .map(|(_, params, ..)| patterns(params, args.len()))
+            .collect();
         let index = match choose(&params, &types, false) {
             Choice::One(index) => index,
             _ => {
                 let shown: Vec<_> = types.iter().map(super::coerce::shown).collect();
                 let message = format!("function {name}({}) does not exist", shown.join(", "));
-                return Err(self.problem(at, message).help("no function of that name takes these types; cast the arguments"));
+                return Err(self
+                    .problem(at, message)
+                    .help("no function of that name takes these types; cast the arguments"));
             }
         };
         let (_, _, results, series) = candidates[index];
-        let Some(fitted) = fit(&params[index], &types) else { return Err(self.problem(at, "the arguments do not fit")) };
+        let Some(fitted) = fit(&params[index], &types) else {
+            return Err(self.problem(at, "the arguments do not fit"));
+        };
         let mut bound = Vec::new();
         for (arg, ty) in args.into_iter().zip(&fitted.params) {
             bound.push(match ty {
@@ -419,8 +521,20 @@ impl Binder<'_> {
         let source = self.new_source();
         let mut names = self.aliased(alias.as_ref(), Some(name.clone()), columns, source, at)?;
         names.scalar = scalar;
-        let columns = names.columns.iter().map(|c| (c.name.clone(), c.expr.ty.clone())).collect();
-        Ok((FromItem::Series { series: *series, args: bound, columns, source }, vec![names]))
+        let columns = names
+            .columns
+            .iter()
+            .map(|c| (c.name.clone(), c.expr.ty.clone()))
+            .collect();
+        Ok((
+            FromItem::Series {
+                series: *series,
+                args: bound,
+                columns,
+                source,
+            },
+            vec![names],
+        ))
     }
 
     fn scalar_item(&mut self, call: &ast::CallExpr, alias: Option<ast::FromAlias>, at: At) -> Bound<Source> {
@@ -433,13 +547,27 @@ impl Binder<'_> {
     /// A plain function in FROM: a query of one row and one column.
     fn value_item(&mut self, expr: Expr, name: Arc<str>, alias: Option<ast::FromAlias>, at: At) -> Bound<Source> {
         let expr = self.settle(expr);
-        let column = alias.as_ref().and_then(|a| a.name()).map(|n| text(&n)).unwrap_or_else(|| name.clone());
+        let column = alias
+            .as_ref()
+            .and_then(|a| a.name())
+            .map(|n| text(&n))
+            .unwrap_or_else(|| name.clone());
         let columns = vec![(column.clone(), expr.ty.clone())];
         let source = self.new_source();
         let mut names = self.aliased(alias.as_ref(), Some(name), columns, source, at)?;
         names.scalar = true;
-        let select = Select { projection: vec![Projected { expr, name: column }], ..Select::default() };
-        Ok((FromItem::Subquery { select: Box::new(select), source, lateral: true }, vec![names]))
+        let select = Select {
+            projection: vec![Projected { expr, name: column }],
+            ..Select::default()
+        };
+        Ok((
+            FromItem::Subquery {
+                select: Box::new(select),
+                source,
+                lateral: true,
+            },
+            vec![names],
+        ))
     }
 }
 
@@ -459,7 +587,12 @@ fn twice(items: &[Item], new: &Item) -> Option<Arc<str>> {
 }
 
 fn column_names(alias: &ast::FromAlias) -> Vec<Arc<str>> {
-    alias.columns().into_iter().flat_map(|c| c.column_names()).map(|n| text(&n)).collect()
+    alias
+        .columns()
+        .into_iter()
+        .flat_map(|c| c.column_names())
+        .map(|n| text(&n))
+        .collect()
 }
 
 /// Lays a tree of joins flat: the first source, and each join with its right side.
@@ -469,7 +602,8 @@ fn chain(join: &ast::JoinExpr, steps: &mut Vec<(ast::Join, ast::FromListItem)>) 
         item => item,
     };
     if let Some(step) = join.join() {
-        let unconditional = step.natural_token().is_some() || matches!(step.join_type(), Some(ast::JoinType::JoinCross(_)));
+        let unconditional =
+            step.natural_token().is_some() || matches!(step.join_type(), Some(ast::JoinType::JoinCross(_)));
         match step.from_list_item() {
             Some(ast::FromListItem::JoinExpr(reached)) if unconditional => {
                 let mut rest = Vec::new();

@@ -20,7 +20,9 @@ impl Binder<'_> {
                 ast::GroupBy::GroupingSets(_) => Some("GROUPING SETS"),
             };
             if let Some(name) = name {
-                return Err(self.refused(at, name).help("combine queries with one GROUP BY each by UNION ALL"));
+                return Err(self
+                    .refused(at, name)
+                    .help("combine queries with one GROUP BY each by UNION ALL"));
             }
             let mut members = expressions(group.syntax());
             if let [ast::Expr::TupleExpr(tuple)] = members.as_slice() {
@@ -45,25 +47,49 @@ impl Binder<'_> {
     }
 
     /// Every column beside an aggregate must be grouped by, or depend on a primary key that is.
-    pub(super) fn check_grouping(&mut self, select: &Select, grouped: bool, at: At) -> Bound<()> {
+    pub(super) fn check_grouping(&mut self, select: &Select, grouped: bool, places: &[At], at: At) -> Bound<()> {
         let aggregates = self.scopes.last().is_some_and(|s| s.has_aggregate);
         if !grouped && !aggregates && select.having.is_none() {
             return Ok(());
         }
         let mut own = Vec::new();
         select.from.iter().for_each(|item| sources(item, &mut own));
-        let determined: Vec<SourceId> = own.iter().copied().filter(|s| self.is_determined(*s, &select.group_by)).collect();
-        let mut check = Check { groups: &select.group_by, own: &own, determined: &determined, found: None };
-        let having = select.having.iter();
+        let determined: Vec<SourceId> = own
+            .iter()
+            .copied()
+            .filter(|s| self.is_determined(*s, &select.group_by))
+            .collect();
+        let mut check = Check {
+            groups: &select.group_by,
+            own: &own,
+            determined: &determined,
+            found: None,
+        };
+        let projected = select.projection.iter().map(|p| &p.expr).zip(places.iter().copied());
         let order = select.order.iter().map(|key| &key.expr);
-        for expr in select.projection.iter().map(|p| &p.expr).chain(having).chain(order).chain(&select.distinct_on) {
+        let rest = select
+            .having
+            .iter()
+            .chain(order)
+            .chain(&select.distinct_on)
+            .map(|expr| (expr, at));
+        let mut at = at;
+        for (expr, place) in projected.chain(rest) {
             // Nothing is rewritten; the walk is what is wanted, and it cannot fail.
             let _ = rewrite_expr(expr, &mut check);
+            if check.found.is_some() {
+                at = place;
+                break;
+            }
         }
-        let Some((source, index)) = check.found else { return Ok(()) };
+        let Some((source, index)) = check.found else {
+            return Ok(());
+        };
         let named = self.names.get(&source);
         let table = named.map(|n| n.name.to_string()).unwrap_or_default();
-        let name = named.and_then(|n| n.columns.get(index? as usize)).map_or("*", |(name, _)| name);
+        let name = named
+            .and_then(|n| n.columns.get(index? as usize))
+            .map_or("*", |(name, _)| name);
         let message =
             format!("column \"{table}.{name}\" must appear in the GROUP BY clause or be used in an aggregate function");
         Err(self.problem(at, message))
@@ -71,12 +97,17 @@ impl Binder<'_> {
 
     /// Whether the groups contain the primary key of a source, so that its other columns have one value each.
     fn is_determined(&self, source: SourceId, groups: &[Expr]) -> bool {
-        let Some(relation) = self.names.get(&source).and_then(|n| n.relation) else { return false };
+        let Some(relation) = self.names.get(&source).and_then(|n| n.relation) else {
+            return false;
+        };
         let relation = self.schema.relation(relation);
         let key = relation.primary_key();
         !key.is_empty()
             && key.iter().all(|c| {
-                relation.columns.get(*c as usize).is_some_and(|declared| groups.contains(&column(source, *c, declared.ty.clone())))
+                relation
+                    .columns
+                    .get(*c as usize)
+                    .is_some_and(|declared| groups.contains(&column(source, *c, declared.ty.clone())))
             })
     }
 }
@@ -140,7 +171,12 @@ pub(super) fn name_of(binder: &Binder<'_>, operand: &Operand) -> Option<(Arc<str
 fn name_of_atom(binder: &Binder<'_>, expr: &ast::Expr) -> Option<(Arc<str>, u8)> {
     match expr {
         ast::Expr::NameRef(name) => Some((text(name), 2)),
-        ast::Expr::FieldExpr(field) => Some((path_of(expr).and_then(|p| p.last().cloned()).or_else(|| Some(text(&field.field()?)))?, 2)),
+        ast::Expr::FieldExpr(field) => Some((
+            path_of(expr)
+                .and_then(|p| p.last().cloned())
+                .or_else(|| Some(text(&field.field()?)))?,
+            2,
+        )),
         ast::Expr::CallExpr(call) => Some((name_of_call(call)?, 2)),
         ast::Expr::CastExpr(cast) => {
             let inner = match cast.cast_token() {
@@ -173,7 +209,10 @@ fn name_of_atom(binder: &Binder<'_>, expr: &ast::Expr) -> Option<(Arc<str>, u8)>
                 }
             }
             Some(_) => None,
-            None => name_of(binder, &binder.operand(&expressions(paren.syntax()).into_iter().next()?).ok()?),
+            None => name_of(
+                binder,
+                &binder.operand(&expressions(paren.syntax()).into_iter().next()?).ok()?,
+            ),
         },
         _ => None,
     }
@@ -197,9 +236,15 @@ fn name_of_call(call: &ast::CallExpr) -> Option<Arc<str>> {
 fn name_of_type(ty: &ast::Type) -> Arc<str> {
     let zoned = |zone: Option<ast::Timezone>| matches!(zone, Some(ast::Timezone::WithTimezone(_)));
     match ty {
-        ast::Type::ArrayType(array) => array.ty().map_or_else(|| "array".into(), |element| name_of_type(&element)),
+        ast::Type::ArrayType(array) => array
+            .ty()
+            .map_or_else(|| "array".into(), |element| name_of_type(&element)),
         ast::Type::PathType(path) => {
-            let name = path.path_ref().and_then(|p| p.segment()).map(|s| text(&s)).unwrap_or_else(|| "?column?".into());
+            let name = path
+                .path_ref()
+                .and_then(|p| p.segment())
+                .map(|s| text(&s))
+                .unwrap_or_else(|| "?column?".into());
             match &*name {
                 "int" | "integer" => "int4".into(),
                 "bigint" => "int8".into(),
@@ -217,7 +262,12 @@ fn name_of_type(ty: &ast::Type) -> Arc<str> {
         ast::Type::BitVaryingType(_) => "varbit".into(),
         ast::Type::DoubleType(_) => "float8".into(),
         ast::Type::TimeType(time) => if zoned(time.timezone()) { "timetz" } else { "time" }.into(),
-        ast::Type::TimestampType(time) => if zoned(time.timezone()) { "timestamptz" } else { "timestamp" }.into(),
+        ast::Type::TimestampType(time) => if zoned(time.timezone()) {
+            "timestamptz"
+        } else {
+            "timestamp"
+        }
+        .into(),
         ast::Type::IntervalType(_) => "interval".into(),
     }
 }

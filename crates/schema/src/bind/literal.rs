@@ -7,7 +7,9 @@ use squawk_syntax::ast::{self, AstNode, LitKind};
 impl Binder<'_> {
     pub(super) fn literal(&mut self, literal: &ast::Literal) -> Bound<Expr> {
         let at = At::of(literal.syntax());
-        let Some(kind) = literal.kind() else { return Err(self.problem(at, "a constant is expected here")) };
+        let Some(kind) = literal.kind() else {
+            return Err(self.problem(at, "a constant is expected here"));
+        };
         Ok(match kind {
             LitKind::Null(_) => null(),
             LitKind::True(_) => Expr::literal(Value::Bool(true), Type::Bool),
@@ -23,7 +25,9 @@ impl Binder<'_> {
             | LitKind::UnicodeEscString(_)
             | LitKind::NationalString(_) => Expr::literal(Value::Text(self.string(literal)?), Type::Unknown),
             LitKind::BitString(_) | LitKind::ByteString(_) => {
-                return Err(self.refused(at, "a bit string").help("bytes are written as '\\x…'::bytea"));
+                return Err(self
+                    .refused(at, "a bit string")
+                    .help("bytes are written as '\\x…'::bytea"));
             }
             LitKind::PositionalParam(token) => {
                 let index = literal.positional_param_index();
@@ -42,7 +46,9 @@ impl Binder<'_> {
     /// What a string literal says.
     pub(super) fn string(&self, literal: &ast::Literal) -> Bound<String> {
         let at = At::of(literal.syntax());
-        literal.string_value().ok_or_else(|| self.problem(at, "the string is not terminated"))
+        literal
+            .string_value()
+            .ok_or_else(|| self.problem(at, "the string is not terminated"))
     }
 
     /// A number without a sign: the smallest of integer, bigint and numeric that holds it.

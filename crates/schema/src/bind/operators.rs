@@ -7,8 +7,24 @@ use mainstay_model::{Builtin, Expr, ExprKind, Operator, Type, Value};
 
 /// Types whose values have an order, with a comparison of their own.
 const ORDERED: [&str; 18] = [
-    "bool", "int4", "int8", "int2", "numeric", "float8", "float4", "text", "bpchar", "uuid", "bytea", "date", "time", "timestamp",
-    "timestamptz", "interval", "jsonb", "anyenum",
+    "bool",
+    "int4",
+    "int8",
+    "int2",
+    "numeric",
+    "float8",
+    "float4",
+    "text",
+    "bpchar",
+    "uuid",
+    "bytea",
+    "date",
+    "time",
+    "timestamp",
+    "timestamptz",
+    "interval",
+    "jsonb",
+    "anyenum",
 ];
 
 /// Comparisons and arithmetic between different types that need no cast.
@@ -62,9 +78,27 @@ const TABLE: &[(&str, &str, &str, &str, Operator)] = &[
     ("||", "anynonarray", "text", "text", Operator::Concat),
     ("||", "jsonb", "jsonb", "jsonb", Operator::Concat),
     ("||", "bytea", "bytea", "bytea", Operator::Concat),
-    ("||", "anycompatiblearray", "anycompatiblearray", "anycompatiblearray", Operator::Concat),
-    ("||", "anycompatiblearray", "anycompatible", "anycompatiblearray", Operator::Concat),
-    ("||", "anycompatible", "anycompatiblearray", "anycompatiblearray", Operator::Concat),
+    (
+        "||",
+        "anycompatiblearray",
+        "anycompatiblearray",
+        "anycompatiblearray",
+        Operator::Concat,
+    ),
+    (
+        "||",
+        "anycompatiblearray",
+        "anycompatible",
+        "anycompatiblearray",
+        Operator::Concat,
+    ),
+    (
+        "||",
+        "anycompatible",
+        "anycompatiblearray",
+        "anycompatiblearray",
+        Operator::Concat,
+    ),
     ("~~", "text", "text", "bool", Operator::Like),
     ("~~", "bpchar", "text", "bool", Operator::Like),
     ("!~~", "text", "text", "bool", Operator::NotLike),
@@ -152,22 +186,40 @@ struct Candidate {
 fn candidates(symbol: &str, prefix: bool) -> Vec<Candidate> {
     let mut found = Vec::new();
     let mut add = |left: &str, right: &str, result, operator| {
-        let patterns = [left, right].into_iter().filter(|t| !t.is_empty()).map(Pattern::named).collect();
-        found.push(Candidate { patterns, result, operator });
+        let patterns = [left, right]
+            .into_iter()
+            .filter(|t| !t.is_empty())
+            .map(Pattern::named)
+            .collect();
+        found.push(Candidate {
+            patterns,
+            result,
+            operator,
+        });
     };
     if !prefix {
         if let Some(operator) = comparison(symbol) {
-            ORDERED.iter().chain(&["anyarray"]).for_each(|ty| add(ty, ty, "bool", operator));
-            MIXED.iter().for_each(|(left, right, _)| add(left, right, "bool", operator));
+            ORDERED
+                .iter()
+                .chain(&["anyarray"])
+                .for_each(|ty| add(ty, ty, "bool", operator));
+            MIXED
+                .iter()
+                .for_each(|(left, right, _)| add(left, right, "bool", operator));
         }
         if let Some(operator) = arithmetic(symbol) {
             for ty in ["int4", "int8", "int2", "numeric", "float8", "float4"] {
                 add(ty, ty, ty, operator);
             }
-            MIXED.iter().for_each(|(left, right, result)| add(left, right, result, operator));
+            MIXED
+                .iter()
+                .for_each(|(left, right, result)| add(left, right, result, operator));
         }
     }
-    for (_, left, right, result, operator) in TABLE.iter().filter(|(s, left, ..)| *s == symbol && left.is_empty() == prefix) {
+    for (_, left, right, result, operator) in TABLE
+        .iter()
+        .filter(|(s, left, ..)| *s == symbol && left.is_empty() == prefix)
+    {
         add(left, right, result, *operator);
     }
     found
@@ -203,7 +255,11 @@ impl Binder<'_> {
                 Some(ty) => ty.clone(),
                 None => expr.ty.clone(),
             };
-            let context = if chosen.operator == Operator::Concat { CastContext::Assignment } else { CastContext::Implicit };
+            let context = if chosen.operator == Operator::Concat {
+                CastContext::Assignment
+            } else {
+                CastContext::Implicit
+            };
             operands.push(self.coerce(expr, place, &wanted, context)?);
         }
         Ok(Expr::new(ExprKind::Operator(chosen.operator, operands), result))
@@ -211,8 +267,14 @@ impl Binder<'_> {
 
     /// Operators between values of types that are kept as text.
     fn text_kept(&mut self, symbol: &str, left: &(Expr, At), right: &(Expr, At)) -> Bound<Option<Expr>> {
-        let ((Type::Other(_), _) | (_, Type::Other(_))) = (&left.0.ty, &right.0.ty) else { return Ok(None) };
-        let ty = if matches!(left.0.ty, Type::Other(_)) { left.0.ty.clone() } else { right.0.ty.clone() };
+        let ((Type::Other(_), _) | (_, Type::Other(_))) = (&left.0.ty, &right.0.ty) else {
+            return Ok(None);
+        };
+        let ty = if matches!(left.0.ty, Type::Other(_)) {
+            left.0.ty.clone()
+        } else {
+            right.0.ty.clone()
+        };
         let operator = match comparison(symbol) {
             Some(operator) => operator,
             None => match OF_TEXT_KEPT.iter().find(|(s, _)| *s == symbol) {
@@ -276,10 +338,12 @@ impl Binder<'_> {
             _ => symbol.to_owned(),
         };
         match (choice, symbol) {
-            (Choice::Ambiguous, _) => self.problem(at, format!("operator is not unique: {written}")).help("add an explicit cast"),
-            (_, "@@") => self
-                .refused(at, "full text search in a function, view or policy")
-                .help("filter with `fts`, `plfts`, `phfts` or `wfts` in the request, where the engine knows full text search"),
+            (Choice::Ambiguous, _) => self
+                .problem(at, format!("operator is not unique: {written}"))
+                .help("add an explicit cast"),
+            (_, "@@") => self.refused(at, "full text search in a function, view or policy").help(
+                "filter with `fts`, `plfts`, `phfts` or `wfts` in the request, where the engine knows full text search",
+            ),
             (_, "&" | "|" | "#" | "<<" | ">>" | "~" | "#-" | "@?" | "||/" | "!!" | "^@") => {
                 self.refused(at, format!("the operator {symbol} of {written}"))
             }
@@ -290,7 +354,13 @@ impl Binder<'_> {
     }
 
     /// How two values of these types are compared: the types that both are cast to.
-    pub(super) fn comparable(&mut self, symbol: &str, at: At, left: (Expr, At), right: (Expr, At)) -> Bound<(Operator, Expr, Expr)> {
+    pub(super) fn comparable(
+        &mut self,
+        symbol: &str,
+        at: At,
+        left: (Expr, At),
+        right: (Expr, At),
+    ) -> Bound<(Operator, Expr, Expr)> {
         let compared = self.binary(symbol, at, left, right)?;
         match compared.kind {
             ExprKind::Operator(operator, mut operands) if operands.len() == 2 => {

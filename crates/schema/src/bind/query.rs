@@ -80,14 +80,19 @@ impl Binder<'_> {
         let at = At::of(variant.syntax());
         match variant {
             ast::SelectVariant::Select(select) => {
-                self.scopes.push(Scope { searchable: false, ..Scope::of(Vec::new(), Clause::From) });
+                self.scopes.push(Scope {
+                    searchable: false,
+                    ..Scope::of(Vec::new(), Clause::From)
+                });
                 let bound = self.select_parts(select, at);
                 self.scopes.pop();
                 bound
             }
             ast::SelectVariant::SelectInto(_) => Err(self.refused(at, "SELECT INTO").help("use INSERT INTO … SELECT")),
             ast::SelectVariant::ParenSelect(paren) => {
-                let Some(inner) = paren.select() else { return Err(self.problem(at, "a query is missing in the parentheses")) };
+                let Some(inner) = paren.select() else {
+                    return Err(self.problem(at, "a query is missing in the parentheses"));
+                };
                 let inner = self.raw_query(&inner, top)?;
                 self.with_tail(inner, Tail::of(paren.tail_clauses()))
             }
@@ -96,8 +101,19 @@ impl Binder<'_> {
                     return Err(self.problem(at, "the name of a table is missing"));
                 };
                 let (item, scope) = self.relation_source(&name, None)?;
-                let projection = scope.columns.into_iter().map(|c| Projected { expr: c.expr, name: c.name }).collect();
-                let select = Select { projection, from: vec![item], ..Select::default() };
+                let projection = scope
+                    .columns
+                    .into_iter()
+                    .map(|c| Projected {
+                        expr: c.expr,
+                        name: c.name,
+                    })
+                    .collect();
+                let select = Select {
+                    projection,
+                    from: vec![item],
+                    ..Select::default()
+                };
                 self.with_tail(select, Tail::of(table.tail_clauses()))
             }
             ast::SelectVariant::Values(values) => {
@@ -141,8 +157,14 @@ impl Binder<'_> {
                 row[index].0 = self.coerce(expr, at, &common, CastContext::Implicit)?;
             }
         }
-        let values = rows.into_iter().map(|row| row.into_iter().map(|(e, _)| e).collect()).collect();
-        Ok(Select { values, ..Select::default() })
+        let values = rows
+            .into_iter()
+            .map(|row| row.into_iter().map(|(e, _)| e).collect())
+            .collect();
+        Ok(Select {
+            values,
+            ..Select::default()
+        })
     }
 
     /// ORDER BY, LIMIT and OFFSET of what has no sources of its own: around a query of it.
@@ -151,7 +173,11 @@ impl Binder<'_> {
             return Ok(select);
         }
         let (mut outer, source) = self.wrap(select)?;
-        let columns: Vec<_> = outer.projection.iter().map(|p| (p.name.clone(), p.expr.ty.clone())).collect();
+        let columns: Vec<_> = outer
+            .projection
+            .iter()
+            .map(|p| (p.name.clone(), p.expr.ty.clone()))
+            .collect();
         let item = self.item(None, &columns, source, None);
         self.scopes.push(Scope::of(vec![item], Clause::OrderBy));
         let bound = self.tail(&mut outer, &tail);
@@ -175,11 +201,18 @@ impl Binder<'_> {
         let source = self.new_source();
         self.item(None, &columns, source, None);
         let projection = columns.into_iter().enumerate();
-        let projection = projection.map(|(i, (name, ty))| Projected { expr: column(source, i as u32, ty), name });
+        let projection = projection.map(|(i, (name, ty))| Projected {
+            expr: column(source, i as u32, ty),
+            name,
+        });
         let outer = Select {
             with,
             projection: projection.collect(),
-            from: vec![FromItem::Subquery { select: Box::new(select), source, lateral: false }],
+            from: vec![FromItem::Subquery {
+                select: Box::new(select),
+                source,
+                lateral: false,
+            }],
             ..Select::default()
         };
         Ok((outer, source))
@@ -194,11 +227,20 @@ impl Binder<'_> {
             .map(|(i, _)| i)
             .collect();
         let nowhere = At { start: 0, end: 0 };
-        unknown.into_iter().try_for_each(|i| self.coerce_output(select, i, &Type::Text, nowhere, CastContext::Implicit))
+        unknown
+            .into_iter()
+            .try_for_each(|i| self.coerce_output(select, i, &Type::Text, nowhere, CastContext::Implicit))
     }
 
     /// Casts one column of what a query yields.
-    pub(super) fn coerce_output(&mut self, select: &mut Select, index: usize, ty: &Type, at: At, context: CastContext) -> Bound<()> {
+    pub(super) fn coerce_output(
+        &mut self,
+        select: &mut Select,
+        index: usize,
+        ty: &Type,
+        at: At,
+        context: CastContext,
+    ) -> Bound<()> {
         let mut cast = |expr: &mut Expr| -> Bound<()> {
             let taken = std::mem::replace(expr, super::null());
             *expr = match context {
@@ -217,7 +259,11 @@ impl Binder<'_> {
             cast(&mut projected.expr)?;
             // DISTINCT may be ordered by what it yields only.
             if select.distinct {
-                select.order.iter_mut().filter(|key| key.expr == before).for_each(|key| key.expr = projected.expr.clone());
+                select
+                    .order
+                    .iter_mut()
+                    .filter(|key| key.expr == before)
+                    .for_each(|key| key.expr = projected.expr.clone());
             }
         }
         match &mut select.set_operation {
@@ -238,7 +284,12 @@ impl Binder<'_> {
             None => self.raw_query(&left, false)?,
         };
         let right_bound = self.raw_query(&right, false)?;
-        self.combine(operation, name, (left_bound, At::of(left.syntax())), (right_bound, At::of(right.syntax())))
+        self.combine(
+            operation,
+            name,
+            (left_bound, At::of(left.syntax())),
+            (right_bound, At::of(right.syntax())),
+        )
     }
 
     pub(super) fn operation(&self, compound: &ast::CompoundSelect, at: At) -> Bound<(SetOperation, &'static str)> {
@@ -246,7 +297,9 @@ impl Binder<'_> {
         Ok(match compound.op() {
             Some(ast::CompoundOp::Union(op)) if all(op.all_or_distinct()) => (SetOperation::UnionAll, "UNION"),
             Some(ast::CompoundOp::Union(_)) => (SetOperation::Union, "UNION"),
-            Some(ast::CompoundOp::Intersect(op)) if all(op.all_or_distinct()) => (SetOperation::IntersectAll, "INTERSECT"),
+            Some(ast::CompoundOp::Intersect(op)) if all(op.all_or_distinct()) => {
+                (SetOperation::IntersectAll, "INTERSECT")
+            }
             Some(ast::CompoundOp::Intersect(_)) => (SetOperation::Intersect, "INTERSECT"),
             Some(ast::CompoundOp::Except(op)) if all(op.all_or_distinct()) => (SetOperation::ExceptAll, "EXCEPT"),
             Some(ast::CompoundOp::Except(_)) => (SetOperation::Except, "EXCEPT"),
@@ -265,7 +318,10 @@ impl Binder<'_> {
     ) -> Bound<Select> {
         let (columns, others) = (Self::output_columns(&left), Self::output_columns(&right));
         if columns.len() != others.len() {
-            return Err(self.problem(right_at, format!("each {name} query must have the same number of columns")));
+            return Err(self.problem(
+                right_at,
+                format!("each {name} query must have the same number of columns"),
+            ));
         }
         for (index, ((_, a), (_, b))) in columns.iter().zip(&others).enumerate() {
             if *a == Type::Unknown && *b == Type::Unknown && operation == SetOperation::UnionAll {
@@ -274,15 +330,25 @@ impl Binder<'_> {
             let common = self.common_type([(a, left_at), (b, right_at)], name)?;
             if operation != SetOperation::UnionAll && !is_sortable(&common) {
                 let message = format!("could not identify an equality operator for type {common}");
-                return Err(self.problem(right_at, message).help("use UNION ALL, or jsonb instead of json"));
+                return Err(self
+                    .problem(right_at, message)
+                    .help("use UNION ALL, or jsonb instead of json"));
             }
             self.coerce_output(&mut left, index, &common, left_at, CastContext::Implicit)?;
             self.coerce_output(&mut right, index, &common, right_at, CastContext::Implicit)?;
         }
         let associative = !matches!(operation, SetOperation::Except | SetOperation::ExceptAll);
         for side in [&mut left, &mut right] {
-            let chained = side.set_operation.as_ref().is_some_and(|(other, _)| !associative || *other != operation);
-            if chained || !side.order.is_empty() || side.limit.is_some() || side.offset.is_some() || !side.with.is_empty() {
+            let chained = side
+                .set_operation
+                .as_ref()
+                .is_some_and(|(other, _)| !associative || *other != operation);
+            if chained
+                || !side.order.is_empty()
+                || side.limit.is_some()
+                || side.offset.is_some()
+                || !side.with.is_empty()
+            {
                 let taken = std::mem::take(side);
                 *side = self.wrap(taken)?.0;
                 // A WITH inside a member of the set operation stays there.
@@ -299,10 +365,17 @@ impl Binder<'_> {
 
     fn select_parts(&mut self, select: &ast::Select, at: At) -> Bound<Select> {
         if let Some(window) = select.window_clause() {
-            return Err(self.refused(At::of(window.syntax()), "WINDOW").help("window functions are not served yet"));
+            return Err(self
+                .refused(At::of(window.syntax()), "WINDOW")
+                .help("window functions are not served yet"));
         }
-        let Some(clause) = select.select_clause() else { return Err(self.problem(at, "SELECT is missing")) };
-        let mut bound = Select { from: self.from_clause(select.from_clause().into_iter().flat_map(|f| f.items()))?, ..Select::default() };
+        let Some(clause) = select.select_clause() else {
+            return Err(self.problem(at, "SELECT is missing"));
+        };
+        let mut bound = Select {
+            from: self.sources_of(select.from_clause().into_iter().flat_map(|f| f.items()))?,
+            ..Select::default()
+        };
         self.begin(Clause::Where);
         bound.filter = match select.where_clause() {
             Some(clause) => Some(self.where_clause(&clause)?),
@@ -312,8 +385,12 @@ impl Binder<'_> {
         bound.projection = match clause.target_list() {
             Some(list) => self.targets(&list)?,
             // EXISTS (SELECT FROM t): no columns, which not every engine can write.
-            None => vec![Projected { expr: Expr::literal(Value::Int(1), Type::Int4), name: "?column?".into() }],
+            None => vec![Projected {
+                expr: Expr::literal(Value::Int(1), Type::Int4),
+                name: "?column?".into(),
+            }],
         };
+        let places = std::mem::take(&mut self.places);
         self.begin(Clause::GroupBy);
         let grouped = match select.group_by_clause() {
             Some(clause) => {
@@ -336,7 +413,7 @@ impl Binder<'_> {
         if let Some(ast::SelectQuantifier::DistinctClause(distinct)) = clause.select_quantifier() {
             self.distinct_clause(&mut bound, &distinct)?;
         }
-        self.check_grouping(&bound, grouped, at)?;
+        self.check_grouping(&bound, grouped, &places, at)?;
         Ok(bound)
     }
 
@@ -364,8 +441,15 @@ impl Binder<'_> {
                     let message = format!("could not identify an equality operator for type {}", json.expr.ty);
                     return Err(self.problem(at, message).help("use jsonb instead of json"));
                 }
-                if select.order.iter().any(|key| !select.projection.iter().any(|p| p.expr == key.expr)) {
-                    return Err(self.problem(at, "for SELECT DISTINCT, ORDER BY expressions must appear in select list"));
+                if select
+                    .order
+                    .iter()
+                    .any(|key| !select.projection.iter().any(|p| p.expr == key.expr))
+                {
+                    return Err(self.problem(
+                        at,
+                        "for SELECT DISTINCT, ORDER BY expressions must appear in select list",
+                    ));
                 }
             }
             Some(on) => {
@@ -377,7 +461,10 @@ impl Binder<'_> {
                 }
                 let leading = select.order.iter().take(select.distinct_on.len());
                 if leading.clone().any(|key| !select.distinct_on.contains(&key.expr)) {
-                    return Err(self.problem(at, "SELECT DISTINCT ON expressions must match initial ORDER BY expressions"));
+                    return Err(self.problem(
+                        at,
+                        "SELECT DISTINCT ON expressions must match initial ORDER BY expressions",
+                    ));
                 }
             }
         }
@@ -415,7 +502,10 @@ impl Binder<'_> {
                 };
                 match usize::try_from(position - 1).ok().and_then(|i| projection.get(i)) {
                     Some(projected) => Ok(projected.expr.clone()),
-                    None => Err(self.problem(operand.at, format!("{clause} position {position} is not in select list"))),
+                    None => Err(self.problem(
+                        operand.at,
+                        format!("{clause} position {position} is not in select list"),
+                    )),
                 }
             }
             Tree::Atom(ast::Expr::NameRef(name)) => {
@@ -479,14 +569,17 @@ impl Binder<'_> {
         let bound = self.coerce(bound?, at, &Type::Int8, CastContext::Assignment)?;
         match &bound.kind {
             ExprKind::Literal(Value::Null) => Ok(None),
-            ExprKind::Literal(Value::Int(n)) if *n < 0 => Err(self.problem(at, format!("{clause} must not be negative"))),
+            ExprKind::Literal(Value::Int(n)) if *n < 0 => {
+                Err(self.problem(at, format!("{clause} must not be negative")))
+            }
             _ => Ok(Some(bound)),
         }
     }
 
     /// A select list or RETURNING.
     pub(super) fn targets(&mut self, list: &ast::TargetList) -> Bound<Vec<Projected>> {
-        let mut projection = Vec::new();
+        let mut projection: Vec<Projected> = Vec::new();
+        let mut places = Vec::new();
         for target in list.targets() {
             let at = At::of(target.syntax());
             if target.star_token().is_some() {
@@ -494,7 +587,11 @@ impl Binder<'_> {
                     return Err(self.problem(at, "SELECT * with no tables specified is not valid"));
                 };
                 let columns = scope.items.iter().filter(|i| i.by_column).flat_map(|i| &i.columns);
-                projection.extend(columns.map(|c| Projected { expr: c.expr.clone(), name: c.name.clone() }));
+                projection.extend(columns.map(|c| Projected {
+                    expr: c.expr.clone(),
+                    name: c.name.clone(),
+                }));
+                places.resize(projection.len(), at);
                 continue;
             }
             let Some(expr) = expressions(target.syntax()).into_iter().next() else {
@@ -504,6 +601,7 @@ impl Binder<'_> {
                 && field.star_token().is_some()
             {
                 projection.extend(self.star_of(field)?);
+                places.resize(projection.len(), at);
                 continue;
             }
             let bound = self.expr(&expr)?;
@@ -512,7 +610,9 @@ impl Binder<'_> {
                 None => self.output_name(&expr),
             };
             projection.push(Projected { expr: bound, name });
+            places.push(At::of(expr.syntax()));
         }
+        self.places = places;
         Ok(projection)
     }
 
@@ -523,12 +623,21 @@ impl Binder<'_> {
         let item = match path.as_slice() {
             [name] => self.find_item(None, name),
             [namespace, name] => self.find_item(Some(namespace), name),
-            _ => return Err(self.refused(at, "the fields of a composite value").help("name the columns")),
+            _ => {
+                return Err(self
+                    .refused(at, "the fields of a composite value")
+                    .help("name the columns"));
+            }
         };
         match item {
-            Some(item) => {
-                Ok(item.columns.iter().map(|c| Projected { expr: c.expr.clone(), name: c.name.clone() }).collect())
-            }
+            Some(item) => Ok(item
+                .columns
+                .iter()
+                .map(|c| Projected {
+                    expr: c.expr.clone(),
+                    name: c.name.clone(),
+                })
+                .collect()),
             None => Err(self.missing_source(None, &path.join("."), at)),
         }
     }

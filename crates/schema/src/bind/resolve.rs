@@ -126,7 +126,9 @@ pub(super) fn fit(patterns: &[Pattern], args: &[Type]) -> Option<Match> {
                     base(&known)
                 }
             }
-            Some(known) if compatible && castable(&part, &known, CastContext::Implicit) && !wider(&part, &known) => known,
+            Some(known) if compatible && castable(&part, &known, CastContext::Implicit) && !wider(&part, &known) => {
+                known
+            }
             Some(known) if compatible && castable(&known, &part, CastContext::Implicit) => part,
             Some(_) => return None,
         });
@@ -134,7 +136,10 @@ pub(super) fn fit(patterns: &[Pattern], args: &[Type]) -> Option<Match> {
     let generic = |p: &Pattern| !matches!(p, Pattern::Is(_) | Pattern::Any | Pattern::Record);
     if element.is_none() && patterns.iter().any(generic) {
         // Nothing but literals: text, as COALESCE and its like decide; an array cannot be guessed.
-        if patterns.iter().any(|p| matches!(p, Pattern::ArrayOfElement | Pattern::ArrayOfCompatible | Pattern::Enum)) {
+        if patterns
+            .iter()
+            .any(|p| matches!(p, Pattern::ArrayOfElement | Pattern::ArrayOfCompatible | Pattern::Enum))
+        {
             return None;
         }
         element = Some(Type::Text);
@@ -145,7 +150,10 @@ pub(super) fn fit(patterns: &[Pattern], args: &[Type]) -> Option<Match> {
         Pattern::ArrayOfElement | Pattern::ArrayOfCompatible => element.clone().map(|e| Type::Array(Box::new(e))),
         _ => element.clone(),
     });
-    Some(Match { params: params.collect(), element })
+    Some(Match {
+        params: params.collect(),
+        element,
+    })
 }
 
 /// Whether the first takes values that the second cannot.
@@ -183,12 +191,18 @@ pub(super) fn choose(candidates: &[Vec<Pattern>], args: &[Type], operator: bool)
             return Choice::One(found);
         }
     }
-    let mut left: Vec<usize> = (0..candidates.len()).filter(|i| fit(&candidates[*i], args).is_some()).collect();
+    let mut left: Vec<usize> = (0..candidates.len())
+        .filter(|i| fit(&candidates[*i], args).is_some())
+        .collect();
     if left.len() < 2 {
         return only(&left);
     }
     keep_best(&mut left, |i| {
-        candidates[i].iter().zip(args).filter(|(p, t)| **t != Type::Unknown && p.is(t)).count()
+        candidates[i]
+            .iter()
+            .zip(args)
+            .filter(|(p, t)| **t != Type::Unknown && p.is(t))
+            .count()
     });
     if left.len() < 2 {
         return only(&left);
@@ -212,7 +226,11 @@ pub(super) fn choose(candidates: &[Vec<Pattern>], args: &[Type], operator: bool)
         && known.all(|t| same(t, first))
     {
         let assumed = vec![first.clone(); args.len()];
-        let fitting: Vec<usize> = left.iter().copied().filter(|i| fit(&candidates[*i], &assumed).is_some()).collect();
+        let fitting: Vec<usize> = left
+            .iter()
+            .copied()
+            .filter(|i| fit(&candidates[*i], &assumed).is_some())
+            .collect();
         if fitting.len() == 1 {
             return Choice::One(fitting[0]);
         }
@@ -230,7 +248,9 @@ fn by_literals(left: &mut Vec<usize>, candidates: &[Vec<Pattern>], args: &[Type]
                 _ => (Category::User, false),
             })
             .collect();
-        let Some((first, _)) = categories.first().copied() else { return };
+        let Some((first, _)) = categories.first().copied() else {
+            return;
+        };
         let chosen = if categories.iter().any(|(c, _)| *c == Category::Text) {
             Category::Text
         } else if categories.iter().all(|(c, _)| *c == first) {
@@ -239,7 +259,9 @@ fn by_literals(left: &mut Vec<usize>, candidates: &[Vec<Pattern>], args: &[Type]
             continue;
         };
         let only_preferred = categories.iter().any(|(c, preferred)| *c == chosen && *preferred);
-        let mut kept = categories.iter().map(|(c, preferred)| *c == chosen && (*preferred || !only_preferred));
+        let mut kept = categories
+            .iter()
+            .map(|(c, preferred)| *c == chosen && (*preferred || !only_preferred));
         left.retain(|_| kept.next().unwrap_or(false));
     }
 }

@@ -22,7 +22,13 @@ pub(super) struct Scope {
 
 impl Scope {
     pub(super) fn of(items: Vec<Item>, clause: Clause) -> Scope {
-        Scope { items, searchable: true, clause, has_aggregate: false, in_aggregate: false }
+        Scope {
+            items,
+            searchable: true,
+            clause,
+            has_aggregate: false,
+            in_aggregate: false,
+        }
     }
 }
 
@@ -131,9 +137,19 @@ impl<'a> Binder<'a> {
         relation: Option<RelationId>,
     ) -> Item {
         let shown = name.clone().unwrap_or_else(|| "?".into());
-        self.names.insert(source, SourceNames { name: shown, columns: columns.to_vec(), relation });
+        self.names.insert(
+            source,
+            SourceNames {
+                name: shown,
+                columns: columns.to_vec(),
+                relation,
+            },
+        );
         let columns = columns.iter().enumerate();
-        let columns = columns.map(|(i, (name, ty))| ItemColumn { name: name.clone(), expr: column(source, i as u32, ty.clone()) });
+        let columns = columns.map(|(i, (name, ty))| ItemColumn {
+            name: name.clone(),
+            expr: column(source, i as u32, ty.clone()),
+        });
         Item {
             name,
             namespace: None,
@@ -159,10 +175,18 @@ impl<'a> Binder<'a> {
         }
         let clause = self.scopes.last().map(|s| s.clause);
         if matches!(clause, Some(Clause::Default)) && self.params.is_empty() {
-            let problem = self.problem(at, format!("a DEFAULT expression cannot use the column or name \"{name}\""));
+            let problem = self.problem(
+                at,
+                format!("a DEFAULT expression cannot use the column or name \"{name}\""),
+            );
             return Err(problem.help("a default is made of constants and functions; text stands in single quotes"));
         }
         let problem = self.problem(at, format!("column \"{name}\" does not exist"));
+        if let Some(limit) = self.scopes.iter().rev().find(|s| s.clause == Clause::Limit)
+            && self.column_of(limit, name, at)?.is_some()
+        {
+            return Err(self.problem(at, "argument of LIMIT and OFFSET must not contain variables"));
+        }
         let hidden = self.scopes.iter().filter(|s| !s.searchable).flat_map(|s| &s.items);
         if let Some(item) = hidden.into_iter().find(|i| i.columns.iter().any(|c| &*c.name == name)) {
             let table = item.name.as_deref().unwrap_or("the other source");
@@ -176,7 +200,12 @@ impl<'a> Binder<'a> {
     }
 
     fn visible_columns(&self) -> Vec<Arc<str>> {
-        let items = self.scopes.iter().filter(|s| s.searchable).flat_map(|s| &s.items).filter(|i| i.by_column);
+        let items = self
+            .scopes
+            .iter()
+            .filter(|s| s.searchable)
+            .flat_map(|s| &s.items)
+            .filter(|i| i.by_column);
         items.flat_map(|i| &i.columns).map(|c| c.name.clone()).collect()
     }
 
@@ -205,7 +234,9 @@ impl<'a> Binder<'a> {
     /// The nearest row source of a name.
     pub(super) fn find_item(&self, namespace: Option<&str>, name: &str) -> Option<&Item> {
         let scopes = self.scopes.iter().rev().filter(|s| s.searchable);
-        let mut items = scopes.flat_map(|s| &s.items).filter(|i| i.by_name && i.name.as_deref() == Some(name));
+        let mut items = scopes
+            .flat_map(|s| &s.items)
+            .filter(|i| i.by_name && i.name.as_deref() == Some(name));
         items.find(|i| match (namespace, &i.namespace) {
             (None, _) => true,
             (Some(wanted), Some(actual)) => wanted == &**actual,
@@ -238,24 +269,34 @@ impl<'a> Binder<'a> {
             let problem = self.problem(at, format!("column {table}.{name} does not exist"));
             return Err(problem.did_you_mean(name, item.columns.iter().map(|c| &*c.name)));
         }
-        if namespace.is_none() && self.function.as_deref() == Some(table) {
-            if let Some(index) = self.params.iter().position(|(n, _)| n == name) {
-                return Ok(Expr::param(index as u16, self.params[index].1.clone()));
-            }
+        if namespace.is_none()
+            && self.function.as_deref() == Some(table)
+            && let Some(index) = self.params.iter().position(|(n, _)| n == name)
+        {
+            return Ok(Expr::param(index as u16, self.params[index].1.clone()));
         }
         Err(self.missing_source(namespace, table, at))
     }
 
     /// No row source of that name; says whether one is merely out of sight.
     pub(super) fn missing_source(&self, namespace: Option<&str>, table: &str, at: At) -> Problem {
-        let hidden = self.scopes.iter().flat_map(|s| &s.items).find(|i| i.name.as_deref() == Some(table));
+        let hidden = self
+            .scopes
+            .iter()
+            .flat_map(|s| &s.items)
+            .find(|i| i.name.as_deref() == Some(table));
         if hidden.is_some() {
-            let problem = self.problem(at, format!("invalid reference to FROM-clause entry for table \"{table}\""));
+            let problem = self.problem(
+                at,
+                format!("invalid reference to FROM-clause entry for table \"{table}\""),
+            );
             return problem.help(format!(
                 "there is an entry for `{table}`, but it cannot be seen from this part of the query (a subquery in FROM needs LATERAL)"
             ));
         }
-        let shown = namespace.map(|n| format!("{n}.{table}")).unwrap_or_else(|| table.to_owned());
+        let shown = namespace
+            .map(|n| format!("{n}.{table}"))
+            .unwrap_or_else(|| table.to_owned());
         let problem = self.problem(at, format!("missing FROM-clause entry for table \"{shown}\""));
         let items = self.scopes.iter().filter(|s| s.searchable).flat_map(|s| &s.items);
         for item in items.clone() {
@@ -266,7 +307,11 @@ impl<'a> Binder<'a> {
                 return problem.help(format!("the table is called `{alias}` in this query"));
             }
         }
-        problem.did_you_mean(table, items.filter_map(|i| i.name.as_deref()))
+        // Between aliases of a letter or two everything is near.
+        match table.len() {
+            0..=2 => problem,
+            _ => problem.did_you_mean(table, items.filter_map(|i| i.name.as_deref())),
+        }
     }
 
     /// A row source as one value.
@@ -277,7 +322,9 @@ impl<'a> Binder<'a> {
             return Ok(only.expr.clone());
         }
         let Some(source) = item.source else {
-            return Err(self.refused(at, "the whole row of a join").help("name the columns, or put the join into a subquery"));
+            return Err(self
+                .refused(at, "the whole row of a join")
+                .help("name the columns, or put the join into a subquery"));
         };
         if source == SourceId::EXCLUDED {
             return Err(self.refused(at, "the whole row `excluded`").help("name its columns"));
@@ -310,14 +357,21 @@ impl<'a> Binder<'a> {
                 _ => None,
             }
         })?;
-        Some(Expr::new(ExprKind::UserCall(id, vec![Expr::new(ExprKind::WholeRow(source), row)]), returns))
+        Some(Expr::new(
+            ExprKind::UserCall(id, vec![Expr::new(ExprKind::WholeRow(source), row)]),
+            returns,
+        ))
     }
 
     /// The schema's functions of a name: in one schema, or in those that are searched.
     pub(super) fn functions_named(&self, namespace: Option<&str>, name: &str) -> Vec<FunctionId> {
         match namespace {
             Some(namespace) => self.schema.find_functions(namespace, name).to_vec(),
-            None => self.namespaces().flat_map(|n| self.schema.find_functions(n, name)).copied().collect(),
+            None => self
+                .namespaces()
+                .flat_map(|n| self.schema.find_functions(n, name))
+                .copied()
+                .collect(),
         }
     }
 
@@ -341,7 +395,9 @@ impl<'a> Binder<'a> {
         if let Some(found) = self.find_relation(namespace, name) {
             return Ok(found);
         }
-        let shown = namespace.map(|n| format!("{n}.{name}")).unwrap_or_else(|| name.to_owned());
+        let shown = namespace
+            .map(|n| format!("{n}.{name}"))
+            .unwrap_or_else(|| name.to_owned());
         let problem = self.problem(at, format!("relation \"{shown}\" does not exist"));
         if namespace.is_none()
             && let Some(elsewhere) = self.schema.relations.iter().find(|r| &*r.name == name)

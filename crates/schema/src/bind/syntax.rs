@@ -34,7 +34,13 @@ pub(super) enum Tree {
     In(Box<Operand>, Box<Operand>, bool),
     /// `[NOT] LIKE|ILIKE pattern [ESCAPE character]`; the operator in Postgres' spelling.
     Like(&'static str, Box<Operand>, Box<Operand>, Option<Box<Operand>>),
-    Between { operand: Box<Operand>, low: Box<Operand>, high: Box<Operand>, symmetric: bool, negated: bool },
+    Between {
+        operand: Box<Operand>,
+        low: Box<Operand>,
+        high: Box<Operand>,
+        symmetric: bool,
+        negated: bool,
+    },
     Cast(Box<Operand>, ast::Type),
     Collate(Box<Operand>, String),
     AtTimeZone(Box<Operand>, Box<Operand>),
@@ -70,11 +76,18 @@ impl Binder<'_> {
             flatten(&node, &mut pieces);
         }
         let end = At::of(start.syntax());
-        let mut parser = Parser { pieces: pieces.into_iter().peekable(), binder: self, last: end, depth: 0 };
+        let mut parser = Parser {
+            pieces: pieces.into_iter().peekable(),
+            binder: self,
+            last: end,
+            depth: 0,
+        };
         let operand = parser.expression(0)?;
         match parser.pieces.peek() {
             None => Ok(operand),
-            Some((_, at)) => Err(self.problem(*at, "syntax error: an operator is missing or stands in the wrong place")),
+            Some((_, at)) => {
+                Err(self.problem(*at, "syntax error: an operator is missing or stands in the wrong place"))
+            }
         }
     }
 }
@@ -137,7 +150,10 @@ fn flatten(node: &SyntaxNode, pieces: &mut Vec<(Piece, At)>) {
             SyntaxElement::Token(token) => {
                 if !token.kind().is_trivia() {
                     let range = token.text_range();
-                    let at = At { start: range.start().into(), end: range.end().into() };
+                    let at = At {
+                        start: range.start().into(),
+                        end: range.end().into(),
+                    };
                     operator(token.text().to_lowercase(), at, pieces);
                 }
             }
@@ -156,7 +172,10 @@ fn flatten(node: &SyntaxNode, pieces: &mut Vec<(Piece, At)>) {
                         SyntaxKind::COLON_COLON => pieces.push((Piece::Operator("::".into()), at)),
                         SyntaxKind::CUSTOM_OP => operator(tokens(&node, ""), at, pieces),
                         SyntaxKind::OPERATOR_CALL => {
-                            let symbol = node.descendants().find(|n| n.kind() == SyntaxKind::OP).map(|op| symbol_of(&op));
+                            let symbol = node
+                                .descendants()
+                                .find(|n| n.kind() == SyntaxKind::OP)
+                                .map(|op| symbol_of(&op));
                             pieces.push((Piece::Operator(symbol.unwrap_or_default()), at));
                         }
                         SyntaxKind::COLLATION_REF => pieces.push((Piece::Collation(tokens(&node, "")), at)),
@@ -194,12 +213,21 @@ fn tokens(node: &SyntaxNode, between: &str) -> String {
 /// Adds an operator; a sign that the next operand begins with is split off (`a=-1`) where Postgres' lexer would.
 fn operator(mut symbol: String, at: At, pieces: &mut Vec<(Piece, At)>) {
     let mut signs = Vec::new();
-    while symbol.len() > 1 && symbol.ends_with(['+', '-']) && !symbol.contains(['~', '!', '@', '#', '%', '^', '&', '|', '`', '?']) {
+    while symbol.len() > 1
+        && symbol.ends_with(['+', '-'])
+        && !symbol.contains(['~', '!', '@', '#', '%', '^', '&', '|', '`', '?'])
+    {
         signs.extend(symbol.pop());
     }
     pieces.push((Piece::Operator(symbol), at));
     for sign in signs.into_iter().rev() {
-        pieces.push((Piece::Operator(sign.into()), At { start: at.end.saturating_sub(1), end: at.end }));
+        pieces.push((
+            Piece::Operator(sign.into()),
+            At {
+                start: at.end.saturating_sub(1),
+                end: at.end,
+            },
+        ));
     }
 }
 
@@ -235,7 +263,9 @@ impl Parser<'_, '_> {
     fn expression(&mut self, min: u8) -> Bound<Operand> {
         self.depth += 1;
         if self.depth > super::DEPTH_MAX {
-            return Err(self.error("the expression is nested too deeply").help("break it into smaller parts"));
+            return Err(self
+                .error("the expression is nested too deeply")
+                .help("break it into smaller parts"));
         }
         let mut left = self.operand()?;
         while let Some((Piece::Operator(symbol), _)) = self.pieces.peek() {
@@ -253,7 +283,10 @@ impl Parser<'_, '_> {
 
     fn operand(&mut self) -> Bound<Operand> {
         match self.next() {
-            Some((Piece::Atom(expr), at)) => Ok(Operand { tree: Tree::Atom(expr), at }),
+            Some((Piece::Atom(expr), at)) => Ok(Operand {
+                tree: Tree::Atom(expr),
+                at,
+            }),
             Some((Piece::Operator(symbol), at)) => {
                 let power = match symbol.as_str() {
                     "not" => NOT,
@@ -265,7 +298,11 @@ impl Parser<'_, '_> {
                 };
                 let operand = Box::new(self.expression(power)?);
                 let at = at.to(operand.at);
-                let tree = if symbol == "not" { Tree::Not(operand) } else { Tree::Prefix(symbol, operand) };
+                let tree = if symbol == "not" {
+                    Tree::Not(operand)
+                } else {
+                    Tree::Prefix(symbol, operand)
+                };
                 Ok(Operand { tree, at })
             }
             _ => Err(self.error("syntax error: an expression is missing")),
@@ -333,7 +370,10 @@ impl Parser<'_, '_> {
                 Tree::Binary(symbol, at, left_box(left), Box::new(right))
             }
         };
-        Ok(Operand { tree, at: start.to(self.last) })
+        Ok(Operand {
+            tree,
+            at: start.to(self.last),
+        })
     }
 
     fn like(&mut self, operator: &'static str, left: Operand) -> Bound<Tree> {
@@ -353,7 +393,13 @@ impl Parser<'_, '_> {
             return Err(self.error("syntax error: BETWEEN needs AND"));
         }
         let high = Box::new(self.expression(OTHER)?);
-        Ok(Tree::Between { operand: Box::new(operand), low, high, symmetric, negated })
+        Ok(Tree::Between {
+            operand: Box::new(operand),
+            low,
+            high,
+            symmetric,
+            negated,
+        })
     }
 }
 
@@ -364,7 +410,8 @@ fn power(symbol: &str) -> u8 {
         "and" => AND,
         "isnull" | "notnull" | "is" => IS,
         "<" | ">" | "=" | "<=" | ">=" | "<>" | "!=" => COMPARISON,
-        "between" | "not" | "in" | "not in" | "like" | "not like" | "ilike" | "not ilike" | "similar to" | "not similar to" => LIKE,
+        "between" | "not" | "in" | "not in" | "like" | "not like" | "ilike" | "not ilike" | "similar to"
+        | "not similar to" => LIKE,
         "+" | "-" => 8,
         "*" | "/" | "%" => 9,
         "^" => 10,

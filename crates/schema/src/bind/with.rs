@@ -25,27 +25,45 @@ impl Binder<'_> {
         let mut members: Vec<CommonTable> = Vec::new();
         for table in clause.with_tables() {
             let at = At::of(table.syntax());
-            let Some(name) = table.name().map(|n| text(&n)) else { return Err(self.problem(at, "WITH needs a name")) };
+            let Some(name) = table.name().map(|n| text(&n)) else {
+                return Err(self.problem(at, "WITH needs a name"));
+            };
             if members.iter().any(|m| m.name == name) {
                 return Err(self.problem(at, format!("WITH query name \"{name}\" specified more than once")));
             }
             if table.search_clause().is_some() || table.cycle_clause().is_some() {
-                return Err(self.refused(at, "SEARCH and CYCLE").help("carry the order or the path in a column of the query"));
+                return Err(self
+                    .refused(at, "SEARCH and CYCLE")
+                    .help("carry the order or the path in a column of the query"));
             }
-            let Some(query) = table.query() else { return Err(self.problem(at, "the query is missing")) };
-            let names: Vec<Arc<str>> =
-                table.column_list().into_iter().flat_map(|l| l.column_names()).map(|n| text(&n)).collect();
+            let Some(query) = table.query() else {
+                return Err(self.problem(at, "the query is missing"));
+            };
+            let names: Vec<Arc<str>> = table
+                .column_list()
+                .into_iter()
+                .flat_map(|l| l.column_names())
+                .map(|n| text(&n))
+                .collect();
             let id = self.next_common_table;
             self.next_common_table += 1;
             let member = self.member(query.syntax(), name, names, id, recursive, top, at)?;
             let (name, columns) = (member.name.clone(), member.columns.clone());
-            self.common_tables.push(Member { name, id, columns, used: false });
+            self.common_tables.push(Member {
+                name,
+                id,
+                columns,
+                used: false,
+            });
             members.push(member);
         }
         Ok(members)
     }
 
-    #[allow(clippy::too_many_arguments, reason = "the parts of one WITH member, bound in one place")]
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "the parts of one WITH member, bound in one place"
+    )]
     fn member(
         &mut self,
         node: &SyntaxNode,
@@ -63,7 +81,13 @@ impl Binder<'_> {
             }
             let statement = self.write(node)?;
             let columns = self.renamed(Self::statement_columns(&statement), &names, &name, at)?;
-            return Ok(CommonTable { id, name, columns, statement, recursive: false });
+            return Ok(CommonTable {
+                id,
+                name,
+                columns,
+                statement,
+                recursive: false,
+            });
         };
         if recursive
             && let ast::SelectVariant::CompoundSelect(compound) = &variant
@@ -73,7 +97,13 @@ impl Binder<'_> {
         }
         let select = self.query(&variant)?;
         let columns = self.renamed(Self::output_columns(&select), &names, &name, at)?;
-        Ok(CommonTable { id, name, columns, statement: Statement::Select(Box::new(select)), recursive: false })
+        Ok(CommonTable {
+            id,
+            name,
+            columns,
+            statement: Statement::Select(Box::new(select)),
+            recursive: false,
+        })
     }
 
     /// `start UNION [ALL] step`, where the step may read the member itself.
@@ -93,7 +123,12 @@ impl Binder<'_> {
         let start = self.query(&start)?;
         let columns = self.renamed(Self::output_columns(&start), &names, &name, at)?;
         let visible = self.common_tables.len();
-        self.common_tables.push(Member { name: name.clone(), id, columns: columns.clone(), used: false });
+        self.common_tables.push(Member {
+            name: name.clone(),
+            id,
+            columns: columns.clone(),
+            used: false,
+        });
         let step = self.raw_query(&step, false);
         let used = self.common_tables.get(visible).is_some_and(|m| m.used);
         self.common_tables.truncate(visible);
@@ -101,15 +136,24 @@ impl Binder<'_> {
         if !used {
             let select = self.combine(operation, word, (start, start_at), (step, step_at))?;
             let columns = self.renamed(Self::output_columns(&select), &names, &name, at)?;
-            return Ok(CommonTable { id, name, columns, statement: Statement::Select(Box::new(select)), recursive: false });
+            return Ok(CommonTable {
+                id,
+                name,
+                columns,
+                statement: Statement::Select(Box::new(select)),
+                recursive: false,
+            });
         }
         if !matches!(operation, SetOperation::Union | SetOperation::UnionAll) {
-            let message = format!("recursive query \"{name}\" does not have the form non-recursive-term UNION [ALL] recursive-term");
+            let message = format!(
+                "recursive query \"{name}\" does not have the form non-recursive-term UNION [ALL] recursive-term"
+            );
             return Err(self.problem(at, message));
         }
         for (index, ((column, ty), (_, other))) in columns.iter().zip(Self::output_columns(&step)).enumerate() {
             let common = self.common_type([(ty, start_at), (&other, step_at)], word)?;
-            if !same(&common, ty) && !(common.is_text() && ty.is_text()) {
+            let texts = common.is_text() && ty.is_text();
+            if !texts && !same(&common, ty) {
                 let (first, overall) = (shown(ty), shown(&common));
                 let position = index + 1;
                 let message = format!(
@@ -124,7 +168,13 @@ impl Binder<'_> {
             return Err(self.refused(step_at, "ORDER BY, LIMIT or OFFSET in a recursive query"));
         }
         let select = self.combine(operation, word, (start, start_at), (step, step_at))?;
-        Ok(CommonTable { id, name, columns, statement: Statement::Select(Box::new(select)), recursive: true })
+        Ok(CommonTable {
+            id,
+            name,
+            columns,
+            statement: Statement::Select(Box::new(select)),
+            recursive: true,
+        })
     }
 
     /// Columns under the names that were given to them.
@@ -137,7 +187,8 @@ impl Binder<'_> {
     ) -> Bound<Vec<(Arc<str>, Type)>> {
         if names.len() > columns.len() {
             let (available, specified) = (columns.len(), names.len());
-            let message = format!("WITH query \"{table}\" has {available} columns available but {specified} columns specified");
+            let message =
+                format!("WITH query \"{table}\" has {available} columns available but {specified} columns specified");
             return Err(self.problem(at, message));
         }
         for ((column, _), name) in columns.iter_mut().zip(names) {

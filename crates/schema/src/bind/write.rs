@@ -6,8 +6,8 @@ use super::syntax::expressions;
 use super::{At, Binder, Bound, null};
 use crate::names::{Name, text};
 use mainstay_model::{
-    Column, Conflict, Delete, Expr, ExprKind, IdentityColumn, Insert, Projected, RelationId, RelationKind, RelationRef, Select, SourceId,
-    Statement, Update, Value,
+    Column, Conflict, Delete, Expr, ExprKind, IdentityColumn, Insert, Projected, RelationId, RelationKind, RelationRef,
+    Select, SourceId, Statement, Update, Value,
 };
 use squawk_syntax::SyntaxNode;
 use squawk_syntax::ast::{self, AstNode, LitKind};
@@ -37,7 +37,9 @@ impl Binder<'_> {
             }
             match ast::Delete::cast(node.clone()) {
                 Some(delete) => Ok(Statement::Delete(Box::new(binder.delete(&delete)?))),
-                None => Err(binder.refused(at, "MERGE").help("use INSERT … ON CONFLICT, UPDATE and DELETE")),
+                None => Err(binder
+                    .refused(at, "MERGE")
+                    .help("use INSERT … ON CONFLICT, UPDATE and DELETE")),
             }
         });
         self.common_tables.truncate(visible);
@@ -50,12 +52,25 @@ impl Binder<'_> {
         bound
     }
 
-    fn target(&mut self, name: Option<ast::RelationNameRef>, alias: Option<ast::TableAlias>, verb: &str, at: At) -> Bound<Target> {
-        let Some(written) = name else { return Err(self.problem(at, "the name of a table is missing")) };
+    fn target(
+        &mut self,
+        name: Option<ast::RelationNameRef>,
+        alias: Option<ast::TableAlias>,
+        verb: &str,
+        at: At,
+    ) -> Bound<Target> {
+        let Some(written) = name else {
+            return Err(self.problem(at, "the name of a table is missing"));
+        };
         let at = At::of(written.syntax());
-        let Some(name) = Name::of(&written) else { return Err(self.problem(at, "the name of a table is missing")) };
+        let Some(name) = Name::of(&written) else {
+            return Err(self.problem(at, "the name of a table is missing"));
+        };
         if name.namespace.is_none() && self.common_tables.iter().any(|m| m.name == name.name) {
-            let message = format!("relation \"{}\" cannot be the target of a modifying statement", name.name);
+            let message = format!(
+                "relation \"{}\" cannot be the target of a modifying statement",
+                name.name
+            );
             return Err(self.problem(at, message));
         }
         let relation = self.relation_named(name.namespace.as_deref(), &name.name, at)?;
@@ -64,16 +79,22 @@ impl Binder<'_> {
             && view.updatable.is_none()
         {
             let problem = self.problem(at, format!("cannot {verb} view \"{}\"", declared.name));
-            return Err(problem.help("only a view of one table, without aggregates, DISTINCT or set operations, can be written"));
+            return Err(problem
+                .help("only a view of one table, without aggregates, DISTINCT or set operations, can be written"));
         }
-        Ok(Target { relation, name: declared.name.clone(), alias: alias.map(|a| text(&a)) })
+        Ok(Target {
+            relation,
+            name: declared.name.clone(),
+            alias: alias.map(|a| text(&a)),
+        })
     }
 
     fn column(&self, target: &Target, name: &str, at: At) -> Bound<u32> {
         let relation = self.schema.relation(target.relation);
         relation.column(name).ok_or_else(|| {
             let message = format!("column \"{name}\" of relation \"{}\" does not exist", target.name);
-            self.problem(at, message).did_you_mean(name, relation.columns.iter().map(|c| &*c.name))
+            self.problem(at, message)
+                .did_you_mean(name, relation.columns.iter().map(|c| &*c.name))
         })
     }
 
@@ -84,7 +105,10 @@ impl Binder<'_> {
             let index = self.target_column(target, &column)?;
             if columns.contains(&index) {
                 let name = &self.schema.relation(target.relation).columns[index as usize].name;
-                return Err(self.problem(At::of(column.syntax()), format!("column \"{name}\" specified more than once")));
+                return Err(self.problem(
+                    At::of(column.syntax()),
+                    format!("column \"{name}\" specified more than once"),
+                ));
             }
             columns.push(index);
         }
@@ -94,7 +118,9 @@ impl Binder<'_> {
     fn target_column(&self, target: &Target, column: &ast::ColumnTarget) -> Bound<u32> {
         let at = At::of(column.syntax());
         if let Some(accessor) = column.accessors().next() {
-            return Err(self.refused(At::of(accessor.syntax()), "assigning to a part of a column").help("assign the whole value"));
+            return Err(self
+                .refused(At::of(accessor.syntax()), "assigning to a part of a column")
+                .help("assign the whole value"));
         }
         let name = column.name().map(|n| text(&n)).unwrap_or_default();
         self.column(target, &name, at)
@@ -111,7 +137,11 @@ impl Binder<'_> {
             (declared.name.clone(), declared.ty.clone())
         };
         if !castable(&value.ty, &ty, CastContext::Assignment) {
-            let message = format!("column \"{name}\" is of type {} but expression is of type {}", shown(&ty), shown(&value.ty));
+            let message = format!(
+                "column \"{name}\" is of type {} but expression is of type {}",
+                shown(&ty),
+                shown(&value.ty)
+            );
             return Err(self.problem(at, message).help("rewrite the expression or cast it"));
         }
         self.assign(value, at, &ty)
@@ -121,11 +151,17 @@ impl Binder<'_> {
     fn default_of(&mut self, target: &Target, column: u32, at: At) -> Bound<Expr> {
         let declared = self.declared(target, column);
         if declared.identity.is_some() && declared.default.is_none() {
-            let problem = self.refused(at, format!("DEFAULT for the identity column \"{}\" here", declared.name));
+            let problem = self.refused(
+                at,
+                format!("DEFAULT for the identity column \"{}\" here", declared.name),
+            );
             return Err(problem.help("leave the column out of the list"));
         }
         let ty = declared.ty.clone();
-        Ok(declared.default.clone().unwrap_or_else(|| Expr::literal(Value::Null, ty)))
+        Ok(declared
+            .default
+            .clone()
+            .unwrap_or_else(|| Expr::literal(Value::Null, ty)))
     }
 
     fn insert(&mut self, insert: &ast::Insert) -> Bound<Insert> {
@@ -134,7 +170,12 @@ impl Binder<'_> {
             Some(clause) => self.with_members(&clause, true)?,
             None => Vec::new(),
         };
-        let target = self.target(insert.relation_name_ref(), insert.alias().and_then(|a| a.name()), "insert into", at)?;
+        let target = self.target(
+            insert.relation_name_ref(),
+            insert.alias().and_then(|a| a.name()),
+            "insert into",
+            at,
+        )?;
         let listed = insert.column_target_list();
         let mut columns = match &listed {
             Some(list) => self.columns(&target, list)?,
@@ -165,15 +206,31 @@ impl Binder<'_> {
         self.scopes.push(Scope::of(vec![own], Clause::Returning));
         let returning = self.returning(insert.returning_clause())?;
         self.scopes.pop();
-        Ok(Insert { with, relation, columns, source, conflict, check: None, returning })
+        Ok(Insert {
+            with,
+            relation,
+            columns,
+            source,
+            conflict,
+            check: None,
+            returning,
+        })
     }
 
     /// Refuses values for columns that compute their own.
-    fn check_insertable(&self, target: &Target, column: u32, overriding: Option<&ast::OverridingClause>, at: At) -> Bound<()> {
+    fn check_insertable(
+        &self,
+        target: &Target,
+        column: u32,
+        overriding: Option<&ast::OverridingClause>,
+        at: At,
+    ) -> Bound<()> {
         let declared = self.declared(target, column);
         let message = || format!("cannot insert a non-DEFAULT value into column \"{}\"", declared.name);
         if declared.generated.is_some() {
-            return Err(self.problem(at, message()).help("it is a generated column: leave it out"));
+            return Err(self
+                .problem(at, message())
+                .help("it is a generated column: leave it out"));
         }
         let system = matches!(overriding, Some(ast::OverridingClause::OverridingSystemValue(_)));
         if declared.identity == Some(IdentityColumn::Always) && !system {
@@ -246,8 +303,13 @@ impl Binder<'_> {
         columns.retain(|_| *keep.next().unwrap_or(&false));
         match (columns.is_empty(), bound.len()) {
             (true, 0 | 1) => Ok(None),
-            (true, _) => Err(self.refused(at, "several rows of nothing but DEFAULT").help("name a column and give it a value")),
-            _ => Ok(Some(Select { values: bound, ..Select::default() })),
+            (true, _) => Err(self
+                .refused(at, "several rows of nothing but DEFAULT")
+                .help("name a column and give it a value")),
+            _ => Ok(Some(Select {
+                values: bound,
+                ..Select::default()
+            })),
         }
     }
 
@@ -264,7 +326,9 @@ impl Binder<'_> {
         let outputs = Self::output_columns(&select);
         self.width(target, columns, outputs.len(), listed, at)?;
         if matches!(overriding, Some(ast::OverridingClause::OverridingUserValue(_))) {
-            return Err(self.refused(at, "OVERRIDING USER VALUE with a query").help("leave the identity column out"));
+            return Err(self
+                .refused(at, "OVERRIDING USER VALUE with a query")
+                .help("leave the identity column out"));
         }
         for (index, (_, ty)) in outputs.iter().enumerate() {
             let column = columns[index];
@@ -273,7 +337,11 @@ impl Binder<'_> {
             let wanted = declared.ty.clone();
             if !castable(ty, &wanted, CastContext::Assignment) {
                 let name = declared.name.clone();
-                let message = format!("column \"{name}\" is of type {} but expression is of type {}", shown(&wanted), shown(ty));
+                let message = format!(
+                    "column \"{name}\" is of type {} but expression is of type {}",
+                    shown(&wanted),
+                    shown(ty)
+                );
                 return Err(self.problem(at, message).help("rewrite the expression or cast it"));
             }
             self.coerce_output(&mut select, index, &wanted, at, CastContext::Assignment)?;
@@ -281,7 +349,12 @@ impl Binder<'_> {
         Ok(select)
     }
 
-    fn conflict(&mut self, target: &Target, clause: &ast::OnConflictClause, own: super::scope::Item) -> Bound<Conflict> {
+    fn conflict(
+        &mut self,
+        target: &Target,
+        clause: &ast::OnConflictClause,
+        own: super::scope::Item,
+    ) -> Bound<Conflict> {
         let at = At::of(clause.syntax());
         let columns = match clause.conflict_target() {
             Some(ast::ConflictTarget::ConflictOnConstraint(constraint)) => {
@@ -291,7 +364,11 @@ impl Binder<'_> {
             }
             Some(ast::ConflictTarget::ConflictOnIndex(index)) => {
                 let mut columns = Vec::new();
-                for item in index.conflict_index_item_list().into_iter().flat_map(|l| l.conflict_index_items()) {
+                for item in index
+                    .conflict_index_item_list()
+                    .into_iter()
+                    .flat_map(|l| l.conflict_index_items())
+                {
                     let Some(ast::Expr::NameRef(name)) = item.expr() else {
                         let problem = self.refused(At::of(item.syntax()), "ON CONFLICT on an expression");
                         return Err(problem.help("name the columns of a unique constraint"));
@@ -325,7 +402,11 @@ impl Binder<'_> {
             }
             _ => return Err(self.refused(at, "this action of ON CONFLICT")),
         };
-        Ok(Conflict { target: columns, set, filter })
+        Ok(Conflict {
+            target: columns,
+            set,
+            filter,
+        })
     }
 
     fn constraint_columns(&self, target: &Target, name: &str, at: At) -> Bound<Vec<u32>> {
@@ -338,8 +419,14 @@ impl Binder<'_> {
                 return Ok(unique.columns.clone());
             }
         }
-        let problem = self.problem(at, format!("constraint \"{name}\" for table \"{}\" does not exist", target.name));
-        let known = relation.table().into_iter().flat_map(|t| t.uniques.iter().map(|u| &*u.name).chain(t.primary_key_name.as_deref()));
+        let problem = self.problem(
+            at,
+            format!("constraint \"{name}\" for table \"{}\" does not exist", target.name),
+        );
+        let known = relation
+            .table()
+            .into_iter()
+            .flat_map(|t| t.uniques.iter().map(|u| &*u.name).chain(t.primary_key_name.as_deref()));
         Err(problem.did_you_mean(name, known))
     }
 
@@ -357,9 +444,14 @@ impl Binder<'_> {
                 })
                 .collect();
             return match (base, view.updatable) {
-                (Some(columns), Some(relation)) => {
-                    self.is_unique(&Target { relation, name: target.name.clone(), alias: None }, &columns)
-                }
+                (Some(columns), Some(relation)) => self.is_unique(
+                    &Target {
+                        relation,
+                        name: target.name.clone(),
+                        alias: None,
+                    },
+                    &columns,
+                ),
                 _ => false,
             };
         };
@@ -396,7 +488,15 @@ impl Binder<'_> {
         self.clause(Clause::Returning);
         let returning = self.returning(update.returning_clause())?;
         self.scopes.pop();
-        Ok(Update { with, relation: RelationRef::new(target.relation), set, from, filter, check: None, returning })
+        Ok(Update {
+            with,
+            relation: RelationRef::new(target.relation),
+            set,
+            from,
+            filter,
+            check: None,
+            returning,
+        })
     }
 
     fn delete(&mut self, delete: &ast::Delete) -> Bound<Delete> {
@@ -416,7 +516,13 @@ impl Binder<'_> {
         self.clause(Clause::Returning);
         let returning = self.returning(delete.returning_clause())?;
         self.scopes.pop();
-        Ok(Delete { with, relation: RelationRef::new(target.relation), using, filter, returning })
+        Ok(Delete {
+            with,
+            relation: RelationRef::new(target.relation),
+            using,
+            filter,
+            returning,
+        })
     }
 
     /// The sources beside the target, which they do not see; leaves a scope of all of them open.
@@ -426,10 +532,15 @@ impl Binder<'_> {
         items: impl Iterator<Item = ast::FromListItem>,
         at: At,
     ) -> Bound<Vec<mainstay_model::FromItem>> {
-        self.scopes.push(Scope { searchable: false, ..Scope::of(Vec::new(), Clause::From) });
-        let from = self.from_clause(items)?;
+        self.scopes.push(Scope {
+            searchable: false,
+            ..Scope::of(Vec::new(), Clause::From)
+        });
+        let from = self.sources_of(items)?;
         let own = self.relation_item(target.relation, target.alias.clone(), SourceId::SELF);
-        let Some(scope) = self.scopes.last_mut() else { return Ok(from) };
+        let Some(scope) = self.scopes.last_mut() else {
+            return Ok(from);
+        };
         let twice = scope.items.iter().any(|i| i.by_name && i.name == own.name);
         scope.items.insert(0, own);
         scope.searchable = true;
@@ -451,9 +562,9 @@ impl Binder<'_> {
         match clause {
             None => Ok(None),
             Some(ast::WhereClauseOrCurrentOf::WhereClause(clause)) => self.where_clause(&clause).map(Some),
-            Some(ast::WhereClauseOrCurrentOf::WhereCurrentOf(current)) => {
-                Err(self.refused(At::of(current.syntax()), "WHERE CURRENT OF").help("name the row by its primary key"))
-            }
+            Some(ast::WhereClauseOrCurrentOf::WhereCurrentOf(current)) => Err(self
+                .refused(At::of(current.syntax()), "WHERE CURRENT OF")
+                .help("name the row by its primary key")),
         }
     }
 
@@ -462,7 +573,9 @@ impl Binder<'_> {
         if let Some(options) = clause.returning_option_list() {
             return Err(self.refused(At::of(options.syntax()), "RETURNING WITH"));
         }
-        let Some(list) = clause.target_list() else { return Ok(Vec::new()) };
+        let Some(list) = clause.target_list() else {
+            return Ok(Vec::new());
+        };
         let mut projection = self.targets(&list)?;
         for projected in &mut projection {
             let expr = std::mem::replace(&mut projected.expr, null());
@@ -473,12 +586,17 @@ impl Binder<'_> {
 
     fn set_clause(&mut self, target: &Target, clause: Option<ast::SetClause>, at: At) -> Bound<Vec<(u32, Expr)>> {
         let mut set: Vec<(u32, Expr)> = Vec::new();
-        let columns = clause.and_then(|c| c.set_column_list()).into_iter().flat_map(|l| l.set_columns());
+        let columns = clause
+            .and_then(|c| c.set_column_list())
+            .into_iter()
+            .flat_map(|l| l.set_columns());
         for assignment in columns {
             let place = At::of(assignment.syntax());
             let added = match &assignment {
                 ast::SetColumn::SetSingleColumn(single) => {
-                    let Some(column) = single.column_target() else { return Err(self.problem(place, "a column is missing in SET")) };
+                    let Some(column) = single.column_target() else {
+                        return Err(self.problem(place, "a column is missing in SET"));
+                    };
                     let column = self.target_column(target, &column)?;
                     match single.set_expr() {
                         Some(expr) => self.set_value(target, column, &expr)?.into_iter().collect(),
@@ -513,7 +631,9 @@ impl Binder<'_> {
             }
             return Ok(Some((column, self.default_of(target, column, at)?)));
         }
-        let Some(expr) = expr else { return Err(self.problem(at, "a value is missing in SET")) };
+        let Some(expr) = expr else {
+            return Err(self.problem(at, "a value is missing in SET"));
+        };
         let bound = self.expr(&expr)?;
         Ok(Some((column, self.assigned(target, column, bound, at)?)))
     }
@@ -522,8 +642,15 @@ impl Binder<'_> {
         let declared = self.declared(target, column);
         let fixed = declared.generated.is_some() || declared.identity == Some(IdentityColumn::Always);
         if fixed && !default {
-            let kind = if declared.generated.is_some() { "a generated column" } else { "an identity column, GENERATED ALWAYS" };
-            let problem = self.problem(at, format!("column \"{}\" can only be updated to DEFAULT", declared.name));
+            let kind = if declared.generated.is_some() {
+                "a generated column"
+            } else {
+                "an identity column, GENERATED ALWAYS"
+            };
+            let problem = self.problem(
+                at,
+                format!("column \"{}\" can only be updated to DEFAULT", declared.name),
+            );
             return Err(problem.help(format!("it is {kind}")));
         }
         Ok(())
@@ -547,7 +674,9 @@ impl Binder<'_> {
             }
             return Ok(set);
         }
-        let Some(select) = multiple.paren_select() else { return Err(self.problem(at, "a value is missing in SET")) };
+        let Some(select) = multiple.paren_select() else {
+            return Err(self.problem(at, "a value is missing in SET"));
+        };
         let variant = ast::SelectVariant::ParenSelect(select);
         for (index, column) in columns.iter().enumerate() {
             // Each column takes its value from a query of its own, so that sources stay unique.

@@ -74,7 +74,12 @@ fn table(name: &str, columns: &[(&str, &str)], key: &[u32]) -> Relation {
 }
 
 fn function(name: &str, args: &[(&str, &str)], returns: Returns) -> Function {
-    let argument = |(name, ty): &(&str, &str)| Argument { name: (*name).into(), ty: type_named(ty), default: None, variadic: false };
+    let argument = |(name, ty): &(&str, &str)| Argument {
+        name: (*name).into(),
+        ty: type_named(ty),
+        default: None,
+        variadic: false,
+    };
     Function {
         namespace: "public".into(),
         name: name.into(),
@@ -109,7 +114,11 @@ pub(super) fn shop() -> Schema {
         &[0],
     );
     if let RelationKind::Table(table) = &mut users.kind {
-        table.uniques.push(Unique { name: "users_email_key".into(), columns: vec![1], nulls_not_distinct: false });
+        table.uniques.push(Unique {
+            name: "users_email_key".into(),
+            columns: vec![1],
+            nulls_not_distinct: false,
+        });
     }
     let mut products = table(
         "products",
@@ -131,31 +140,63 @@ pub(super) fn shop() -> Schema {
     products.columns[0].default = Some(call(Builtin::GenRandomUuid, Type::Uuid));
     products.columns[3].default = Some(Expr::literal(Value::Int(0), Type::Int4));
     let carts = table("carts", &[("id", "uuid"), ("user_id", "uuid")], &[0]);
-    let cart_items = table("cart_items", &[("cart_id", "uuid"), ("product_id", "uuid"), ("quantity", "int4")], &[0, 1]);
+    let cart_items = table(
+        "cart_items",
+        &[("cart_id", "uuid"), ("product_id", "uuid"), ("quantity", "int4")],
+        &[0, 1],
+    );
     let mut orders = table(
         "orders",
-        &[("id", "int8"), ("user_id", "uuid"), ("total", "numeric(10,2)"), ("status", "text"), ("placed_at", "timestamptz")],
+        &[
+            ("id", "int8"),
+            ("user_id", "uuid"),
+            ("total", "numeric(10,2)"),
+            ("status", "text"),
+            ("placed_at", "timestamptz"),
+        ],
         &[0],
     );
     orders.columns[0].identity = Some(IdentityColumn::ByDefault);
     orders.columns[3].default = Some(Expr::literal(Value::Text("new".into()), Type::Text));
     orders.columns[4].default = Some(call(Builtin::Now, Type::TimestampTz));
-    let mut events = table("events", &[("id", "int8"), ("kind", "text"), ("n", "int4"), ("twice", "int4")], &[0]);
+    let mut events = table(
+        "events",
+        &[("id", "int8"), ("kind", "text"), ("n", "int4"), ("twice", "int4")],
+        &[0],
+    );
     events.columns[0].identity = Some(IdentityColumn::Always);
     events.columns[3].generated = Some(Expr::literal(Value::Int(2), Type::Int4));
     let view = |updatable, origins| {
-        RelationKind::View(View { select: Arc::default(), security_invoker: false, materialized: false, origins, updatable })
+        RelationKind::View(View {
+            select: Arc::default(),
+            security_invoker: false,
+            materialized: false,
+            origins,
+            updatable,
+        })
     };
     let names = relation(
         "public",
         "product_names",
         &[("id", "uuid"), ("name", "text")],
-        view(Some(RelationId(1)), vec![Some((RelationId(1), 0)), Some((RelationId(1), 1))]),
+        view(
+            Some(RelationId(1)),
+            vec![Some((RelationId(1), 0)), Some((RelationId(1), 1))],
+        ),
     );
     let stats = relation("public", "stats", &[("products", "int8")], view(None, vec![None]));
-    let secret = relation("private", "secrets", &[("key", "text")], RelationKind::Table(Table::default()));
+    let secret = relation(
+        "private",
+        "secrets",
+        &[("key", "text")],
+        RelationKind::Table(Table::default()),
+    );
 
-    let mut recent = function("recent", &[("days", "int4"), ("who", "uuid")], Returns::SetOfRow(RelationId(4)));
+    let mut recent = function(
+        "recent",
+        &[("days", "int4"), ("who", "uuid")],
+        Returns::SetOfRow(RelationId(4)),
+    );
     recent.args[0].default = Some(Expr::literal(Value::Int(7), Type::Int4));
     recent.args[1].default = Some(Expr::literal(Value::Null, Type::Uuid));
     let mut place = function("place", &[("cart", "uuid")], Returns::Scalar(Type::Int8));
@@ -180,8 +221,12 @@ pub(super) fn shop() -> Schema {
         namespaces: vec!["public".into()],
         ..Schema::default()
     };
-    schema.enums.insert("user_role".into(), vec![Arc::from("admin"), Arc::from("member")].into());
-    schema.sequences.insert("order_no".into(), Sequence { start: 1, increment: 1 });
+    schema
+        .enums
+        .insert("user_role".into(), vec![Arc::from("admin"), Arc::from("member")].into());
+    schema
+        .sequences
+        .insert("order_no".into(), Sequence { start: 1, increment: 1 });
     schema.index();
     schema
 }
