@@ -2,9 +2,13 @@
 //! fixed time: whoever waits, waits for something.
 
 mod client;
+mod postgres;
 mod process;
 mod project;
+mod skip;
 
 pub use client::{Answer, Client};
+pub use postgres::Postgres;
 pub use process::{Command, Process, binary, until};
 pub use project::Project;
+pub use skip::skip;

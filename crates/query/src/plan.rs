@@ -62,9 +62,9 @@ pub(crate) struct Plans {
     known: RwLock<HashMap<PlanKey, Arc<Plan>, ahash::RandomState>>,
 }
 
-/// By the addresses of shape and role: hashing a pointer costs nothing, hashing a shape does. The key's owners are kept beside
-/// the plan, so that an address is not used again while it is here.
-type Recent = HashMap<(usize, usize), (PlanKey, Arc<Plan>), ahash::RandomState>;
+/// Plans by the address of their shape, and for each the roles that have one: an address is hashed in no time, a shape is not.
+/// The shape is kept beside them, so that its address is not used again while it is here.
+type Recent = HashMap<usize, (Arc<QueryShape>, Vec<(Arc<str>, Arc<Plan>)>), ahash::RandomState>;
 
 thread_local! {
     static RECENT: RefCell<Recent> = RefCell::default();
@@ -81,8 +81,15 @@ impl Plans {
 
     /// The plan for a shape and a role, or why the role may not. Refusals are not kept.
     pub fn authorised(&self, schema: &Schema, shape: &Arc<QueryShape>, role: &Arc<str>) -> Result<Arc<Plan>> {
-        let address = (Arc::as_ptr(shape) as usize, Arc::as_ptr(role) as *const u8 as usize);
-        if let Some(plan) = RECENT.with_borrow(|recent| recent.get(&address).map(|(_, plan)| plan.clone())) {
+        let address = Arc::as_ptr(shape) as usize;
+        let recent = RECENT.with_borrow(|recent| {
+            let (_, roles) = recent.get(&address)?;
+            roles
+                .iter()
+                .find(|(known, _)| known == role)
+                .map(|(_, plan)| plan.clone())
+        });
+        if let Some(plan) = recent {
             return Ok(plan);
         }
         let key = (shape.clone(), role.clone());
@@ -102,7 +109,8 @@ impl Plans {
             if recent.len() >= PLANS_MAX {
                 recent.clear();
             }
-            recent.insert(address, (key, plan.clone()));
+            let (_, roles) = recent.entry(address).or_insert_with(|| (shape.clone(), Vec::new()));
+            roles.push((role.clone(), plan.clone()));
         });
         Ok(plan)
     }

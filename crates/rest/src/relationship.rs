@@ -111,8 +111,7 @@ fn is_meant(schema: &Schema, origin: &Rows<'_>, way: &Relationship, target: &str
         // One foreign key, two ways: the table's name means the many, the column's the one.
         (true, None) => (by_name && to_many) || (own_column(target) && many_to_one),
         (true, Some(hint)) => {
-            (by_name && to_many && other_column(hint))
-                || (by_name && (constraint(hint) && to_many || own_column(hint) && many_to_one))
+            by_name && to_many && (other_column(hint) || constraint(hint))
         }
         (false, None) => {
             let is_table = target_relation.table().is_some();

@@ -1,0 +1,92 @@
+//! A throw-away PostgreSQL server, for what our answers are compared with.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// A running server; gone with the test.
+pub struct Postgres {
+    dir: PathBuf,
+    bin: PathBuf,
+}
+
+impl Postgres {
+    /// Starts one on a Unix socket of its own: code point order, UTC, no fsync. `Err` says why there is none.
+    pub fn start() -> Result<Postgres, String> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let n = NEXT.fetch_add(1, Ordering::Relaxed);
+        let bin = bin().ok_or("no PostgreSQL server is installed (cargo xtask engines)")?;
+        let dir = std::env::temp_dir().join(format!("mainstay-pg-{}-{n}", std::process::id()));
+        std::fs::create_dir_all(&dir).map_err(|e| e.to_string())?;
+        if is_root() {
+            run(Command::new("chown").arg("postgres").arg(&dir))?;
+        }
+        let server = Postgres { dir, bin };
+        let data = server.dir.join("data");
+        run(server.as_user("initdb").arg("-D").arg(&data).args(["--locale=C", "--encoding=UTF8", "--auth=trust", "-U", "postgres"]))?;
+        let options = format!("-c listen_addresses= -c unix_socket_directories={} -c fsync=off -c timezone=UTC", server.dir.display());
+        run(server.as_user("pg_ctl").arg("-D").arg(&data).args(["-w", "-l"]).arg(server.dir.join("log")).args(["-o", &options, "start"]))?;
+        Ok(server)
+    }
+
+    /// Runs a file of SQL; panics with what psql says.
+    pub fn load(&self, file: &Path) {
+        let mut psql = self.psql();
+        psql.args(["-v", "ON_ERROR_STOP=1", "-q", "-f"]).arg(file);
+        run(&mut psql).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+    }
+
+    /// The one value that a query yields, as text.
+    pub fn value(&self, sql: &str) -> String {
+        let mut psql = self.psql();
+        psql.args(["-v", "ON_ERROR_STOP=1", "-qAtX", "-c", sql]);
+        let output = psql.output().expect("psql runs");
+        assert!(output.status.success(), "{sql}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
+    }
+
+    fn psql(&self) -> Command {
+        let mut psql = Command::new(self.bin.join("psql"));
+        psql.arg("-h").arg(&self.dir).args(["-U", "postgres", "-d", "postgres"]).env("PGOPTIONS", "--client-min-messages=warning");
+        psql
+    }
+
+    /// The server refuses to run as root.
+    fn as_user(&self, program: &str) -> Command {
+        let program = self.bin.join(program);
+        if !is_root() {
+            return Command::new(program);
+        }
+        let mut command = Command::new("runuser");
+        command.args(["-u", "postgres", "--"]).arg(program).current_dir(&self.dir);
+        command
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        let data = self.dir.join("data");
+        let _ = run(self.as_user("pg_ctl").arg("-D").arg(&data).args(["-m", "immediate", "stop"]));
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+fn is_root() -> bool {
+    Command::new("id").arg("-u").output().is_ok_and(|o| o.stdout.trim_ascii() == b"0")
+}
+
+/// Debian keeps the server's programs out of the path, a folder per version.
+fn bin() -> Option<PathBuf> {
+    let mut versions: Vec<PathBuf> =
+        std::fs::read_dir("/usr/lib/postgresql").ok()?.flatten().map(|e| e.path().join("bin")).filter(|p| p.join("initdb").exists()).collect();
+    versions.sort();
+    versions.pop()
+}
+
+fn run(command: &mut Command) -> Result<(), String> {
+    let output = command.output().map_err(|e| format!("{:?}: {e}", command.get_program()))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(format!("{command:?}: {}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)))
+}
