@@ -9,7 +9,7 @@ mod listeners;
 mod reads;
 mod steps;
 mod together;
-mod world;
+pub mod world;
 mod writes;
 
 pub use encoder::JsonRows;

@@ -429,6 +429,11 @@ impl Recorder {
 }
 
 impl World {
+    /// Over a store that was opened for [`library`].
+    pub fn over(store: Arc<dyn Store>, schema: Arc<Schema>) -> World {
+        World { store, schema, identity: Identity::service(), plans: AtomicU64::new(0) }
+    }
+
     pub(super) async fn open(factory: &dyn Factory) -> World {
         let schema = Arc::new(library());
         let captured = [
@@ -438,12 +443,7 @@ impl World {
             (AUTHORS, ChangeKind::Insert),
         ];
         let store = factory.open(schema.clone(), &captured).await;
-        World {
-            store,
-            schema,
-            identity: Identity::service(),
-            plans: AtomicU64::new(0),
-        }
+        World::over(store, schema)
     }
 
     /// A column of a relation as an expression.
