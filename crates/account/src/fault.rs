@@ -60,9 +60,10 @@ impl Fault {
         fault
     }
 
-    /// 501: GoTrue has it, this does not yet.
+    /// GoTrue has it, this does not yet. Not 501: auth-js takes every status from 500 on for a broken network, tries again, and
+    /// never shows the message.
     pub fn not_yet(what: &str) -> Fault {
-        Fault::new(501, "feature_disabled", format!("{what} is not available yet"))
+        Fault::new(422, "feature_disabled", format!("{what} is not available yet"))
     }
 
     /// Adds a header.
