@@ -44,7 +44,8 @@ pub fn load(dir: &Path, overrides: &[String]) -> Result<Loaded, Problems> {
     let mut warnings: Vec<String> = project.warnings.iter().map(ToString::to_string).collect();
     let mut sources = Vec::new();
     for ddl in project.ddl() {
-        let path = project.directory.join(&ddl.path);
+        // The directory stands before it already.
+        let path = ddl.path;
         let shown = path.strip_prefix(&project.directory).unwrap_or(&path).display().to_string();
         match std::fs::read_to_string(&path) {
             Ok(text) => sources.push(Source {
