@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use mainstay_account::Account;
 use mainstay_auth::Verifier;
 use mainstay_gateway::{Answer, Arrival, Authenticate, Refusal, Service};
 use mainstay_model::{Error, Identity};
@@ -18,6 +19,15 @@ pub struct RestService(pub Arc<Rest>);
 impl Service for RestService {
     fn call<'a>(&'a self, request: Request<Bytes>) -> Answer<'a> {
         Box::pin(self.0.handle(with_trace(request)))
+    }
+}
+
+/// `/auth/v1`
+pub struct AccountService(pub Account);
+
+impl Service for AccountService {
+    fn call<'a>(&'a self, request: Request<Bytes>) -> Answer<'a> {
+        Box::pin(self.0.handle(request))
     }
 }
 

@@ -2,11 +2,12 @@
 //! one another.
 
 use crate::admin::{self, Operations};
-use crate::api::{Calls, JOBS_PREFIX, JobStates, Later, RestService, Tokens};
+use crate::api::{AccountService, Calls, JOBS_PREFIX, JobStates, Later, RestService, Tokens};
 use crate::cli::Serve;
 use crate::project::Loaded;
 use crate::{engines, routes, secrets, subscriptions};
-use mainstay_auth::Verifier;
+use mainstay_account::Account;
+use mainstay_auth::{Key, Signer, Verifier};
 use mainstay_bus::Bus;
 use mainstay_cache::Cache;
 use mainstay_config::Project;
@@ -125,9 +126,18 @@ impl Instance {
             rest = rest.with_background(Arc::new(Later(jobs.clone())));
         }
         let rest = Arc::new(rest);
+        let account = match auth_store(project) {
+            Some(store) if part.api && stores.iter().any(|s| s.name() == store) => {
+                Some(account(project, &engine, &key, development, verifier.clone())?)
+            }
+            _ => None,
+        };
         let mut services: Vec<(&'static str, Arc<dyn mainstay_gateway::Service>)> = Vec::new();
         if part.api {
             services.push((mainstay_rest::PREFIX, Arc::new(RestService(rest.clone()))));
+            if let Some(account) = account {
+                services.push(("/auth/v1", Arc::new(AccountService(account))));
+            }
             if let Some(jobs) = &jobs {
                 services.push((JOBS_PREFIX, Arc::new(JobStates(jobs.clone()))));
             }
@@ -222,6 +232,35 @@ fn rest_config(project: &Project) -> RestConfig {
         limits: mainstay_rest::Limits { embed_depth: api.max_depth as usize, ..defaults.limits },
         ..defaults
     }
+}
+
+fn account(
+    project: &Project,
+    engine: &Engine,
+    key: &Key,
+    development: bool,
+    verifier: Arc<Verifier>,
+) -> Result<Account, String> {
+    let auth = &project.auth;
+    let rate = |rate: mainstay_config::Rate| mainstay_account::Rate { count: rate.count, period: rate.period };
+    let defaults = mainstay_account::Config::default();
+    let config = mainstay_account::Config {
+        signup: auth.signup,
+        confirm: auth.confirm.unwrap_or(!development),
+        access_ttl: auth.access_ttl,
+        refresh_ttl: auth.refresh_ttl,
+        password_min: auth.password_min,
+        limit: rate(auth.limit),
+        refresh_limit: rate(auth.refresh_limit),
+        hashes: auth.hashes as usize,
+        issuer: auth.issuer.clone(),
+        audience: auth.audience.first().cloned().unwrap_or(defaults.audience.clone()),
+        ..defaults
+    };
+    let peer = Arc::new(|extensions: &http::Extensions| {
+        extensions.get::<mainstay_gateway::Arrival>().map(|arrival| arrival.peer)
+    });
+    Account::new(engine.clone(), Signer::new(key), verifier, peer, config).map_err(|e| e.to_string())
 }
 
 fn start_admin(

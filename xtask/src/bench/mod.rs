@@ -7,6 +7,7 @@
 //! [`cases`] lists what is measured; this file is the frame.
 
 mod cases;
+mod mainstay;
 mod measure;
 mod process;
 
