@@ -216,9 +216,12 @@ pub(crate) struct DraftGrant {
 
 pub(crate) enum GrantTarget {
     /// Relation, privileges and their columns.
-    Relation(usize, Vec<(Privilege, Option<Vec<(Arc<str>, Span)>>)>),
+    Relation(usize, GrantedPrivileges),
     Function(usize),
 }
+
+/// Privileges, each with its columns if it is for some only.
+pub(crate) type GrantedPrivileges = Vec<(Privilege, Option<Vec<(Arc<str>, Span)>>)>;
 
 /// `ALTER DEFAULT PRIVILEGES`
 pub(crate) struct DefaultGrant {
@@ -325,7 +328,11 @@ impl Catalog {
         };
         match &name.namespace {
             Some(namespace) => find(namespace),
-            None => path.iter().map(|n| find(n)).find(|found| !found.is_empty()).unwrap_or_default(),
+            None => path
+                .iter()
+                .map(|n| find(n))
+                .find(|found| !found.is_empty())
+                .unwrap_or_default(),
         }
     }
 
@@ -366,7 +373,13 @@ impl Catalog {
     }
 
     /// The name of an unnamed index, primary key, unique constraint or sequence.
-    pub(crate) fn generate_relation_name(&mut self, namespace: &Arc<str>, table: &str, columns: &str, label: &str) -> Arc<str> {
+    pub(crate) fn generate_relation_name(
+        &mut self,
+        namespace: &Arc<str>,
+        table: &str,
+        columns: &str,
+        label: &str,
+    ) -> Arc<str> {
         let is_constraint = label == "pkey" || label == "key";
         let name = generated_name(table, columns, label, &|name| {
             let key = (namespace.clone(), Arc::from(name));
@@ -377,7 +390,13 @@ impl Catalog {
     }
 
     /// The name of an unnamed check or foreign key.
-    pub(crate) fn generate_constraint_name(&mut self, namespace: &Arc<str>, table: &str, columns: &str, label: &str) -> Arc<str> {
+    pub(crate) fn generate_constraint_name(
+        &mut self,
+        namespace: &Arc<str>,
+        table: &str,
+        columns: &str,
+        label: &str,
+    ) -> Arc<str> {
         let name = generated_name(table, columns, label, &|name| {
             self.constraint_names.contains(&(namespace.clone(), Arc::from(name)))
         });
@@ -388,7 +407,11 @@ impl Catalog {
     /// Applies what `ALTER DEFAULT PRIVILEGES` said to something new.
     pub(crate) fn apply_default_grants(&mut self, namespace: &str, target: NewObject) {
         for default in &self.default_grants {
-            if default.namespaces.as_ref().is_some_and(|list| !list.iter().any(|n| **n == *namespace)) {
+            if default
+                .namespaces
+                .as_ref()
+                .is_some_and(|list| !list.iter().any(|n| **n == *namespace))
+            {
                 continue;
             }
             let target = match (target, &default.privileges) {
@@ -398,7 +421,11 @@ impl Catalog {
                 (NewObject::Function(function), None) => GrantTarget::Function(function),
                 _ => continue,
             };
-            self.grants.push(DraftGrant { revoke: false, target, roles: default.roles.clone() });
+            self.grants.push(DraftGrant {
+                revoke: false,
+                target,
+                roles: default.roles.clone(),
+            });
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Postgres DDL to [`Schema`], with spans: the only room that knows the SQL parser.
 
-mod bind;
 mod assemble;
+mod bind;
 mod builtin;
 mod catalog;
 mod ddl;
@@ -106,7 +106,12 @@ pub fn read_with(sources: &[Source], options: &Options) -> Reading {
         let mut reader = ddl::Reader::default();
         if let Some(store) = &options.auth {
             let text = builtin::AUTH.to_owned();
-            reader.file(&Source { file: builtin::FILE.into(), text, store: store.clone(), service: None });
+            reader.file(&Source {
+                file: builtin::FILE.into(),
+                text,
+                store: store.clone(),
+                service: None,
+            });
             reader.catalog.has_grants = false;
         }
         for source in sources {
@@ -115,16 +120,33 @@ pub fn read_with(sources: &[Source], options: &Options) -> Reading {
         assemble::assemble(reader.catalog)
     };
     let finished = std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().name("schema".into()).stack_size(STACK_BYTES).spawn_scoped(scope, read);
+        let thread = std::thread::Builder::new()
+            .name("schema".into())
+            .stack_size(STACK_BYTES)
+            .spawn_scoped(scope, read);
         match thread {
-            Ok(thread) => thread.join().map_err(|_| "it cannot be read: this is a mistake of Mainstay's own".to_owned()),
+            Ok(thread) => thread
+                .join()
+                .map_err(|_| "it cannot be read: this is a mistake of Mainstay's own".to_owned()),
             Err(error) => Err(format!("no thread to read it with: {error}")),
         }
     });
     finished.unwrap_or_else(|message| {
         let file = sources.first().map_or_else(|| Arc::from(""), |s| s.file.clone());
-        let problem = Problem::error(Span { file, start: 0, end: 0, line: 1, column: 1 }, message);
-        Reading { problems: vec![problem.help("please report it with the file")], ..Reading::default() }
+        let problem = Problem::error(
+            Span {
+                file,
+                start: 0,
+                end: 0,
+                line: 1,
+                column: 1,
+            },
+            message,
+        );
+        Reading {
+            problems: vec![problem.help("please report it with the file")],
+            ..Reading::default()
+        }
     })
 }
 

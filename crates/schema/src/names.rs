@@ -18,13 +18,19 @@ impl Name {
     /// A name that declares something.
     pub(crate) fn from_path(path: &ast::Path) -> Option<Name> {
         let namespace = path.qualifier().and_then(|q| q.segment()).map(|s| folded(s.syntax()));
-        Some(Name { namespace, name: non_empty(folded(path.segment()?.syntax()))? })
+        Some(Name {
+            namespace,
+            name: non_empty(folded(path.segment()?.syntax()))?,
+        })
     }
 
     /// A name that refers to something.
     pub(crate) fn from_ref(path: &ast::PathRef) -> Option<Name> {
         let namespace = path.qualifier().and_then(|q| q.segment()).map(|s| folded(s.syntax()));
-        Some(Name { namespace, name: non_empty(folded(path.segment()?.syntax()))? })
+        Some(Name {
+            namespace,
+            name: non_empty(folded(path.segment()?.syntax()))?,
+        })
     }
 
     /// The name in a node that holds a path, such as `TableName` or `TableNameRef`.
@@ -61,7 +67,10 @@ impl Name {
             }
         }
         let name = parts.pop().unwrap_or_default();
-        Name { namespace: parts.pop().map(Arc::from), name: name.into() }
+        Name {
+            namespace: parts.pop().map(Arc::from),
+            name: name.into(),
+        }
     }
 }
 
@@ -91,7 +100,11 @@ pub(crate) fn text(node: &impl AstNode) -> Arc<str> {
 
 /// How a type of a schema is keyed and shown: bare in `public`, qualified elsewhere, as `format_type` shows it.
 pub(crate) fn type_key(namespace: &str, name: &str) -> Arc<str> {
-    if namespace == "public" { name.into() } else { format!("{namespace}.{name}").into() }
+    if namespace == "public" {
+        name.into()
+    } else {
+        format!("{namespace}.{name}").into()
+    }
 }
 
 /// `NAMEDATALEN - 1`
@@ -110,7 +123,11 @@ fn clip(text: &str, bytes: usize) -> &str {
 pub(crate) fn generated_name(table: &str, columns: &str, label: &str, taken: &dyn Fn(&str) -> bool) -> Arc<str> {
     let mut pass = 0;
     loop {
-        let label = if pass == 0 { label.to_owned() } else { format!("{label}{pass}") };
+        let label = if pass == 0 {
+            label.to_owned()
+        } else {
+            format!("{label}{pass}")
+        };
         let name = make_object_name(table, columns, &label);
         if !taken(&name) {
             return name.into();
@@ -127,7 +144,11 @@ fn make_object_name(first: &str, second: &str, label: &str) -> String {
         if a > b { a -= 1 } else { b -= 1 }
     }
     let (first, second) = (clip(first, a), clip(second, b));
-    if second.is_empty() { format!("{first}_{label}") } else { format!("{first}_{second}_{label}") }
+    if second.is_empty() {
+        format!("{first}_{label}")
+    } else {
+        format!("{first}_{second}_{label}")
+    }
 }
 
 #[cfg(test)]
@@ -142,8 +163,20 @@ mod tests {
             ("users", "", "pkey", &[], "users_pkey"),
             ("t", "a_b", "key", &["t_a_b_key"], "t_a_b_key1"),
             ("t", "a", "check", &["t_a_check", "t_a_check1"], "t_a_check2"),
-            (long, "", "pkey", &[], "a_table_with_a_name_that_is_rather_long_for_any_human_bein_pkey"),
-            (long, "customer_identifier", "fkey", &[], "a_table_with_a_name_that_is_rather_lon_customer_identifier_fkey"),
+            (
+                long,
+                "",
+                "pkey",
+                &[],
+                "a_table_with_a_name_that_is_rather_long_for_any_human_bein_pkey",
+            ),
+            (
+                long,
+                "customer_identifier",
+                "fkey",
+                &[],
+                "a_table_with_a_name_that_is_rather_lon_customer_identifier_fkey",
+            ),
         ] {
             let name = generated_name(table, columns, label, &|n| taken.contains(&n));
             assert_eq!(&*name, expected);
@@ -153,9 +186,12 @@ mod tests {
 
     #[test]
     fn names_in_strings_are_folded_unless_quoted() {
-        for (text, namespace, name) in
-            [("Public.S", Some("public"), "s"), ("\"A.b\"", None, "A.b"), ("s", None, "s"), ("x.\"a\"\"b\"", Some("x"), "a\"b")]
-        {
+        for (text, namespace, name) in [
+            ("Public.S", Some("public"), "s"),
+            ("\"A.b\"", None, "A.b"),
+            ("s", None, "s"),
+            ("x.\"a\"\"b\"", Some("x"), "a\"b"),
+        ] {
             let parsed = Name::parse(text);
             assert_eq!((parsed.namespace.as_deref(), &*parsed.name), (namespace, name));
         }

@@ -41,6 +41,8 @@ pub(crate) fn prepare(original: &str) -> Prepared {
     }
     let mut at = if blanks.is_empty() { 0 } else { 3 };
     let mut statement = at;
+    // Whether the statement declares a function; looked at once.
+    let mut function: Option<bool> = None;
     let mut depth = Depth::default();
     while at < bytes.len() {
         let next = match bytes[at] {
@@ -54,7 +56,9 @@ pub(crate) fn prepare(original: &str) -> Prepared {
             b'"' => quoted_end(bytes, at, b'"', false),
             b'-' if bytes.get(at + 1) == Some(&b'-') => line_end(bytes, at),
             b'/' if bytes.get(at + 1) == Some(&b'*') => comment_end(bytes, at),
-            b'$' if at == 0 || !(bytes[at - 1].is_ascii_alphanumeric() || bytes[at - 1] == b'_') => dollar_end(original, at),
+            b'$' if at == 0 || !(bytes[at - 1].is_ascii_alphanumeric() || bytes[at - 1] == b'_') => {
+                dollar_end(original, at)
+            }
             b'\\' => {
                 let end = line_end(bytes, at);
                 blanks.push(at..end);
@@ -67,11 +71,16 @@ pub(crate) fn prepare(original: &str) -> Prepared {
             b';' => {
                 let copy = is_copy_from_stdin(&original[statement..at]);
                 statement = at + 1;
+                function = None;
                 depth = Depth::default();
                 if copy {
                     let start = (line_end(bytes, at) + 1).min(bytes.len());
                     let (end, next, ended) = copy_end(bytes, start);
-                    prepared.copies.push(CopyBlock { semicolon: at, data: start..end, ended });
+                    prepared.copies.push(CopyBlock {
+                        semicolon: at,
+                        data: start..end,
+                        ended,
+                    });
                     blanks.push(start..next);
                     statement = next;
                     next
@@ -88,7 +97,10 @@ pub(crate) fn prepare(original: &str) -> Prepared {
         };
         // The body of a function is parsed as well.
         let literal = matches!(bytes[at], b'\'' | b'$') && next > at + 2;
-        if literal && prepared.too_deep.is_none() && declares_function(&original[statement..at]) {
+        if literal
+            && prepared.too_deep.is_none()
+            && *function.get_or_insert_with(|| declares_function(&original[statement..at]))
+        {
             let inner = original[at..next].trim_matches(['\'', '$']);
             prepared.too_deep = prepare(inner).too_deep.map(|_| at);
         }
@@ -139,9 +151,8 @@ impl Depth {
                 self.open = self.open.saturating_sub(1);
                 self.run = 0;
             }
-            b'+' | b'-' | b'~' | b'!' | b'@' | b'#' | b'&' | b'|' | b'`' | b'?' | b'*' | b'/' | b'<' | b'>' | b'=' | b'%' | b'^' => {
-                self.run += 1
-            }
+            b'+' | b'-' | b'~' | b'!' | b'@' | b'#' | b'&' | b'|' | b'`' | b'?' | b'*' | b'/' | b'<' | b'>' | b'='
+            | b'%' | b'^' => self.run += 1,
             _ => {}
         }
         self.open + self.run + self.cases > NESTING_MAX
@@ -162,7 +173,10 @@ fn blanked(original: &str, blanks: &[Range<usize>]) -> String {
 }
 
 fn line_end(bytes: &[u8], from: usize) -> usize {
-    bytes[from..].iter().position(|&b| b == b'\n').map_or(bytes.len(), |i| from + i)
+    bytes[from..]
+        .iter()
+        .position(|&b| b == b'\n')
+        .map_or(bytes.len(), |i| from + i)
 }
 
 fn quoted_end(bytes: &[u8], from: usize, quote: u8, escapes: bool) -> usize {
@@ -213,14 +227,25 @@ fn dollar_end(text: &str, from: usize) -> usize {
     let Some(tag) = tag else { return from + 1 };
     let open = from + tag.len() + 2;
     let delimiter = &text[from..open];
-    text[open..].find(delimiter).map_or(text.len(), |i| open + i + delimiter.len())
+    text[open..]
+        .find(delimiter)
+        .map_or(text.len(), |i| open + i + delimiter.len())
 }
 
 /// Whether a statement, up to its semicolon, is a COPY that reads what follows it.
 fn is_copy_from_stdin(statement: &str) -> bool {
+    // Most statements are none, and some are long.
+    let head = statement.trim_start();
+    if !head.starts_with(['-', '/']) && !head.get(..4).is_some_and(|word| word.eq_ignore_ascii_case("copy")) {
+        return false;
+    }
     let statement = without_comments(statement).to_ascii_lowercase();
     let mut words = statement.split_ascii_whitespace();
-    words.next() == Some("copy") && words.clone().zip(words.skip(1)).any(|(a, b)| a == "from" && b.trim_end_matches('(') == "stdin")
+    words.next() == Some("copy")
+        && words
+            .clone()
+            .zip(words.skip(1))
+            .any(|(a, b)| a == "from" && b.trim_end_matches('(') == "stdin")
 }
 
 fn declares_function(statement: &str) -> bool {
@@ -300,10 +325,17 @@ fn copy_field(raw: &str, null: &str) -> Option<String> {
         }
         at += 1;
         let digits = |from: usize, most: usize, radix: u32| {
-            bytes[from..].iter().take(most).take_while(|b| (**b as char).is_digit(radix)).count()
+            bytes[from..]
+                .iter()
+                .take(most)
+                .take_while(|b| (**b as char).is_digit(radix))
+                .count()
         };
         let number = |from: usize, count: usize, radix: u32| {
-            std::str::from_utf8(&bytes[from..from + count]).ok().and_then(|t| u32::from_str_radix(t, radix).ok()).unwrap_or(0) as u8
+            std::str::from_utf8(&bytes[from..from + count])
+                .ok()
+                .and_then(|t| u32::from_str_radix(t, radix).ok())
+                .unwrap_or(0) as u8
         };
         match bytes[at] {
             b'b' => out.push(8),
@@ -339,7 +371,10 @@ mod tests {
         let prepared = prepare(text);
         assert_eq!(prepared.text.len(), text.len());
         let squeezed: Vec<&str> = prepared.text.split_whitespace().collect();
-        assert_eq!(squeezed.join(" "), "SET x = 1; COPY public.t (a, b) FROM stdin; SELECT '\\x', E'\\'\\n';");
+        assert_eq!(
+            squeezed.join(" "),
+            "SET x = 1; COPY public.t (a, b) FROM stdin; SELECT '\\x', E'\\'\\n';"
+        );
         assert_eq!(prepared.copies.len(), 1);
         assert_eq!(&text[prepared.copies[0].data.clone()], "1\tö;'\n\\N\t\\.\n");
         assert!(prepared.copies[0].ended);

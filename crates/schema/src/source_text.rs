@@ -22,14 +22,26 @@ pub(crate) struct SourceText {
 impl SourceText {
     /// A whole file.
     pub(crate) fn new(file: Arc<str>, text: &str) -> SourceText {
-        let starts = text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(i, _)| i as u32 + 1);
+        let starts = text
+            .bytes()
+            .enumerate()
+            .filter(|(_, b)| *b == b'\n')
+            .map(|(i, _)| i as u32 + 1);
         let lines = std::iter::once(0).chain(starts).collect();
-        SourceText { file, text: Arc::from(text), lines, body: None }
+        SourceText {
+            file,
+            text: Arc::from(text),
+            lines,
+            body: None,
+        }
     }
 
     /// The text of a string literal of this file, as the body of a function is.
     pub(crate) fn body(&self, body: DecodedText) -> SourceText {
-        SourceText { body: Some(Arc::new(body)), ..self.clone() }
+        SourceText {
+            body: Some(Arc::new(body)),
+            ..self.clone()
+        }
     }
 
     /// The file's name.
@@ -51,8 +63,18 @@ impl SourceText {
         }
         let line = self.lines.partition_point(|&l| l as usize <= start).max(1);
         let line_start = self.lines.get(line - 1).map_or(0, |&l| l as usize).min(start);
-        let column = self.text[line_start..start].chars().filter(|&c| c != '\u{feff}').count() + 1;
-        Span { file: self.file.clone(), start: start as u32, end: end as u32, line: line as u32, column: column as u32 }
+        let column = self.text[line_start..start]
+            .chars()
+            .filter(|&c| c != '\u{feff}')
+            .count()
+            + 1;
+        Span {
+            file: self.file.clone(),
+            start: start as u32,
+            end: end as u32,
+            line: line as u32,
+            column: column as u32,
+        }
     }
 
     /// Where a node is.
@@ -74,12 +96,22 @@ impl SourceText {
 impl Problem {
     /// Something that must be mended.
     pub(crate) fn error(span: Span, message: impl Into<String>) -> Problem {
-        Problem { span, severity: Severity::Error, message: message.into(), help: None }
+        Problem {
+            span,
+            severity: Severity::Error,
+            message: message.into(),
+            help: None,
+        }
     }
 
     /// Something worth knowing.
     pub(crate) fn warning(span: Span, message: impl Into<String>) -> Problem {
-        Problem { span, severity: Severity::Warning, message: message.into(), help: None }
+        Problem {
+            span,
+            severity: Severity::Warning,
+            message: message.into(),
+            help: None,
+        }
     }
 
     /// With what to do about it.
@@ -93,7 +125,12 @@ impl Problem {
         let limit = (written.chars().count() / 3).max(1);
         let nearest = known
             .into_iter()
-            .map(|name| (strsim::damerau_levenshtein(&written.to_lowercase(), &name.to_lowercase()), name))
+            .map(|name| {
+                (
+                    strsim::damerau_levenshtein(&written.to_lowercase(), &name.to_lowercase()),
+                    name,
+                )
+            })
             .filter(|(distance, _)| *distance <= limit)
             .min();
         match nearest {
@@ -110,7 +147,14 @@ mod tests {
     #[test]
     fn places_count_characters_from_one() {
         let source = SourceText::new("a.sql".into(), "\u{feff}é x\r\nsecond\n");
-        for (offset, place) in [(0, (1, 1)), (3, (1, 1)), (6, (1, 3)), (9, (2, 1)), (11, (2, 3)), (99, (3, 1))] {
+        for (offset, place) in [
+            (0, (1, 1)),
+            (3, (1, 1)),
+            (6, (1, 3)),
+            (9, (2, 1)),
+            (11, (2, 3)),
+            (99, (3, 1)),
+        ] {
             let span = source.span(offset..offset);
             assert_eq!((span.line, span.column), place, "offset {offset}");
         }
@@ -120,7 +164,11 @@ mod tests {
     fn a_near_name_is_offered_and_a_far_one_is_not() {
         let problem = Problem::error(Span::default(), "x");
         assert_eq!(
-            problem.clone().did_you_mean("custmers", ["orders", "customers"]).help.as_deref(),
+            problem
+                .clone()
+                .did_you_mean("custmers", ["orders", "customers"])
+                .help
+                .as_deref(),
             Some("did you mean `customers`?")
         );
         assert_eq!(problem.did_you_mean("things", ["orders", "customers"]).help, None);

@@ -11,17 +11,21 @@ use std::sync::Arc;
 ///
 /// # Errors
 /// A type that nobody knows, or one whose meaning no engine but Postgres keeps.
-pub(crate) fn resolve(ty: &ast::Type, schema: &Schema, source: &SourceText) -> Result<(Type, Option<Arc<str>>), Problem> {
+pub(crate) fn resolve(
+    ty: &ast::Type,
+    schema: &Schema,
+    source: &SourceText,
+) -> Result<(Type, Option<Arc<str>>), Problem> {
     Ok(match ty {
         ast::Type::ArrayType(array) => {
-            let element = array.ty().ok_or_else(|| source.error_at(array, "the type of the array's elements is missing"))?;
+            let element = array
+                .ty()
+                .ok_or_else(|| source.error_at(array, "the type of the array's elements is missing"))?;
             (Type::Array(Box::new(resolve(&element, schema, source)?.0)), None)
         }
         ast::Type::PathType(path) => return resolve_path(path, schema, source),
         ast::Type::VarcharType(varchar) => (Type::Varchar(length(varchar.arg_list(), source)?), None),
-        ast::Type::CharacterType(character) => {
-            (Type::Char(length(character.arg_list(), source)?.unwrap_or(1)), None)
-        }
+        ast::Type::CharacterType(character) => (Type::Char(length(character.arg_list(), source)?.unwrap_or(1)), None),
         ast::Type::BitType(bit) => {
             let length = length(bit.arg_list(), source)?.unwrap_or(1);
             (Type::Other(format!("bit({length})").into()), None)
@@ -80,9 +84,15 @@ pub(crate) fn is_set(ty: &ast::Type) -> bool {
     token.is_some()
 }
 
-fn resolve_path(path: &ast::PathType, schema: &Schema, source: &SourceText) -> Result<(Type, Option<Arc<str>>), Problem> {
+fn resolve_path(
+    path: &ast::PathType,
+    schema: &Schema,
+    source: &SourceText,
+) -> Result<(Type, Option<Arc<str>>), Problem> {
     let written = path.path_ref().and_then(|p| Name::from_ref(&p));
-    let Some(name) = written else { return Err(source.error_at(path, "a type is missing here")) };
+    let Some(name) = written else {
+        return Err(source.error_at(path, "a type is missing here"));
+    };
     let builtin_allowed = name.namespace.as_deref().is_none_or(|n| n == "pg_catalog");
     if builtin_allowed && let Some(ty) = builtin(&name.name, path.arg_list(), source)? {
         return Ok((ty, None));
@@ -99,21 +109,31 @@ fn resolve_path(path: &ast::PathType, schema: &Schema, source: &SourceText) -> R
         }
     }
     if let Some(reason) = refused(&name.name) {
-        return Err(source.error_at(path, format!("the type `{}` is not supported", name.name)).help(reason));
+        return Err(source
+            .error_at(path, format!("the type `{}` is not supported", name.name))
+            .help(reason));
     }
     // A type of an extension lives in a schema of its own, or has a name that extensions are known for.
     let foreign_namespace = name.namespace.as_ref().is_some_and(|namespace| {
-        !matches!(&**namespace, "public" | "pg_catalog" | "auth") && !schema.relation_names.keys().any(|(own, _)| own == namespace)
+        !matches!(&**namespace, "public" | "pg_catalog" | "auth")
+            && !schema.relation_names.keys().any(|(own, _)| own == namespace)
     });
     if foreign_namespace || EXTENSION_TYPES.contains(&&*name.name) {
         let text = path.syntax().to_string();
-        let text = if path.setof_token().is_some() { text[5..].trim_start() } else { &text };
+        let text = if path.setof_token().is_some() {
+            text[5..].trim_start()
+        } else {
+            &text
+        };
         return Ok((Type::Other(text.into()), None));
     }
-    let known = BUILTIN_NAMES.iter().copied().chain(schema.enums.keys().chain(schema.types.keys()).map(|k| &**k));
-    let problem = source.error_at(path, format!("there is no type `{name}`")).help(
-        "declare it with CREATE TYPE or CREATE DOMAIN, or use one of Postgres' own types",
-    );
+    let known = BUILTIN_NAMES
+        .iter()
+        .copied()
+        .chain(schema.enums.keys().chain(schema.types.keys()).map(|k| &**k));
+    let problem = source
+        .error_at(path, format!("there is no type `{name}`"))
+        .help("declare it with CREATE TYPE or CREATE DOMAIN, or use one of Postgres' own types");
     Err(problem.did_you_mean(&name.name, known))
 }
 
@@ -133,23 +153,107 @@ fn declared(namespace: &str, name: &str, schema: &Schema) -> Option<(Type, Optio
 
 /// Names to offer when a written one is near.
 const BUILTIN_NAMES: [&str; 28] = [
-    "boolean", "smallint", "integer", "bigint", "int", "int2", "int4", "int8", "real", "double precision", "numeric", "decimal",
-    "text", "varchar", "char", "uuid", "bytea", "date", "time", "timestamp", "timestamptz", "interval", "json", "jsonb", "serial",
-    "bigserial", "smallserial", "float",
+    "boolean",
+    "smallint",
+    "integer",
+    "bigint",
+    "int",
+    "int2",
+    "int4",
+    "int8",
+    "real",
+    "double precision",
+    "numeric",
+    "decimal",
+    "text",
+    "varchar",
+    "char",
+    "uuid",
+    "bytea",
+    "date",
+    "time",
+    "timestamp",
+    "timestamptz",
+    "interval",
+    "json",
+    "jsonb",
+    "serial",
+    "bigserial",
+    "smallserial",
+    "float",
 ];
 
 /// Types of well-known extensions: kept as text where the extension is not there.
 const EXTENSION_TYPES: [&str; 21] = [
-    "geometry", "geography", "box2d", "box3d", "raster", "hstore", "ltree", "lquery", "ltxtquery", "vector", "halfvec", "sparsevec",
-    "cube", "seg", "isbn", "isbn13", "ean13", "issn", "upc", "semver", "uri",
+    "geometry",
+    "geography",
+    "box2d",
+    "box3d",
+    "raster",
+    "hstore",
+    "ltree",
+    "lquery",
+    "ltxtquery",
+    "vector",
+    "halfvec",
+    "sparsevec",
+    "cube",
+    "seg",
+    "isbn",
+    "isbn13",
+    "ean13",
+    "issn",
+    "upc",
+    "semver",
+    "uri",
 ];
 
 /// Postgres' types whose values are kept in their canonical text.
 const TEXT_KEPT: [&str; 44] = [
-    "inet", "cidr", "macaddr", "macaddr8", "point", "line", "lseg", "box", "path", "polygon", "circle", "money", "tsvector", "tsquery",
-    "xml", "jsonpath", "pg_lsn", "oid", "xid", "xid8", "cid", "tid", "txid_snapshot", "pg_snapshot", "regclass", "regproc",
-    "regprocedure", "regtype", "regrole", "regnamespace", "regconfig", "int4range", "int8range", "numrange", "tsrange", "tstzrange",
-    "daterange", "int4multirange", "int8multirange", "nummultirange", "tsmultirange", "tstzmultirange", "datemultirange", "refcursor",
+    "inet",
+    "cidr",
+    "macaddr",
+    "macaddr8",
+    "point",
+    "line",
+    "lseg",
+    "box",
+    "path",
+    "polygon",
+    "circle",
+    "money",
+    "tsvector",
+    "tsquery",
+    "xml",
+    "jsonpath",
+    "pg_lsn",
+    "oid",
+    "xid",
+    "xid8",
+    "cid",
+    "tid",
+    "txid_snapshot",
+    "pg_snapshot",
+    "regclass",
+    "regproc",
+    "regprocedure",
+    "regtype",
+    "regrole",
+    "regnamespace",
+    "regconfig",
+    "int4range",
+    "int8range",
+    "numrange",
+    "tsrange",
+    "tstzrange",
+    "daterange",
+    "int4multirange",
+    "int8multirange",
+    "nummultirange",
+    "tsmultirange",
+    "tstzmultirange",
+    "datemultirange",
+    "refcursor",
 ];
 
 fn refused(name: &str) -> Option<&'static str> {
@@ -222,7 +326,9 @@ fn numbers(args: Option<ast::ArgList>, source: &SourceText) -> Result<Vec<i64>, 
     let number = |arg: ast::Arg| {
         let text = arg.syntax().to_string();
         text.replace([' ', '_'], "").parse::<i64>().map_err(|_| {
-            source.error_at(&arg, format!("`{text}` is no whole number")).help("a type takes plain numbers, as in varchar(40)")
+            source
+                .error_at(&arg, format!("`{text}` is no whole number"))
+                .help("a type takes plain numbers, as in varchar(40)")
         })
     };
     list.args().map(number).collect()
@@ -243,9 +349,12 @@ fn precision_and_scale(args: Option<ast::ArgList>, source: &SourceText) -> Resul
         [] => Ok(None),
         [p @ 1..=1000] => Ok(Some((*p as u16, 0))),
         [p @ 1..=1000, s @ 0..=1000] => Ok(Some((*p as u16, *s as u16))),
-        [1..=1000, -1000..0] => {
-            Err(source.error_at(&list, "a negative scale is not supported").help("round the values in a CHECK or in the application"))
-        }
-        _ => Err(source.error_at(&list, "numeric takes a precision from 1 to 1000 and a scale from 0 to 1000")),
+        [1..=1000, -1000..0] => Err(source
+            .error_at(&list, "a negative scale is not supported")
+            .help("round the values in a CHECK or in the application")),
+        _ => Err(source.error_at(
+            &list,
+            "numeric takes a precision from 1 to 1000 and a scale from 0 to 1000",
+        )),
     }
 }

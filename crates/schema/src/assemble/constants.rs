@@ -29,14 +29,22 @@ pub(super) fn evaluate(expr: &ast::Expr, ty: &Type, source: &SourceText) -> Resu
             (None, None) => Err(not_constant(expr, source)),
         },
         ast::Expr::PrefixExpr(prefix) => {
-            let Some(inner) = prefix.expr() else { return Err(not_constant(expr, source)) };
-            let sign = prefix.syntax().first_token().map(|t| t.text().to_owned()).unwrap_or_default();
+            let Some(inner) = prefix.expr() else {
+                return Err(not_constant(expr, source));
+            };
+            let sign = prefix
+                .syntax()
+                .first_token()
+                .map(|t| t.text().to_owned())
+                .unwrap_or_default();
             match (sign.as_str(), evaluate(&inner, &Type::Unknown, source)?) {
                 ("+", constant) => Ok(constant),
                 ("-", Constant::Text(number)) if number.starts_with(|c: char| c.is_ascii_digit()) => {
                     Ok(Constant::Text(fitting(format!("-{number}"), ty)))
                 }
-                ("-", Constant::Text(number)) if number.starts_with('-') => Ok(Constant::Text(fitting(number[1..].to_owned(), ty))),
+                ("-", Constant::Text(number)) if number.starts_with('-') => {
+                    Ok(Constant::Text(fitting(number[1..].to_owned(), ty)))
+                }
                 ("-", Constant::Null) => Ok(Constant::Null),
                 _ => Err(not_constant(expr, source)),
             }
@@ -50,12 +58,14 @@ pub(super) fn evaluate(expr: &ast::Expr, ty: &Type, source: &SourceText) -> Resu
         }
         // `'a' || 'b'`, as long texts are written.
         ast::Expr::BinExpr(binary) => {
-            let concatenates = matches!(binary.op(), Some(ast::BinOp::CustomOp(op)) if op.syntax().text().to_string() == "||");
+            let concatenates = matches!(binary.op(), Some(ast::BinOp::CustomOp(op)) if op.syntax().text() == "||");
             let (Some(left), Some(right), true) = (binary.lhs(), binary.rhs(), concatenates) else {
                 return Err(not_constant(expr, source));
             };
             match (evaluate(&left, ty, source)?, evaluate(&right, ty, source)?) {
-                (Constant::Text(left), Constant::Text(right)) if !matches!(ty, Type::Array(_)) => Ok(Constant::Text(left + &right)),
+                (Constant::Text(left), Constant::Text(right)) if !matches!(ty, Type::Array(_)) => {
+                    Ok(Constant::Text(left + &right))
+                }
                 (Constant::Null, _) | (_, Constant::Null) => Ok(Constant::Null),
                 _ => Err(not_constant(expr, source)),
             }
@@ -67,7 +77,9 @@ pub(super) fn evaluate(expr: &ast::Expr, ty: &Type, source: &SourceText) -> Resu
 fn not_constant(expr: &ast::Expr, source: &SourceText) -> Problem {
     let text = expr.syntax().text().to_string();
     let shown: String = text.chars().take(40).collect();
-    source.error_at(expr, format!("`{shown}` is no constant: the rows of a schema are")).help(HELP)
+    source
+        .error_at(expr, format!("`{shown}` is no constant: the rows of a schema are"))
+        .help(HELP)
 }
 
 fn literal_value(literal: &ast::Literal, ty: &Type, source: &SourceText) -> Result<Constant, Problem> {
@@ -76,18 +88,28 @@ fn literal_value(literal: &ast::Literal, ty: &Type, source: &SourceText) -> Resu
         Some(LitKind::Default(_)) => return Ok(Constant::Default),
         Some(LitKind::True(_)) => Some("true".to_owned()),
         Some(LitKind::False(_)) => Some("false".to_owned()),
-        Some(LitKind::IntNumber(token)) => {
-            Some(literal.integer_value().map_or_else(|| token.text().to_owned(), |number| number.to_string()))
-        }
+        Some(LitKind::IntNumber(token)) => Some(
+            literal
+                .integer_value()
+                .map_or_else(|| token.text().to_owned(), |number| number.to_string()),
+        ),
         Some(LitKind::NumericNumber(token)) => {
             let digits = token.text().replace('_', "");
-            Some(fitting(if digits.starts_with('.') { format!("0{digits}") } else { digits }, ty))
+            Some(fitting(
+                if digits.starts_with('.') {
+                    format!("0{digits}")
+                } else {
+                    digits
+                },
+                ty,
+            ))
         }
         Some(LitKind::ByteString(_)) => literal.string_value().map(|hex| hex.chars().map(bits_of).collect()),
         Some(LitKind::PositionalParam(_)) | None => None,
         Some(_) => literal.string_value(),
     };
-    text.map(Constant::Text).ok_or_else(|| source.error_at(literal, "this is no constant").help(HELP))
+    text.map(Constant::Text)
+        .ok_or_else(|| source.error_at(literal, "this is no constant").help(HELP))
 }
 
 /// A hexadecimal digit of a bit string.
@@ -126,5 +148,9 @@ fn quoted_element(text: &str) -> String {
     let plain = !text.is_empty()
         && !text.eq_ignore_ascii_case("null")
         && !text.contains(|c: char| c.is_whitespace() || matches!(c, '{' | '}' | ',' | '"' | '\\'));
-    if plain { text.to_owned() } else { format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"")) }
+    if plain {
+        text.to_owned()
+    } else {
+        format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+    }
 }

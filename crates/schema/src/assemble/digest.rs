@@ -8,12 +8,22 @@ use std::fmt::{self, Write};
 pub(super) fn of(schema: &Schema) -> u64 {
     let mut fnv = Fnv(0xcbf2_9ce4_8422_2325);
     for relation in &schema.relations {
-        let _ = write!(fnv, "{}.{}@{}/{:?}", relation.namespace, relation.name, relation.store, relation.service);
+        let _ = write!(
+            fnv,
+            "{}.{}@{}/{:?}",
+            relation.namespace, relation.name, relation.store, relation.service
+        );
         for column in &relation.columns {
             let _ = write!(
                 fnv,
                 "|{}:{:?}:{:?}:{}:{:?}:{:?}:{:?}",
-                column.name, column.ty, column.domain, column.not_null, column.default, column.generated, column.identity
+                column.name,
+                column.ty,
+                column.domain,
+                column.not_null,
+                column.default,
+                column.generated,
+                column.identity
             );
         }
         if let Some(table) = relation.table() {
@@ -40,12 +50,12 @@ pub(super) fn of(schema: &Schema) -> u64 {
         if let Some(view) = relation.view() {
             let _ = write!(fnv, "{:?}{}{}", view.select, view.security_invoker, view.materialized);
         }
-        let _ = write!(fnv, "{:?}{:?}\n", relation.comment, relation.grants);
+        let _ = writeln!(fnv, "{:?}{:?}", relation.comment, relation.grants);
     }
     for function in &schema.functions {
-        let _ = write!(
+        let _ = writeln!(
             fnv,
-            "{}.{}@{}{:?}{:?}{:?}{}{}{:?}{:?}{:?}\n",
+            "{}.{}@{}{:?}{:?}{:?}{}{}{:?}{:?}{:?}",
             function.namespace,
             function.name,
             function.store,
@@ -65,7 +75,11 @@ pub(super) fn of(schema: &Schema) -> u64 {
     types.sort_by(|a, b| a.0.cmp(b.0));
     let mut sequences: Vec<_> = schema.sequences.iter().collect();
     sequences.sort_by(|a, b| a.0.cmp(b.0));
-    let _ = write!(fnv, "{enums:?}{types:?}{sequences:?}{:?}{}", schema.namespaces, schema.has_grants);
+    let _ = write!(
+        fnv,
+        "{enums:?}{types:?}{sequences:?}{:?}{}",
+        schema.namespaces, schema.has_grants
+    );
     fnv.0
 }
 

@@ -6,7 +6,8 @@ use crate::bind::Binder;
 use crate::catalog::{DraftCheck, DraftIndex, DraftPolicy, Written};
 use crate::names::type_key;
 use mainstay_model::{
-    Builtin, Check, Expr, ExprKind, IdentityColumn, Index, OrderBy, Policy, RelationId, Rewrite, Type, Value, rewrite_expr,
+    Builtin, Check, Expr, ExprKind, IdentityColumn, Index, OrderBy, Policy, RelationId, Rewrite, Type, Value,
+    rewrite_expr,
 };
 use squawk_syntax::ast::{self, AstNode};
 use std::sync::Arc;
@@ -25,17 +26,28 @@ impl Assembly {
         let Some(table) = self.catalog.table(draft) else { return };
         let drafts = table.columns.clone();
         for (position, column) in drafts.iter().enumerate() {
-            let Some(index) = self.columns[draft][position] else { continue };
+            let Some(index) = self.columns[draft][position] else {
+                continue;
+            };
             let built = &self.schema.relation(id).columns[index as usize];
             let (ty, domain) = (built.ty.clone(), built.domain.clone());
             let mut default = column.default.clone();
             if default.is_none() {
-                default = domain.as_ref().and_then(|d| self.domain(d)).and_then(|d| d.default.clone());
+                default = domain
+                    .as_ref()
+                    .and_then(|d| self.domain(d))
+                    .and_then(|d| d.default.clone());
             }
             if let Some((_, sequence)) = column.identity {
-                if let (Some(written), false) = (&column.default, column.not_null && is_default_of_serial(&column.default)) {
+                if let (Some(written), false) = (
+                    &column.default,
+                    column.not_null && is_default_of_serial(&column.default),
+                ) {
                     let source = self.at(&written.place);
-                    let problem = source.error_at(&written.node, format!("`{}` numbers itself and has a DEFAULT as well", column.name));
+                    let problem = source.error_at(
+                        &written.node,
+                        format!("`{}` numbers itself and has a DEFAULT as well", column.name),
+                    );
                     self.problem(problem.help("leave one of them out"));
                 }
                 let sequence = &self.catalog.sequences[sequence];
@@ -48,7 +60,10 @@ impl Assembly {
             if let Some(written) = &column.generated {
                 let source = self.at(&written.place);
                 if column.default.is_some() || column.identity.is_some() {
-                    let problem = source.error_at(&written.node, format!("`{}` is generated and has a DEFAULT as well", column.name));
+                    let problem = source.error_at(
+                        &written.node,
+                        format!("`{}` is generated and has a DEFAULT as well", column.name),
+                    );
                     self.problem(problem.help("leave one of them out"));
                     continue;
                 }
@@ -74,7 +89,9 @@ impl Assembly {
             let Some(sequence) = self.catalog.sequence(&name, &written.place.path) else {
                 let problem = source.error_at(&written.node, format!("there is no sequence `{name}`"));
                 let known: Vec<&str> = self.schema.sequences.keys().map(|k| &**k).collect();
-                let problem = problem.help("declare it with CREATE SEQUENCE").did_you_mean(&name.name, known);
+                let problem = problem
+                    .help("declare it with CREATE SEQUENCE")
+                    .did_you_mean(&name.name, known);
                 return self.problem(problem);
             };
             let sequence = &self.catalog.sequences[sequence];
@@ -103,7 +120,12 @@ impl Assembly {
                 built.push(Check { name: check.name, expr });
             }
         }
-        let columns: Vec<(u32, Type, Arc<str>)> = self.schema.relation(id).columns.iter().enumerate()
+        let columns: Vec<(u32, Type, Arc<str>)> = self
+            .schema
+            .relation(id)
+            .columns
+            .iter()
+            .enumerate()
             .filter_map(|(i, c)| Some((i as u32, c.ty.clone(), c.domain.clone()?)))
             .collect();
         for (column, ty, domain) in columns {
@@ -111,7 +133,9 @@ impl Assembly {
             for check in checks {
                 let source = self.at(&check.expr.place);
                 let params = [(Arc::from("value"), ty.clone())];
-                let bound = Binder::new(&self.schema, &source).with_params(&params).constant_expr(&check.expr.node, &Type::Bool);
+                let bound = Binder::new(&self.schema, &source)
+                    .with_params(&params)
+                    .constant_expr(&check.expr.node, &Type::Bool);
                 let Some(expr) = self.ok(bound) else { continue };
                 let expr = on_column(&expr, column);
                 if let Some(expr) = self.ok(expr) {
@@ -137,7 +161,11 @@ impl Assembly {
                 }
                 Err(problem) => {
                     let message = format!("the index `{}` is left out: {}", index.name, problem.message);
-                    self.problem(Problem { message, severity: crate::Severity::Warning, ..problem });
+                    self.problem(Problem {
+                        message,
+                        severity: crate::Severity::Warning,
+                        ..problem
+                    });
                 }
             }
         }
@@ -154,13 +182,23 @@ impl Assembly {
                 Some([column]) => Expr::column(*column, self.schema.relation(id).columns[*column as usize].ty.clone()),
                 _ => Binder::new(&self.schema, &source).row_expr(id, &key.expr, None)?,
             };
-            keys.push(OrderBy { expr, descending: key.descending, nulls_first: key.nulls_first });
+            keys.push(OrderBy {
+                expr,
+                descending: key.descending,
+                nulls_first: key.nulls_first,
+            });
         }
         let filter = match &index.filter {
             Some(filter) => Some(Binder::new(&self.schema, &source).row_expr(id, filter, Some(&Type::Bool))?),
             None => None,
         };
-        Ok(Index { name: index.name.clone(), keys, unique: index.unique, filter, method: index.method.clone() })
+        Ok(Index {
+            name: index.name.clone(),
+            keys,
+            unique: index.unique,
+            filter,
+            method: index.method.clone(),
+        })
     }
 
     fn bind_policies(&mut self, draft: usize, id: RelationId) {
@@ -200,14 +238,20 @@ impl Assembly {
 
 /// `ALTER TABLE … SET DEFAULT nextval(…)` behind a `serial`, as some tools write.
 fn is_default_of_serial(default: &Option<Written<ast::Expr>>) -> bool {
-    default.as_ref().is_some_and(|written| crate::ddl::nextval_target(&written.node).is_some())
+    default
+        .as_ref()
+        .is_some_and(|written| crate::ddl::nextval_target(&written.node).is_some())
 }
 
 /// `nextval` of a sequence, in the column's type.
 fn next_value(sequence: &Arc<str>, ty: &Type) -> Expr {
     let name = Expr::literal(Value::Text(sequence.to_string()), Type::Text);
     let call = Expr::new(ExprKind::Call(Builtin::NextVal, vec![name]), Type::Int8);
-    if *ty == Type::Int8 { call } else { Expr::new(ExprKind::Cast(Box::new(call)), ty.clone()) }
+    if *ty == Type::Int8 {
+        call
+    } else {
+        Expr::new(ExprKind::Cast(Box::new(call)), ty.clone())
+    }
 }
 
 /// A domain's check, bound with VALUE as its parameter, as a check of a column.
@@ -223,4 +267,3 @@ fn on_column(expr: &Expr, column: u32) -> Result<Expr, Problem> {
     }
     rewrite_expr(expr, &mut Value(column)).map_err(|error| Problem::error(Default::default(), error.to_string()))
 }
-

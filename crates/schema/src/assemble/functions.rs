@@ -26,7 +26,11 @@ impl Assembly {
     pub(super) fn declare_functions(&mut self) {
         let drafts = std::mem::take(&mut self.catalog.functions);
         for draft in &drafts {
-            let declared = if draft.dropped || draft.refused.is_some() { None } else { self.declare_function(draft) };
+            let declared = if draft.dropped || draft.refused.is_some() {
+                None
+            } else {
+                self.declare_function(draft)
+            };
             self.functions.push(declared.map(|function| {
                 self.schema.functions.push(function);
                 FunctionId(self.schema.functions.len() as u32 - 1)
@@ -45,17 +49,28 @@ impl Assembly {
             let ty = self.ok(resolved)?;
             let mode = param.mode();
             if matches!(mode, Some(ast::ParamMode::ParamOut(_) | ast::ParamMode::ParamInOut(_))) {
-                let shown = if name.is_empty() { format!("column{}", position + 1).into() } else { name.clone() };
+                let shown = if name.is_empty() {
+                    format!("column{}", position + 1).into()
+                } else {
+                    name.clone()
+                };
                 outputs.push((shown, ty.clone()));
             }
             if !matches!(mode, Some(ast::ParamMode::ParamOut(_))) {
                 let variadic = matches!(mode, Some(ast::ParamMode::ParamVariadic(_)));
                 if variadic && !matches!(ty, Type::Array(_)) {
-                    let problem = source.error_at(&param, "a VARIADIC argument is an array").help(format!("write {ty}[]"));
+                    let problem = source
+                        .error_at(&param, "a VARIADIC argument is an array")
+                        .help(format!("write {ty}[]"));
                     self.problem(problem);
                     return None;
                 }
-                args.push(Argument { name, ty, default: None, variadic });
+                args.push(Argument {
+                    name,
+                    ty,
+                    default: None,
+                    variadic,
+                });
             }
         }
         let returns = self.returns(draft, outputs, &source)?;
@@ -63,10 +78,15 @@ impl Assembly {
         let options = &draft.options;
         let has = |wanted: fn(&ast::FuncOption) -> bool| options.iter().any(wanted);
         let last = |first: fn(&ast::FuncOption) -> bool, second: fn(&ast::FuncOption) -> bool| {
-            options.iter().rposition(first).is_some_and(|i| options.iter().rposition(second).is_none_or(|j| i > j))
+            options
+                .iter()
+                .rposition(first)
+                .is_some_and(|i| options.iter().rposition(second).is_none_or(|j| i > j))
         };
         let volatility = options.iter().rev().find_map(|o| match o {
-            ast::FuncOption::VolatilityFuncOption(ast::VolatilityFuncOption::Immutable(_)) => Some(Volatility::Immutable),
+            ast::FuncOption::VolatilityFuncOption(ast::VolatilityFuncOption::Immutable(_)) => {
+                Some(Volatility::Immutable)
+            }
             ast::FuncOption::VolatilityFuncOption(ast::VolatilityFuncOption::Stable(_)) => Some(Volatility::Stable),
             ast::FuncOption::VolatilityFuncOption(ast::VolatilityFuncOption::Volatile(_)) => Some(Volatility::Volatile),
             _ => None,
@@ -83,7 +103,12 @@ impl Assembly {
                 |o| matches!(o, ast::FuncOption::SecurityDefinerFuncOption(_)),
                 |o| matches!(o, ast::FuncOption::SecurityInvokerFuncOption(_)),
             ),
-            strict: has(|o| matches!(o, ast::FuncOption::StrictFuncOption(_) | ast::FuncOption::ReturnsNullOnNullInputFuncOption(_))),
+            strict: has(|o| {
+                matches!(
+                    o,
+                    ast::FuncOption::StrictFuncOption(_) | ast::FuncOption::ReturnsNullOnNullInputFuncOption(_)
+                )
+            }),
             body: Vec::new(),
             writes: false,
             comment: draft.comment.clone(),
@@ -97,12 +122,17 @@ impl Assembly {
             Some(ast::FuncType::Type(ty)) => Ok(types::resolve(ty, &self.schema, source)?.0),
             Some(ast::FuncType::PercentType(of)) => {
                 let path = of.path_ref();
-                let relation = path.as_ref().and_then(|p| p.qualifier()).and_then(|q| Name::from_ref(&q));
+                let relation = path
+                    .as_ref()
+                    .and_then(|p| p.qualifier())
+                    .and_then(|q| Name::from_ref(&q));
                 let column = path.and_then(|p| p.segment()).map(|s| text(&s));
                 let (Some(relation), Some(column)) = (relation, column) else {
                     return Err(source.error(at, "%TYPE takes table.column"));
                 };
-                let Some(id) = self.find_relation(&relation) else { return Err(self.unknown_relation(&relation, at, source)) };
+                let Some(id) = self.find_relation(&relation) else {
+                    return Err(self.unknown_relation(&relation, at, source));
+                };
                 let found = self.schema.relation(id);
                 match found.column(&column) {
                     Some(index) => Ok(found.columns[index as usize].ty.clone()),
@@ -115,10 +145,18 @@ impl Assembly {
         }
     }
 
-    fn returns(&mut self, draft: &DraftFunction, outputs: Vec<(Arc<str>, Type)>, source: &SourceText) -> Option<Returns> {
+    fn returns(
+        &mut self,
+        draft: &DraftFunction,
+        outputs: Vec<(Arc<str>, Type)>,
+        source: &SourceText,
+    ) -> Option<Returns> {
         let Some(written) = &draft.returns else {
             if outputs.is_empty() {
-                let problem = Problem::error(draft.span.clone(), format!("`{}` does not say what it returns", draft.name));
+                let problem = Problem::error(
+                    draft.span.clone(),
+                    format!("`{}` does not say what it returns", draft.name),
+                );
                 self.problem(problem.help("write RETURNS …, or RETURNS void"));
                 return None;
             }
@@ -142,7 +180,11 @@ impl Assembly {
         let resolved = self.function_type(ty.as_ref(), source, written.syntax());
         let ty = self.ok(resolved)?;
         if !outputs.is_empty() {
-            return Some(if set { Returns::Table(outputs) } else { Returns::Record(outputs) });
+            return Some(if set {
+                Returns::Table(outputs)
+            } else {
+                Returns::Record(outputs)
+            });
         }
         if ty == Type::Void {
             return Some(Returns::Void);
@@ -156,7 +198,11 @@ impl Assembly {
             && let Some(DeclaredType::Composite(fields)) = self.schema.types.get(key)
         {
             let fields = fields.clone();
-            return Some(if set { Returns::Table(fields) } else { Returns::Record(fields) });
+            return Some(if set {
+                Returns::Table(fields)
+            } else {
+                Returns::Record(fields)
+            });
         }
         Some(match (Self::relation_of(&self.schema, &ty), set) {
             (Some(relation), true) => Returns::SetOfRow(relation),
@@ -184,7 +230,9 @@ impl Assembly {
         let (options, body) = (draft.options.clone(), draft.body.clone());
         self.bind_argument_defaults(&params, &place, id);
         let source = self.catalog.source(&place).clone();
-        let Some(body) = self.body(&options, body, source, &span) else { return };
+        let Some(body) = self.body(&options, body, source, &span) else {
+            return;
+        };
         let place = match path {
             Some(path) => Place { path, ..place },
             None if body.late => Self::widened(&place, &namespace),
@@ -196,7 +244,9 @@ impl Assembly {
         let expected = self.expected_columns(&function.returns);
         let mut bound = Vec::new();
         let last = body.statements.len().saturating_sub(1);
-        let mut binder = Binder::new(&self.schema, &body.source).with_params(&arguments).for_function(&name);
+        let mut binder = Binder::new(&self.schema, &body.source)
+            .with_params(&arguments)
+            .for_function(&name);
         let mut problems = Vec::new();
         for (i, node) in body.statements.iter().enumerate() {
             let expected = if i == last { expected.as_deref() } else { None };
@@ -217,10 +267,14 @@ impl Assembly {
 
     fn bind_argument_defaults(&mut self, params: &[ast::Param], place: &Place, id: FunctionId) {
         let source = self.at(place);
-        let inputs = params.iter().filter(|p| !matches!(p.mode(), Some(ast::ParamMode::ParamOut(_))));
+        let inputs = params
+            .iter()
+            .filter(|p| !matches!(p.mode(), Some(ast::ParamMode::ParamOut(_))));
         let mut optional = false;
         for (position, param) in inputs.enumerate() {
-            let Some(arg) = self.schema.function(id).args.get(position) else { return };
+            let Some(arg) = self.schema.function(id).args.get(position) else {
+                return;
+            };
             match param.param_default().and_then(|d| d.expr()) {
                 Some(expr) => {
                     optional = true;
@@ -242,10 +296,17 @@ impl Assembly {
         match returns {
             Returns::Void => None,
             Returns::Scalar(ty) | Returns::SetOfScalar(ty) => Some(vec![ty.clone()]),
-            Returns::Row(relation) | Returns::SetOfRow(relation) => {
-                Some(self.schema.relation(*relation).columns.iter().map(|c| c.ty.clone()).collect())
+            Returns::Row(relation) | Returns::SetOfRow(relation) => Some(
+                self.schema
+                    .relation(*relation)
+                    .columns
+                    .iter()
+                    .map(|c| c.ty.clone())
+                    .collect(),
+            ),
+            Returns::Table(columns) | Returns::Record(columns) => {
+                Some(columns.iter().map(|(_, ty)| ty.clone()).collect())
             }
-            Returns::Table(columns) | Returns::Record(columns) => Some(columns.iter().map(|(_, ty)| ty.clone()).collect()),
         }
     }
 
@@ -258,12 +319,20 @@ impl Assembly {
     ) -> Option<Body> {
         match body {
             Some(ast::RoutineBody::ReturnStmt(statement)) => {
-                return Some(Body { source, statements: vec![statement.syntax().clone()], late: false });
+                return Some(Body {
+                    source,
+                    statements: vec![statement.syntax().clone()],
+                    late: false,
+                });
             }
             Some(ast::RoutineBody::AtomicBody(atomic)) => {
                 let statements = atomic.routine_body_stmts().map(|s| s.syntax().clone());
                 let statements = statements.filter(|s| !ast::EmptyStmt::can_cast(s.kind())).collect();
-                return Some(Body { source, statements, late: false });
+                return Some(Body {
+                    source,
+                    statements,
+                    late: false,
+                });
             }
             None => {}
         }
@@ -293,7 +362,11 @@ impl Assembly {
         }
         let statements = parse.tree().stmts().map(|s| s.syntax().clone());
         let statements = statements.filter(|s| !ast::EmptyStmt::can_cast(s.kind())).collect();
-        Some(Body { source, statements, late: true })
+        Some(Body {
+            source,
+            statements,
+            late: true,
+        })
     }
 
     /// Functions of a row that yield rows of a relation are ways from one to the other.
@@ -302,9 +375,11 @@ impl Assembly {
             let Some(id) = self.functions[index] else { continue };
             let function = self.schema.function(id);
             let [argument] = function.args.as_slice() else { continue };
-            let Some(from) = Self::relation_of(&self.schema, &argument.ty) else { continue };
+            let Some(from) = Self::relation_of(&self.schema, &argument.ty) else {
+                continue;
+            };
             let one = self.catalog.functions[index].options.iter().any(|o| match o {
-                ast::FuncOption::RowsFuncOption(rows) => rows.literal().is_some_and(|l| l.syntax().text().to_string() == "1"),
+                ast::FuncOption::RowsFuncOption(rows) => rows.literal().is_some_and(|l| l.syntax().text() == "1"),
                 _ => false,
             });
             let (target, one): (RelationId, bool) = match function.returns {
@@ -314,7 +389,11 @@ impl Assembly {
             };
             let relationship = Relationship {
                 target,
-                cardinality: if one { Cardinality::ManyToOne } else { Cardinality::OneToMany },
+                cardinality: if one {
+                    Cardinality::ManyToOne
+                } else {
+                    Cardinality::OneToMany
+                },
                 constraint: function.name.clone(),
                 columns: Vec::new(),
                 through: None,

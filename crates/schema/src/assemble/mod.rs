@@ -51,7 +51,14 @@ pub(crate) fn assemble(mut catalog: Catalog) -> Reading {
         notes,
     };
     assembly.run();
-    let Assembly { catalog, schema, seeds, mut problems, mut notes, .. } = assembly;
+    let Assembly {
+        catalog,
+        schema,
+        seeds,
+        mut problems,
+        mut notes,
+        ..
+    } = assembly;
     let order = |file: &Arc<str>| catalog.files.iter().position(|f: &File| f.source.name() == file);
     problems.sort_by_key(|p| (order(&p.span.file), p.span.start, std::cmp::Reverse(p.severity)));
     problems.dedup();
@@ -64,7 +71,13 @@ pub(crate) fn assemble(mut catalog: Catalog) -> Reading {
             Some((crate::names::type_key(&draft.namespace, &draft.name), next))
         })
         .collect();
-    Reading { schema, seeds, sequence_values, problems, notes }
+    Reading {
+        schema,
+        seeds,
+        sequence_values,
+        problems,
+        notes,
+    }
 }
 
 impl Assembly {
@@ -84,7 +97,10 @@ impl Assembly {
         self.collect_seeds();
         self.check_stores();
         self.final_namespaces();
-        self.schema.has_grants = self.catalog.has_grants;
+        // Default privileges count once something has them.
+        let granted = self.schema.relations.iter().any(|r| !r.grants.is_empty());
+        self.schema.has_grants =
+            self.catalog.has_grants || granted || self.schema.functions.iter().any(|f| !f.grants.is_empty());
         self.schema.index();
         self.schema.relate();
         self.computed_relationships();
@@ -122,7 +138,10 @@ impl Assembly {
         if let Some(function) = refused {
             let span = &function.span;
             let reason = function.refused.as_deref().unwrap_or_default();
-            problem.help = Some(format!("`{}` at {}:{}:{} is not served: {reason}", function.name, span.file, span.line, span.column));
+            problem.help = Some(format!(
+                "`{}` at {}:{}:{} is not served: {reason}",
+                function.name, span.file, span.line, span.column
+            ));
         }
         problem
     }
@@ -131,13 +150,19 @@ impl Assembly {
     fn find_relation(&self, name: &Name) -> Option<RelationId> {
         match &name.namespace {
             Some(namespace) => self.schema.find_relation(namespace, &name.name),
-            None => self.schema.namespaces.iter().find_map(|n| self.schema.find_relation(n, &name.name)),
+            None => self
+                .schema
+                .namespaces
+                .iter()
+                .find_map(|n| self.schema.find_relation(n, &name.name)),
         }
     }
 
     /// A problem about a relation that is not there.
     fn unknown_relation(&self, name: &Name, at: &SyntaxNode, source: &SourceText) -> Problem {
-        let problem = source.error(at, format!("there is no table or view `{name}`")).help("declare it with CREATE TABLE or CREATE VIEW");
+        let problem = source
+            .error(at, format!("there is no table or view `{name}`"))
+            .help("declare it with CREATE TABLE or CREATE VIEW");
         problem.did_you_mean(&name.name, self.schema.relations.iter().map(|r| &*r.name))
     }
 
@@ -147,7 +172,12 @@ impl Assembly {
         let of_relations = self.schema.relations.iter().map(|r| &r.namespace);
         let of_functions = self.schema.functions.iter().map(|f| &f.namespace);
         let used: Vec<Arc<str>> = of_relations.chain(of_functions).cloned().collect();
-        for namespace in self.catalog.namespaces.iter().filter(|n| used.contains(n) || !self.catalog.foreign_namespaces.contains(*n)) {
+        for namespace in self
+            .catalog
+            .namespaces
+            .iter()
+            .filter(|n| used.contains(n) || !self.catalog.foreign_namespaces.contains(*n))
+        {
             if !namespaces.contains(namespace) {
                 namespaces.push(namespace.clone());
             }
@@ -159,12 +189,19 @@ impl Assembly {
     fn widened(place: &Place, first: &Arc<str>) -> Place {
         let mut path = vec![first.clone()];
         path.extend(place.path.iter().filter(|n| *n != first).cloned());
-        Place { file: place.file, path: Rc::from(path) }
+        Place {
+            file: place.file,
+            path: Rc::from(path),
+        }
     }
 
     /// Drafts of live relations with their ids.
     fn live(&self) -> Vec<(usize, RelationId)> {
-        self.relations.iter().enumerate().filter_map(|(draft, id)| Some((draft, (*id)?))).collect()
+        self.relations
+            .iter()
+            .enumerate()
+            .filter_map(|(draft, id)| Some((draft, (*id)?)))
+            .collect()
     }
 
     /// Drafts of live tables with their ids.
@@ -175,5 +212,6 @@ impl Assembly {
 }
 
 fn mentions_word(text: &str, word: &str) -> bool {
-    text.split(|c: char| !(c.is_alphanumeric() || c == '_')).any(|w| w == word)
+    text.split(|c: char| !(c.is_alphanumeric() || c == '_'))
+        .any(|w| w == word)
 }

@@ -1,8 +1,8 @@
 //! Grants, applied in the order in which they were written, now that every column is known.
 
 use super::Assembly;
-use crate::catalog::GrantTarget;
 use crate::Problem;
+use crate::catalog::GrantTarget;
 use mainstay_model::{Grant, Privilege, RelationId, Span};
 use std::sync::Arc;
 
@@ -13,7 +13,9 @@ impl Assembly {
                 GrantTarget::Relation(draft, privileges) => {
                     let Some(id) = self.relations[*draft] else { continue };
                     for (privilege, columns) in privileges {
-                        let Some(columns) = self.granted_columns(id, columns.as_deref()) else { continue };
+                        let Some(columns) = self.granted_columns(id, columns.as_deref()) else {
+                            continue;
+                        };
                         for role in &grant.roles {
                             self.grant(id, role, *privilege, columns.clone(), grant.revoke);
                         }
@@ -44,7 +46,10 @@ impl Assembly {
                 // A view whose query could not be bound has no columns; that has been told.
                 None if relation.columns.is_empty() => return None,
                 None => {
-                    let problem = Problem::error(span.clone(), format!("there is no column `{name}` in `{}`", relation.name));
+                    let problem = Problem::error(
+                        span.clone(),
+                        format!("there is no column `{name}` in `{}`", relation.name),
+                    );
                     let problem = problem.did_you_mean(name, relation.columns.iter().map(|c| &*c.name));
                     self.problem(problem);
                     return None;
@@ -54,7 +59,14 @@ impl Assembly {
         Some(Some(found))
     }
 
-    fn grant(&mut self, id: RelationId, role: &Arc<str>, privilege: Privilege, columns: Option<Vec<u32>>, revoke: bool) {
+    fn grant(
+        &mut self,
+        id: RelationId,
+        role: &Arc<str>,
+        privilege: Privilege,
+        columns: Option<Vec<u32>>,
+        revoke: bool,
+    ) {
         let grants = &mut self.schema.relations[id.0 as usize].grants;
         let same = |g: &Grant| g.role == *role && g.privilege == privilege;
         match (revoke, columns) {
@@ -70,16 +82,26 @@ impl Assembly {
             }
             (false, None) => {
                 if !grants.iter().any(|g| same(g) && g.columns.is_none()) {
-                    grants.push(Grant { role: role.clone(), privilege, columns: None });
+                    grants.push(Grant {
+                        role: role.clone(),
+                        privilege,
+                        columns: None,
+                    });
                 }
             }
             (false, Some(columns)) => match grants.iter_mut().find(|g| same(g) && g.columns.is_some()) {
-                Some(Grant { columns: Some(granted), .. }) => {
+                Some(Grant {
+                    columns: Some(granted), ..
+                }) => {
                     granted.extend(columns);
                     granted.sort_unstable();
                     granted.dedup();
                 }
-                _ => grants.push(Grant { role: role.clone(), privilege, columns: Some(columns) }),
+                _ => grants.push(Grant {
+                    role: role.clone(),
+                    privilege,
+                    columns: Some(columns),
+                }),
             },
         }
     }

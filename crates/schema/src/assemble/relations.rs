@@ -5,7 +5,8 @@ use crate::catalog::{DeclaredKind, DraftKind, DraftType};
 use crate::names::type_key;
 use crate::{Problem, types};
 use mainstay_model::{
-    Column, DeclaredType, ForeignKey, Relation, RelationId, RelationKind, Schema, Select, Sequence, Table, Type, Unique, View,
+    Column, DeclaredType, ForeignKey, Relation, RelationId, RelationKind, Schema, Select, Sequence, Table, Type,
+    Unique, View,
 };
 use std::sync::Arc;
 
@@ -18,7 +19,8 @@ impl Assembly {
                 self.relations.push(None);
                 continue;
             }
-            self.relations.push(Some(RelationId(self.schema.relations.len() as u32)));
+            self.relations
+                .push(Some(RelationId(self.schema.relations.len() as u32)));
             let file = &self.catalog.files[draft.place.file];
             self.schema.relations.push(Relation {
                 namespace: draft.namespace.clone(),
@@ -91,16 +93,22 @@ impl Assembly {
 
     /// The domain of a key, if the key names one.
     pub(super) fn domain(&self, key: &str) -> Option<&crate::catalog::DraftDomain> {
-        self.catalog.declared.iter().filter(|d| !d.dropped && *type_key(&d.namespace, &d.name) == *key).find_map(|d| match &d.kind {
-            DeclaredKind::Domain(domain) => Some(domain),
-            _ => None,
-        })
+        self.catalog
+            .declared
+            .iter()
+            .filter(|d| !d.dropped && *type_key(&d.namespace, &d.name) == *key)
+            .find_map(|d| match &d.kind {
+                DeclaredKind::Domain(domain) => Some(domain),
+                _ => None,
+            })
     }
 
     pub(super) fn table_columns(&mut self) {
         self.columns = vec![Vec::new(); self.catalog.relations.len()];
         for (draft, id) in self.live_tables() {
-            let Some(table) = self.catalog.table(draft) else { continue };
+            let Some(table) = self.catalog.table(draft) else {
+                continue;
+            };
             let drafts = table.columns.clone();
             let mut columns = Vec::new();
             let mut places = Vec::new();
@@ -117,7 +125,8 @@ impl Assembly {
                         self.ok(resolved).unwrap_or((Type::Text, None))
                     }
                 };
-                let not_null = column.not_null || domain.as_ref().and_then(|d| self.domain(d)).is_some_and(|d| d.not_null);
+                let not_null =
+                    column.not_null || domain.as_ref().and_then(|d| self.domain(d)).is_some_and(|d| d.not_null);
                 places.push(Some(columns.len() as u32));
                 columns.push(Column {
                     name: column.name,
@@ -139,20 +148,31 @@ impl Assembly {
 
     /// Where columns of a draft went; those that are gone are left out.
     pub(super) fn moved(&self, draft: usize, columns: &[usize]) -> Vec<u32> {
-        columns.iter().filter_map(|&c| self.columns[draft].get(c).copied().flatten()).collect()
+        columns
+            .iter()
+            .filter_map(|&c| self.columns[draft].get(c).copied().flatten())
+            .collect()
     }
 
     pub(super) fn table_keys(&mut self) {
         for (draft, id) in self.live_tables() {
-            let Some(table) = self.catalog.table(draft) else { continue };
-            let primary_key = table.primary_key.as_ref().map(|k| (k.name.clone(), self.moved(draft, &k.columns)));
+            let Some(table) = self.catalog.table(draft) else {
+                continue;
+            };
+            let primary_key = table
+                .primary_key
+                .as_ref()
+                .map(|k| (k.name.clone(), self.moved(draft, &k.columns)));
             let unique = |u: &crate::catalog::DraftUnique| Unique {
                 name: u.name.clone(),
                 columns: self.moved(draft, &u.columns),
                 nulls_not_distinct: u.nulls_not_distinct,
             };
             let uniques = table.uniques.iter().map(unique).collect();
-            let partition = table.partition.as_ref().map(|(by, columns)| (*by, self.moved(draft, columns)));
+            let partition = table
+                .partition
+                .as_ref()
+                .map(|(by, columns)| (*by, self.moved(draft, columns)));
             let row_security = table.row_security;
             let Some(built) = self.table_mut(id) else { continue };
             if let Some((name, columns)) = primary_key {
@@ -175,13 +195,21 @@ impl Assembly {
     pub(super) fn sequences(&mut self) {
         for draft in self.catalog.sequences.iter().filter(|s| !s.dropped) {
             let key = type_key(&draft.namespace, &draft.name);
-            self.schema.sequences.insert(key, Sequence { start: draft.start, increment: draft.increment });
+            self.schema.sequences.insert(
+                key,
+                Sequence {
+                    start: draft.start,
+                    increment: draft.increment,
+                },
+            );
         }
     }
 
     pub(super) fn foreign_keys(&mut self) {
         for (draft, id) in self.live_tables() {
-            let Some(table) = self.catalog.table(draft) else { continue };
+            let Some(table) = self.catalog.table(draft) else {
+                continue;
+            };
             let keys = table.foreign_keys.clone();
             let mut built = Vec::new();
             for key in keys {
@@ -220,11 +248,19 @@ impl Assembly {
     }
 
     fn unknown_target(&self, name: &crate::names::Name, span: mainstay_model::Span) -> Problem {
-        let problem = Problem::error(span, format!("there is no table `{name}`")).help("declare the table that is referred to");
+        let problem =
+            Problem::error(span, format!("there is no table `{name}`")).help("declare the table that is referred to");
         if name.namespace.as_deref() == Some("auth") {
             return problem.help("the schema `auth` is there when mainstay.toml has an [auth] section; its tables are users, sessions, refresh_tokens and one_time_tokens");
         }
-        problem.did_you_mean(&name.name, self.schema.relations.iter().filter(|r| r.table().is_some()).map(|r| &*r.name))
+        problem.did_you_mean(
+            &name.name,
+            self.schema
+                .relations
+                .iter()
+                .filter(|r| r.table().is_some())
+                .map(|r| &*r.name),
+        )
     }
 
     /// The referenced columns, checked as Postgres does.
@@ -237,13 +273,19 @@ impl Assembly {
     ) -> Option<Vec<u32>> {
         let relation = self.schema.relation(target);
         let Some(table) = relation.table() else {
-            let problem = Problem::error(key.span.clone(), format!("`{}` is a view: a foreign key refers to a table", key.target_name));
+            let problem = Problem::error(
+                key.span.clone(),
+                format!("`{}` is a view: a foreign key refers to a table", key.target_name),
+            );
             self.problem(problem.help("refer to the table that the view shows"));
             return None;
         };
         let target_columns = match &key.target_columns {
             None if table.primary_key.is_empty() => {
-                let problem = Problem::error(key.span.clone(), format!("`{}` has no primary key to refer to", key.target_name));
+                let problem = Problem::error(
+                    key.span.clone(),
+                    format!("`{}` has no primary key to refer to", key.target_name),
+                );
                 self.problem(problem.help("name the columns, or give the table a primary key"));
                 return None;
             }
@@ -254,7 +296,10 @@ impl Assembly {
                     match relation.column(name) {
                         Some(column) => found.push(column),
                         None => {
-                            let problem = Problem::error(span.clone(), format!("there is no column `{name}` in `{}`", key.target_name));
+                            let problem = Problem::error(
+                                span.clone(),
+                                format!("there is no column `{name}` in `{}`", key.target_name),
+                            );
                             let problem = problem.did_you_mean(name, relation.columns.iter().map(|c| &*c.name));
                             self.problem(problem);
                             return None;
@@ -280,16 +325,25 @@ impl Assembly {
             || table.uniques.iter().any(|u| sorted(&u.columns) == wanted)
             || self.has_unique_index(target, &wanted);
         if !unique {
-            let names: Vec<&str> = target_columns.iter().map(|&c| &*relation.columns[c as usize].name).collect();
+            let names: Vec<&str> = target_columns
+                .iter()
+                .map(|&c| &*relation.columns[c as usize].name)
+                .collect();
             let message = format!("`{}` ({}) is not unique", key.target_name, names.join(", "));
-            self.problem(problem(message, "a foreign key refers to a primary key or to UNIQUE columns: add the constraint"));
+            self.problem(problem(
+                message,
+                "a foreign key refers to a primary key or to UNIQUE columns: add the constraint",
+            ));
             return None;
         }
         for (&own, &other) in columns.iter().zip(&target_columns) {
             let own = &self.schema.relation(from).columns[own as usize];
             let other = &relation.columns[other as usize];
             if !comparable(&own.ty, &other.ty) {
-                let message = format!("`{}` is {} and cannot refer to `{}`, which is {}", own.name, own.ty, other.name, other.ty);
+                let message = format!(
+                    "`{}` is {} and cannot refer to `{}`, which is {}",
+                    own.name, own.ty, other.name, other.ty
+                );
                 self.problem(problem(message, "give both columns the same type"));
                 return None;
             }
@@ -299,21 +353,31 @@ impl Assembly {
 
     /// Whether a unique index on plain columns (bound later) covers exactly these.
     fn has_unique_index(&self, target: RelationId, wanted: &[u32]) -> bool {
-        let Some(draft) = self.relations.iter().position(|id| *id == Some(target)) else { return false };
-        let Some(table) = self.catalog.table(draft) else { return false };
-        table.indexes.iter().filter(|i| i.unique && i.filter.is_none()).any(|index| {
-            let columns: Option<Vec<usize>> = index.keys.iter().map(|k| k.column).collect();
-            let mut columns = columns.map(|c| self.moved(draft, &c)).unwrap_or_default();
-            columns.sort_unstable();
-            columns == wanted
-        })
+        let Some(draft) = self.relations.iter().position(|id| *id == Some(target)) else {
+            return false;
+        };
+        let Some(table) = self.catalog.table(draft) else {
+            return false;
+        };
+        table
+            .indexes
+            .iter()
+            .filter(|i| i.unique && i.filter.is_none())
+            .any(|index| {
+                let columns: Option<Vec<usize>> = index.keys.iter().map(|k| k.column).collect();
+                let mut columns = columns.map(|c| self.moved(draft, &c)).unwrap_or_default();
+                columns.sort_unstable();
+                columns == wanted
+            })
     }
 
     /// The relation whose row a type is.
     pub(super) fn relation_of(schema: &Schema, ty: &Type) -> Option<RelationId> {
         let Type::Row(key) = ty else { return None };
         match key.split_once('.') {
-            Some((namespace, name)) => schema.find_relation(namespace, name).or_else(|| schema.find_relation("public", key)),
+            Some((namespace, name)) => schema
+                .find_relation(namespace, name)
+                .or_else(|| schema.find_relation("public", key)),
             None => schema.find_relation("public", key),
         }
     }

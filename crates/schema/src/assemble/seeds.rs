@@ -8,6 +8,15 @@ use crate::{Problem, Seed};
 use mainstay_model::{RelationId, Span, Type};
 use squawk_syntax::ast::{self, AstNode};
 
+fn mismatch(values: usize, columns: usize) -> String {
+    let plural = |n: usize| if n == 1 { "" } else { "s" };
+    format!(
+        "the row has {values} value{} for {columns} column{}",
+        plural(values),
+        plural(columns)
+    )
+}
+
 /// One row: which columns are given, and their values.
 type Row = (Vec<u32>, Vec<Option<String>>);
 
@@ -17,12 +26,19 @@ impl Assembly {
             // Rows of a partition are its table's.
             let mut table = draft.relation;
             let mut hops = 0;
-            while let Some(parent) = self.catalog.table(table).and_then(|t| t.partition_of).filter(|_| hops < 64) {
+            while let Some(parent) = self
+                .catalog
+                .table(table)
+                .and_then(|t| t.partition_of)
+                .filter(|_| hops < 64)
+            {
                 table = parent;
                 hops += 1;
             }
             let Some(id) = self.relations[table] else { continue };
-            let Some(columns) = self.seed_columns(&draft, id) else { continue };
+            let Some(columns) = self.seed_columns(&draft, id) else {
+                continue;
+            };
             self.at(&draft.place);
             for (columns, row) in self.seed_rows(&draft, id, &columns) {
                 self.add_row(id, columns, row, &draft.span);
@@ -34,7 +50,12 @@ impl Assembly {
     fn add_row(&mut self, relation: RelationId, columns: Vec<u32>, row: Vec<Option<String>>, span: &Span) {
         match self.seeds.last_mut() {
             Some(last) if last.relation == relation && last.columns == columns => last.rows.push(row),
-            _ => self.seeds.push(Seed { relation, columns, rows: vec![row], span: span.clone() }),
+            _ => self.seeds.push(Seed {
+                relation,
+                columns,
+                rows: vec![row],
+                span: span.clone(),
+            }),
         }
     }
 
@@ -43,24 +64,33 @@ impl Assembly {
         let relation = self.schema.relation(id);
         let Some(written) = &draft.columns else {
             let copy = matches!(draft.rows, SeedRows::Copy(..));
-            let given = relation.columns.iter().enumerate().filter(|(_, c)| !copy || c.generated.is_none());
+            let given = relation
+                .columns
+                .iter()
+                .enumerate()
+                .filter(|(_, c)| !copy || c.generated.is_none());
             return Some(given.map(|(i, _)| i as u32).collect());
         };
         let mut columns = Vec::new();
         for (name, span) in written {
             let problem = match relation.column(name) {
                 Some(column) if columns.contains(&column) => {
-                    Problem::error(span.clone(), format!("the column `{name}` is named twice")).help("name each column once")
+                    Problem::error(span.clone(), format!("the column `{name}` is named twice"))
+                        .help("name each column once")
                 }
                 Some(column) if relation.columns[column as usize].generated.is_some() => {
-                    Problem::error(span.clone(), format!("`{name}` is generated: it takes no value")).help("leave it out")
+                    Problem::error(span.clone(), format!("`{name}` is generated: it takes no value"))
+                        .help("leave it out")
                 }
                 Some(column) => {
                     columns.push(column);
                     continue;
                 }
-                None => Problem::error(span.clone(), format!("there is no column `{name}` in `{}`", relation.name))
-                    .did_you_mean(name, relation.columns.iter().map(|c| &*c.name)),
+                None => Problem::error(
+                    span.clone(),
+                    format!("there is no column `{name}` in `{}`", relation.name),
+                )
+                .did_you_mean(name, relation.columns.iter().map(|c| &*c.name)),
             };
             self.problem(problem);
             return None;
@@ -80,21 +110,40 @@ impl Assembly {
                 built
             }
             SeedRows::Select(node) => {
-                let Some(select) = ast::Select::cast(node.clone()) else { return Vec::new() };
-                let targets = select.select_clause().and_then(|c| c.target_list()).into_iter().flat_map(|l| l.targets());
+                let Some(select) = ast::Select::cast(node.clone()) else {
+                    return Vec::new();
+                };
+                let targets = select
+                    .select_clause()
+                    .and_then(|c| c.target_list())
+                    .into_iter()
+                    .flat_map(|l| l.targets());
                 let exprs: Vec<ast::Expr> = targets.filter_map(|t| t.expr()).collect();
-                self.constant_row(draft, id, columns, &exprs, &select).into_iter().collect()
+                self.constant_row(draft, id, columns, &exprs, &select)
+                    .into_iter()
+                    .collect()
             }
             SeedRows::Defaults => vec![(Vec::new(), Vec::new())],
         }
     }
 
-    fn constant_row(&mut self, draft: &DraftSeed, id: RelationId, columns: &[u32], exprs: &[ast::Expr], at: &impl AstNode) -> Option<Row> {
+    fn constant_row(
+        &mut self,
+        draft: &DraftSeed,
+        id: RelationId,
+        columns: &[u32],
+        exprs: &[ast::Expr],
+        at: &impl AstNode,
+    ) -> Option<Row> {
         let source = self.catalog.source(&draft.place).clone();
         // Without names, a row may stop early: the rest takes defaults.
-        let fits = if draft.columns.is_some() { exprs.len() == columns.len() } else { exprs.len() <= columns.len() };
+        let fits = if draft.columns.is_some() {
+            exprs.len() == columns.len()
+        } else {
+            exprs.len() <= columns.len()
+        };
         if !fits {
-            let problem = source.error_at(at, format!("the row has {} values for {} columns", exprs.len(), columns.len()));
+            let problem = source.error_at(at, mismatch(exprs.len(), columns.len()));
             self.problem(problem.help("give each column one value, or DEFAULT"));
             return None;
         }
@@ -146,8 +195,9 @@ impl Assembly {
                 rows.push((Vec::new(), Vec::new()));
             } else {
                 let span = source.span(start..start + text.len());
-                let message = format!("the row has {} values for {} columns", fields.len(), columns.len());
-                problem.get_or_insert(Problem::error(span, message).help("columns are divided by tabs, and NULL is \\N"));
+                let message = mismatch(fields.len(), columns.len());
+                problem
+                    .get_or_insert(Problem::error(span, message).help("columns are divided by tabs, and NULL is \\N"));
             }
             start += line.len();
         }

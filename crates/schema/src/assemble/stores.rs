@@ -107,7 +107,12 @@ impl Assembly {
             }
             if let Some(view) = relation.view() {
                 let what = format!("the view `{}`", relation.name);
-                problems.extend(self.crossing(&what, &relation.store, Touched::of_select(&view.select), &relation.span));
+                problems.extend(self.crossing(
+                    &what,
+                    &relation.store,
+                    Touched::of_select(&view.select),
+                    &relation.span,
+                ));
             }
         }
         let mut stores = Vec::new();
@@ -120,7 +125,11 @@ impl Assembly {
                 touched.relations.extend(Self::relation_of(&self.schema, &arg.ty));
             }
             // The store of the first table that it names, or its service's own.
-            let first = touched.relations.iter().next().map(|r| self.schema.relation(*r).store.clone());
+            let first = touched
+                .relations
+                .iter()
+                .next()
+                .map(|r| self.schema.relation(*r).store.clone());
             let store = first.unwrap_or_else(|| function.store.clone());
             let what = format!("the function `{}`", function.name);
             problems.extend(self.crossing(&what, &store, touched, &function.span));
@@ -153,11 +162,17 @@ impl Assembly {
     }
 
     fn foreign_key_span(&self, relation: &mainstay_model::Relation, name: &str) -> Span {
-        let drafts = self.catalog.relations.iter().filter(|d| !d.dropped && d.name == relation.name && d.namespace == relation.namespace);
-        let span = drafts.filter_map(|d| match &d.kind {
-            crate::catalog::DraftKind::Table(t) => t.foreign_keys.iter().find(|k| *k.name == *name).map(|k| k.span.clone()),
+        let drafts = self
+            .catalog
+            .relations
+            .iter()
+            .filter(|d| !d.dropped && d.name == relation.name && d.namespace == relation.namespace);
+        let mut span = drafts.filter_map(|d| match &d.kind {
+            crate::catalog::DraftKind::Table(t) => {
+                t.foreign_keys.iter().find(|k| *k.name == *name).map(|k| k.span.clone())
+            }
             crate::catalog::DraftKind::View(_) => None,
         });
-        span.last().unwrap_or_else(|| relation.span.clone())
+        span.next().unwrap_or_else(|| relation.span.clone())
     }
 }

@@ -25,7 +25,8 @@ impl Assembly {
             let mut left = Vec::new();
             for (draft, id) in waiting {
                 // Bound meanwhile, in this very round, is bound.
-                let still = |other: &RelationId| pending.contains(other) && self.schema.relation(*other).columns.is_empty();
+                let still =
+                    |other: &RelationId| pending.contains(other) && self.schema.relation(*other).columns.is_empty();
                 if self.reads(draft, &still) {
                     left.push((draft, id));
                 } else {
@@ -35,7 +36,10 @@ impl Assembly {
             if left.len() == before {
                 for (draft, _) in &left {
                     let relation = &self.catalog.relations[*draft];
-                    let problem = crate::Problem::error(relation.span.clone(), format!("the view `{}` depends on itself", relation.name));
+                    let problem = crate::Problem::error(
+                        relation.span.clone(),
+                        format!("the view `{}` depends on itself", relation.name),
+                    );
                     self.problem(problem.help("write out what it shows of itself, or use WITH RECURSIVE inside it"));
                 }
                 return;
@@ -47,15 +51,23 @@ impl Assembly {
     /// Whether a view's query names a relation that `wanted` picks out.
     fn reads(&self, draft: usize, wanted: &dyn Fn(&RelationId) -> bool) -> bool {
         let relation = &self.catalog.relations[draft];
-        let DraftKind::View(view) = &relation.kind else { return false };
+        let DraftKind::View(view) = &relation.kind else {
+            return false;
+        };
         let find = |name: &Name| match &name.namespace {
             Some(namespace) => self.schema.find_relation(namespace, &name.name),
-            None => relation.place.path.iter().find_map(|n| self.schema.find_relation(n, &name.name)),
+            None => relation
+                .place
+                .path
+                .iter()
+                .find_map(|n| self.schema.find_relation(n, &name.name)),
         };
         let own = self.relations[draft];
         view.query.syntax().descendants().any(|node: SyntaxNode| {
             let name = ast::RelationNameRef::cast(node).and_then(|written| Name::of(&written));
-            name.and_then(|n| find(&n)).is_some_and(|id| wanted(&id) && (Some(id) != own || !hidden_by_with(view, &self.schema.relation(id).name)))
+            name.and_then(|n| find(&n)).is_some_and(|id| {
+                wanted(&id) && (Some(id) != own || !hidden_by_with(view, &self.schema.relation(id).name))
+            })
         })
     }
 
@@ -70,7 +82,11 @@ impl Assembly {
         let mut columns = Binder::output_columns(&select);
         if let Some(names) = &view.columns {
             if names.len() > columns.len() {
-                let message = format!("the view names {} columns, but its query yields {}", names.len(), columns.len());
+                let message = format!(
+                    "the view names {} columns, but its query yields {}",
+                    names.len(),
+                    columns.len()
+                );
                 let problem = crate::Problem::error(span, message);
                 return self.problem(problem.help("name as many columns as the query yields"));
             }
@@ -94,8 +110,15 @@ impl Assembly {
         let updatable = updatable(&self.schema, &select).filter(|_| !view.materialized);
         let mut built = Vec::new();
         for (i, (name, ty)) in columns.into_iter().enumerate() {
-            let base = origins.get(i).copied().flatten().map(|(r, c)| &self.schema.relation(r).columns[c as usize]);
-            let (domain, mut comment) = (base.and_then(|c| c.domain.clone()), base.and_then(|c| c.comment.clone()));
+            let base = origins
+                .get(i)
+                .copied()
+                .flatten()
+                .map(|(r, c)| &self.schema.relation(r).columns[c as usize]);
+            let (domain, mut comment) = (
+                base.and_then(|c| c.domain.clone()),
+                base.and_then(|c| c.comment.clone()),
+            );
             if let Some((_, own, _)) = view.column_comments.iter().rev().find(|(of, _, _)| *of == name) {
                 comment = own.clone();
             }
@@ -135,7 +158,12 @@ impl Assembly {
 
 /// Whether a WITH of the query declares the name, so that it is not the relation.
 fn hidden_by_with(view: &DraftView, name: &str) -> bool {
-    view.query.syntax().descendants().filter_map(ast::WithTable::cast).filter_map(|w| w.name()).any(|n| *crate::names::text(&n) == *name)
+    view.query
+        .syntax()
+        .descendants()
+        .filter_map(ast::WithTable::cast)
+        .filter_map(|w| w.name())
+        .any(|n| *crate::names::text(&n) == *name)
 }
 
 /// For each column of a query, the base table's column that it shows unchanged.
@@ -160,19 +188,30 @@ fn origins_within(schema: &Schema, select: &Select, outer: &HashMap<u32, Origins
         source_origins(schema, item, &common, &mut sources);
     }
     let of = |expr: &Expr| match &expr.kind {
-        ExprKind::Column(column) => sources.get(&column.source)?.get(column.column as usize).copied().flatten(),
+        ExprKind::Column(column) => sources
+            .get(&column.source)?
+            .get(column.column as usize)
+            .copied()
+            .flatten(),
         _ => None,
     };
     select.projection.iter().map(|p| of(&p.expr)).collect()
 }
 
-fn source_origins(schema: &Schema, item: &FromItem, common: &HashMap<u32, Origins>, sources: &mut HashMap<SourceId, Origins>) {
+fn source_origins(
+    schema: &Schema,
+    item: &FromItem,
+    common: &HashMap<u32, Origins>,
+    sources: &mut HashMap<SourceId, Origins>,
+) {
     match item {
         FromItem::Relation { relation, source } => {
             let shown = schema.relation(relation.relation);
             let origins = match shown.view() {
                 Some(view) => view.origins.clone(),
-                None => (0..shown.columns.len() as u32).map(|c| Some((relation.relation, c))).collect(),
+                None => (0..shown.columns.len() as u32)
+                    .map(|c| Some((relation.relation, c)))
+                    .collect(),
             };
             sources.insert(*source, origins);
         }
@@ -204,9 +243,14 @@ fn updatable(schema: &Schema, select: &Select) -> Option<RelationId> {
         || !select.values.is_empty()
         || select.set_operation.is_some()
         || select.projection.iter().any(|p| p.expr.has_aggregate());
-    let [FromItem::Relation { relation, source }] = select.from.as_slice() else { return None };
+    let [FromItem::Relation { relation, source }] = select.from.as_slice() else {
+        return None;
+    };
     // At least one column must be a plain one, or there is nothing to write to.
-    let writable = select.projection.iter().any(|p| matches!(&p.expr.kind, ExprKind::Column(c) if c.source == *source));
+    let writable = select
+        .projection
+        .iter()
+        .any(|p| matches!(&p.expr.kind, ExprKind::Column(c) if c.source == *source));
     if folds || !writable {
         return None;
     }

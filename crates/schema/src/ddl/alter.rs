@@ -11,7 +11,9 @@ use std::sync::Arc;
 
 impl Reader {
     pub(super) fn alter_table(&mut self, statement: &ast::AlterTable) {
-        let Some(target) = statement.table_relation_name().and_then(|t| t.table_name_ref()) else { return };
+        let Some(target) = statement.table_relation_name().and_then(|t| t.table_name_ref()) else {
+            return;
+        };
         let actions: Vec<ast::AlterTableAction> = statement.actions().collect();
         // Dumps of old versions change the owner of views and sequences by ALTER TABLE too.
         if actions.iter().all(|a| matches!(a, ast::AlterTableAction::OwnerTo(_))) {
@@ -33,12 +35,24 @@ impl Reader {
         self.apply_constraints(table, pending);
     }
 
-    fn table_action(&mut self, table: usize, action: &ast::AlterTableAction, pending: &mut Vec<super::constraint::Pending>) {
+    fn table_action(
+        &mut self,
+        table: usize,
+        action: &ast::AlterTableAction,
+        pending: &mut Vec<super::constraint::Pending>,
+    ) {
         use ast::AlterTableAction::*;
         match action {
             AddColumn(add) => {
-                let (Some(name), Some(ty)) = (add.column_name(), add.ty()) else { return };
-                if add.if_not_exists().is_some() && self.catalog.table(table).is_some_and(|t| t.column(&text(&name)).is_some()) {
+                let (Some(name), Some(ty)) = (add.column_name(), add.ty()) else {
+                    return;
+                };
+                if add.if_not_exists().is_some()
+                    && self
+                        .catalog
+                        .table(table)
+                        .is_some_and(|t| t.column(&text(&name)).is_some())
+                {
                     return;
                 }
                 if let Some(collate) = add.collate() {
@@ -52,14 +66,19 @@ impl Reader {
                 }
             }
             AlterColumn(alter) => {
-                let (Some(column), Some(option)) = (alter.column_name_ref(), alter.option()) else { return };
+                let (Some(column), Some(option)) = (alter.column_name_ref(), alter.option()) else {
+                    return;
+                };
                 if let Some(column) = self.column(table, column.syntax()) {
                     self.column_option(table, column, &option);
                 }
             }
             DropColumn(drop) => {
                 let Some(written) = drop.column_name_ref() else { return };
-                let known = self.catalog.table(table).is_some_and(|t| t.column(&text(&written)).is_some());
+                let known = self
+                    .catalog
+                    .table(table)
+                    .is_some_and(|t| t.column(&text(&written)).is_some());
                 if !known && drop.if_exists().is_some() {
                     return;
                 }
@@ -68,28 +87,52 @@ impl Reader {
                 }
             }
             DropConstraint(drop) => {
-                let Some(name) = drop.constraint_name_ref().and_then(|c| Name::of(&c)) else { return };
+                let Some(name) = drop.constraint_name_ref().and_then(|c| Name::of(&c)) else {
+                    return;
+                };
                 if !self.remove_constraint(table, &name.name) && drop.if_exists().is_none() {
-                    self.error(drop.syntax(), format!("there is no constraint `{name}` on this table"), "leave the statement out");
+                    self.error(
+                        drop.syntax(),
+                        format!("there is no constraint `{name}` on this table"),
+                        "leave the statement out",
+                    );
                 }
             }
             RenameConstraint(rename) => {
-                let Some(name) = rename.constraint_name_ref().and_then(|c| Name::of(&c)) else { return };
-                let Some(new) = rename.constraint_name().map(|c| text(&c)) else { return };
+                let Some(name) = rename.constraint_name_ref().and_then(|c| Name::of(&c)) else {
+                    return;
+                };
+                let Some(new) = rename.constraint_name().map(|c| text(&c)) else {
+                    return;
+                };
                 if !self.rename_constraint(table, &name.name, &new) {
-                    self.error(rename.syntax(), format!("there is no constraint `{name}` on this table"), "leave the statement out");
+                    self.error(
+                        rename.syntax(),
+                        format!("there is no constraint `{name}` on this table"),
+                        "leave the statement out",
+                    );
                 }
             }
             RenameColumn(rename) => {
-                let (Some(old), Some(new)) = (rename.column_name_ref(), rename.column_name()) else { return };
-                let (Some(column), new) = (self.column(table, old.syntax()), text(&new)) else { return };
+                let (Some(old), Some(new)) = (rename.column_name_ref(), rename.column_name()) else {
+                    return;
+                };
+                let (Some(column), new) = (self.column(table, old.syntax()), text(&new)) else {
+                    return;
+                };
                 if self.catalog.table(table).is_some_and(|t| t.column(&new).is_some()) {
-                    return self.error(rename.syntax(), format!("there is a column `{new}` already"), "choose another name");
+                    return self.error(
+                        rename.syntax(),
+                        format!("there is a column `{new}` already"),
+                        "choose another name",
+                    );
                 }
                 self.change_column(table, Some(column), |c| c.name = new);
             }
             TableRenameTo(rename) => {
-                let Some(new) = rename.table_name().and_then(|n| Name::of(&n)) else { return };
+                let Some(new) = rename.table_name().and_then(|n| Name::of(&n)) else {
+                    return;
+                };
                 self.rename_relation(table, new.name, rename.syntax());
             }
             SetSchema(set) => {
@@ -104,16 +147,43 @@ impl Reader {
             }
             EnableRls(_) => self.change_table(table, |t| t.row_security = true),
             DisableRls(_) => self.change_table(table, |t| t.row_security = false),
-            ForceRls(force) => self.note(force.syntax(), "FORCE has no effect here: whoever asks is never the owner"),
-            InheritTable(other) => self.error(other.syntax(), "table inheritance is not supported", "write the columns out"),
-            OfType(other) => self.error(other.syntax(), "a table OF a type is not supported", "write its columns out"),
+            ForceRls(force) => self.note(
+                force.syntax(),
+                "FORCE has no effect here: whoever asks is never the owner",
+            ),
+            InheritTable(other) => self.error(
+                other.syntax(),
+                "table inheritance is not supported",
+                "write the columns out",
+            ),
+            OfType(other) => self.error(
+                other.syntax(),
+                "a table OF a type is not supported",
+                "write its columns out",
+            ),
             EnableTrigger(other) => self.unserved(other.syntax()),
             EnableAlwaysTrigger(other) => self.unserved(other.syntax()),
             EnableReplicaTrigger(other) => self.unserved(other.syntax()),
-            AlterConstraint(other) => self.error(other.syntax(), "ALTER CONSTRAINT is not supported", "change the constraint where it is declared"),
-            DetachPartition(other) => self.error(other.syntax(), "DETACH PARTITION is not supported", "leave the partition out"),
-            MergePartitions(other) => self.error(other.syntax(), "MERGE PARTITIONS is not supported", "declare the partitions as they shall be"),
-            SplitPartition(other) => self.error(other.syntax(), "SPLIT PARTITION is not supported", "declare the partitions as they shall be"),
+            AlterConstraint(other) => self.error(
+                other.syntax(),
+                "ALTER CONSTRAINT is not supported",
+                "change the constraint where it is declared",
+            ),
+            DetachPartition(other) => self.error(
+                other.syntax(),
+                "DETACH PARTITION is not supported",
+                "leave the partition out",
+            ),
+            MergePartitions(other) => self.error(
+                other.syntax(),
+                "MERGE PARTITIONS is not supported",
+                "declare the partitions as they shall be",
+            ),
+            SplitPartition(other) => self.error(
+                other.syntax(),
+                "SPLIT PARTITION is not supported",
+                "declare the partitions as they shall be",
+            ),
             // Storage, statistics, ownership, replication: nothing that a reader or writer of rows could see.
             _ => {}
         }
@@ -142,11 +212,17 @@ impl Reader {
                     Some(ast::GeneratedWhen::GeneratedByDefault(_)) => IdentityColumn::ByDefault,
                     _ => IdentityColumn::Always,
                 };
-                self.change_column(table, Some(column), |c| c.identity = c.identity.map(|(_, sequence)| (how, sequence)));
+                self.change_column(table, Some(column), |c| {
+                    c.identity = c.identity.map(|(_, sequence)| (how, sequence))
+                });
             }
             DropIdentity(_) => self.change_column(table, Some(column), |c| c.identity = None),
             Restart(restart) => {
-                let sequence = self.catalog.table(table).and_then(|t| t.columns[column].identity).map(|(_, s)| s);
+                let sequence = self
+                    .catalog
+                    .table(table)
+                    .and_then(|t| t.columns[column].identity)
+                    .map(|(_, s)| s);
                 let number = restart.expr().map(|e| e.syntax().text().to_string());
                 let number = number.and_then(|text| text.parse::<i64>().ok());
                 if let (Some(sequence), Some(number)) = (sequence, number) {
@@ -159,7 +235,11 @@ impl Reader {
                     self.collation(&collate);
                 }
                 if let Some(serial) = types::serial(&ty) {
-                    return self.error(ty.syntax(), format!("a column cannot be changed to a serial; its type would be {serial}"), "use ADD GENERATED BY DEFAULT AS IDENTITY");
+                    return self.error(
+                        ty.syntax(),
+                        format!("a column cannot be changed to a serial; its type would be {serial}"),
+                        "use ADD GENERATED BY DEFAULT AS IDENTITY",
+                    );
                 }
                 let ty = self.written(ty);
                 self.change_column(table, Some(column), |c| c.ty = DraftType::Written(ty));
@@ -177,10 +257,17 @@ impl Reader {
 
     fn drop_column(&mut self, table: usize, column: usize) {
         let used_elsewhere = self.catalog.relations.iter().any(|r| match &r.kind {
-            DraftKind::Table(t) => !r.dropped && t.foreign_keys.iter().any(|k| k.target == Some(table) && k.target_columns.is_none()),
+            DraftKind::Table(t) => {
+                !r.dropped
+                    && t.foreign_keys
+                        .iter()
+                        .any(|k| k.target == Some(table) && k.target_columns.is_none())
+            }
             DraftKind::View(_) => false,
         });
-        let Some(draft) = self.catalog.table_mut(table) else { return };
+        let Some(draft) = self.catalog.table_mut(table) else {
+            return;
+        };
         draft.columns[column].dropped = true;
         let has = |columns: &[usize]| columns.contains(&column);
         let lost_key = draft.primary_key.as_ref().is_some_and(|k| has(&k.columns));
@@ -189,7 +276,9 @@ impl Reader {
         }
         draft.uniques.retain(|u| !has(&u.columns));
         draft.foreign_keys.retain(|k| !has(&k.columns));
-        draft.indexes.retain(|i| !i.keys.iter().any(|k| k.column == Some(column)));
+        draft
+            .indexes
+            .retain(|i| !i.keys.iter().any(|k| k.column == Some(column)));
         let name = draft.columns[column].name.clone();
         draft.checks.retain(|c| !mentions(c.expr.node.syntax(), &name));
         if lost_key && used_elsewhere {
@@ -202,7 +291,9 @@ impl Reader {
     /// Removes a constraint by name; false if there is none.
     fn remove_constraint(&mut self, table: usize, name: &Arc<str>) -> bool {
         let (namespace, _) = self.name_of(table);
-        let Some(draft) = self.catalog.table_mut(table) else { return false };
+        let Some(draft) = self.catalog.table_mut(table) else {
+            return false;
+        };
         let count = |t: &crate::catalog::DraftTable| {
             t.checks.len() + t.uniques.len() + t.foreign_keys.len() + usize::from(t.primary_key.is_some())
         };
@@ -223,10 +314,18 @@ impl Reader {
 
     fn rename_constraint(&mut self, table: usize, name: &Arc<str>, new: &Arc<str>) -> bool {
         let (namespace, _) = self.name_of(table);
-        let Some(draft) = self.catalog.table_mut(table) else { return false };
+        let Some(draft) = self.catalog.table_mut(table) else {
+            return false;
+        };
         let mut found = false;
-        let names = draft.checks.iter_mut().map(|c| &mut c.name).chain(draft.uniques.iter_mut().map(|c| &mut c.name));
-        let names = names.chain(draft.foreign_keys.iter_mut().map(|c| &mut c.name)).chain(draft.primary_key.iter_mut().map(|c| &mut c.name));
+        let names = draft
+            .checks
+            .iter_mut()
+            .map(|c| &mut c.name)
+            .chain(draft.uniques.iter_mut().map(|c| &mut c.name));
+        let names = names
+            .chain(draft.foreign_keys.iter_mut().map(|c| &mut c.name))
+            .chain(draft.primary_key.iter_mut().map(|c| &mut c.name));
         for current in names {
             if current == name {
                 *current = new.clone();
@@ -249,7 +348,10 @@ impl Reader {
     }
 
     fn move_relation(&mut self, relation: usize, namespace: Arc<str>, at: &SyntaxNode) {
-        let name = Name { namespace: Some(namespace), name: self.catalog.relations[relation].name.clone() };
+        let name = Name {
+            namespace: Some(namespace),
+            name: self.catalog.relations[relation].name.clone(),
+        };
         let namespace = self.creation_namespace(&name, at);
         if !self.catalog.take_relation_name(&namespace, &name.name) {
             return self.error(at, format!("the name `{name}` is taken already"), "choose another name");
@@ -265,11 +367,15 @@ impl Reader {
         if statement.if_exists().is_some() && self.catalog.relation(&name, &self.place.path).is_none() {
             return;
         }
-        let (Some(view), Some(action)) = (self.relation(&written), statement.action()) else { return };
+        let (Some(view), Some(action)) = (self.relation(&written), statement.action()) else {
+            return;
+        };
         match action {
             ast::AlterViewAction::OwnerTo(_) | ast::AlterViewAction::ResetOptions(_) => {}
             ast::AlterViewAction::SetOptions(options) => {
-                let invoker = options.attribute_list().and_then(|list| super::view::security_invoker(&list));
+                let invoker = options
+                    .attribute_list()
+                    .and_then(|list| super::view::security_invoker(&list));
                 if let (Some(invoker), DraftKind::View(draft)) = (invoker, &mut self.catalog.relations[view].kind) {
                     draft.security_invoker = invoker;
                 }
@@ -292,7 +398,11 @@ impl Reader {
                 }
             }
             ast::AlterViewAction::AlterViewColumn(column) => {
-                self.error(column.syntax(), "a view's column has no default of its own here", "give the table's column the default");
+                self.error(
+                    column.syntax(),
+                    "a view's column has no default of its own here",
+                    "give the table's column the default",
+                );
             }
         }
     }
@@ -311,12 +421,18 @@ impl Reader {
                         self.move_relation(view, text(&schema), set.syntax());
                     }
                 }
-                other => self.error(other.syntax(), "this is not for views", "use it on the table that the view shows"),
+                other => self.error(
+                    other.syntax(),
+                    "this is not for views",
+                    "use it on the table that the view shows",
+                ),
             }
         }
     }
 }
 
 fn mentions(expr: &SyntaxNode, column: &str) -> bool {
-    expr.descendants().filter_map(ast::NameRef::cast).any(|name| *folded(name.syntax()) == *column)
+    expr.descendants()
+        .filter_map(ast::NameRef::cast)
+        .any(|name| *folded(name.syntax()) == *column)
 }

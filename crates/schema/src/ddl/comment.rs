@@ -25,12 +25,16 @@ impl Reader {
             }
             Some(ast::CommentObject::ObjectColumn(object)) => {
                 let Some(written) = object.name() else { return };
-                let Some((relation, _)) = self.qualified_column(&written) else { return };
+                let Some((relation, _)) = self.qualified_column(&written) else {
+                    return;
+                };
                 self.comment_column(relation, &written, comment);
             }
             Some(ast::CommentObject::ObjectFunction(object)) => {
                 let Some(sig) = object.function_sig() else { return };
-                let Some(name) = sig.function_name_ref().and_then(|n| Name::of(&n)) else { return };
+                let Some(name) = sig.function_name_ref().and_then(|n| Name::of(&n)) else {
+                    return;
+                };
                 let signature = sig.param_list().map(|p| signature_of(&p));
                 self.comment_function(&name, signature.as_deref(), sig.syntax(), comment);
             }
@@ -46,7 +50,9 @@ impl Reader {
     }
 
     fn comment_column(&mut self, relation: usize, written: &ast::QualifiedColumnNameRef, comment: Option<String>) {
-        let Some(segment) = written.path_ref().and_then(|p| p.segment()) else { return };
+        let Some(segment) = written.path_ref().and_then(|p| p.segment()) else {
+            return;
+        };
         let span = self.span(segment.syntax());
         if let DraftKind::View(view) = &mut self.catalog.relations[relation].kind {
             return view.column_comments.push((crate::names::text(&segment), comment, span));
@@ -55,15 +61,28 @@ impl Reader {
         self.change_column(relation, column, |c| c.comment = comment);
     }
 
-    fn comment_function(&mut self, name: &Name, signature: Option<&[String]>, at: &SyntaxNode, comment: Option<String>) {
-        let Some(found) = self.functions_or_problem(name, signature, at) else { return };
+    fn comment_function(
+        &mut self,
+        name: &Name,
+        signature: Option<&[String]>,
+        at: &SyntaxNode,
+        comment: Option<String>,
+    ) {
+        let Some(found) = self.functions_or_problem(name, signature, at) else {
+            return;
+        };
         for function in found {
             self.catalog.functions[function].comment = comment.clone();
         }
     }
 
     /// The functions of a name, or a problem.
-    pub(super) fn functions_or_problem(&mut self, name: &Name, signature: Option<&[String]>, at: &SyntaxNode) -> Option<Vec<usize>> {
+    pub(super) fn functions_or_problem(
+        &mut self,
+        name: &Name,
+        signature: Option<&[String]>,
+        at: &SyntaxNode,
+    ) -> Option<Vec<usize>> {
         let found = self.catalog.functions_named(name, signature, &self.place.path);
         if !found.is_empty() {
             return Some(found);
@@ -72,11 +91,22 @@ impl Reader {
         let problem = match others.first() {
             Some(&other) => {
                 let takes = self.catalog.functions[other].signature.join(", ");
-                self.source().error(at, format!("there is no function `{name}` with these arguments")).help(format!("it takes ({takes})"))
+                self.source()
+                    .error(at, format!("there is no function `{name}` with these arguments"))
+                    .help(format!("it takes ({takes})"))
             }
             None => {
-                let known: Vec<&str> = self.catalog.functions.iter().filter(|f| !f.dropped).map(|f| &*f.name).collect();
-                let problem = self.source().error(at, format!("there is no function `{name}`")).help("declare it before it is used");
+                let known: Vec<&str> = self
+                    .catalog
+                    .functions
+                    .iter()
+                    .filter(|f| !f.dropped)
+                    .map(|f| &*f.name)
+                    .collect();
+                let problem = self
+                    .source()
+                    .error(at, format!("there is no function `{name}`"))
+                    .help("declare it before it is used");
                 problem.did_you_mean(&name.name, known)
             }
         };

@@ -37,7 +37,9 @@ impl Reader {
         let is_reference = |key: &crate::catalog::DraftForeignKey| key.target == Some(relation);
         let mut referenced = false;
         for (index, other) in self.catalog.relations.iter_mut().enumerate() {
-            let DraftKind::Table(table) = &mut other.kind else { continue };
+            let DraftKind::Table(table) = &mut other.kind else {
+                continue;
+            };
             if index == relation || other.dropped {
                 continue;
             }
@@ -47,7 +49,11 @@ impl Reader {
             }
         }
         if referenced && !cascade {
-            return self.error(written.syntax(), format!("`{name}` cannot be dropped: foreign keys refer to it"), "drop those first, or add CASCADE");
+            return self.error(
+                written.syntax(),
+                format!("`{name}` cannot be dropped: foreign keys refer to it"),
+                "drop those first, or add CASCADE",
+            );
         }
         self.remove_relation(relation);
     }
@@ -83,22 +89,39 @@ impl Reader {
     }
 
     pub(super) fn drop_function(&mut self, statement: &ast::DropFunction) {
-        for sig in statement.function_sig_list().into_iter().flat_map(|l| l.function_sigs()) {
-            let Some(name) = sig.function_name_ref().and_then(|n| Name::of(&n)) else { continue };
+        for sig in statement
+            .function_sig_list()
+            .into_iter()
+            .flat_map(|l| l.function_sigs())
+        {
+            let Some(name) = sig.function_name_ref().and_then(|n| Name::of(&n)) else {
+                continue;
+            };
             let signature = sig.param_list().map(|p| signature_of(&p));
             if statement.if_exists().is_some()
-                && self.catalog.functions_named(&name, signature.as_deref(), &self.place.path).is_empty()
+                && self
+                    .catalog
+                    .functions_named(&name, signature.as_deref(), &self.place.path)
+                    .is_empty()
             {
                 continue;
             }
-            for function in self.functions_or_problem(&name, signature.as_deref(), sig.syntax()).unwrap_or_default() {
+            for function in self
+                .functions_or_problem(&name, signature.as_deref(), sig.syntax())
+                .unwrap_or_default()
+            {
                 self.catalog.functions[function].dropped = true;
             }
         }
     }
 
     pub(super) fn drop_policy(&mut self, statement: &ast::DropPolicy) {
-        let (Some(policy), Some(target)) = (statement.policy_ref(), statement.on_table().and_then(|t| t.table_name_ref())) else { return };
+        let (Some(policy), Some(target)) = (
+            statement.policy_ref(),
+            statement.on_table().and_then(|t| t.table_name_ref()),
+        ) else {
+            return;
+        };
         let Some(name) = Name::of(&target) else { return };
         let if_exists = statement.if_exists().is_some();
         if if_exists && self.catalog.relation(&name, &self.place.path).is_none() {
@@ -106,11 +129,17 @@ impl Reader {
         }
         let Some(table) = self.table(&target) else { return };
         let policy_name = text(&policy);
-        let Some(draft) = self.catalog.table_mut(table) else { return };
+        let Some(draft) = self.catalog.table_mut(table) else {
+            return;
+        };
         let before = draft.policies.len();
         draft.policies.retain(|p| p.name != policy_name);
         if draft.policies.len() == before && !if_exists {
-            self.error(policy.syntax(), format!("the table has no policy `{policy_name}`"), "leave the statement out");
+            self.error(
+                policy.syntax(),
+                format!("the table has no policy `{policy_name}`"),
+                "leave the statement out",
+            );
         }
     }
 
@@ -134,14 +163,20 @@ impl Reader {
             match found {
                 Some(namespace) => self.catalog.free_relation_name(&namespace, &name.name),
                 None if statement.if_exists().is_some() => {}
-                None => self.error(written.syntax(), format!("there is no index `{name}`"), "leave the statement out"),
+                None => self.error(
+                    written.syntax(),
+                    format!("there is no index `{name}`"),
+                    "leave the statement out",
+                ),
             }
         }
     }
 
     pub(super) fn drop_sequence(&mut self, statement: &ast::DropSequence) {
         for written in statement.sequence_refs() {
-            let Some(sequence) = self.sequence(&written, statement.if_exists().is_some()) else { continue };
+            let Some(sequence) = self.sequence(&written, statement.if_exists().is_some()) else {
+                continue;
+            };
             let draft = &mut self.catalog.sequences[sequence];
             draft.dropped = true;
             let (namespace, name) = (draft.namespace.clone(), draft.name.clone());
@@ -173,14 +208,30 @@ impl Reader {
     pub(super) fn drop_schema(&mut self, statement: &ast::DropSchema) {
         for written in statement.schema_refs() {
             let namespace = text(&written);
-            let used = self.catalog.relations.iter().any(|r| !r.dropped && r.namespace == namespace)
-                || self.catalog.functions.iter().any(|f| !f.dropped && f.namespace == namespace);
-            if used && &*namespace != "public" && !matches!(statement.drop_behavior(), Some(ast::DropBehavior::Cascade(_))) {
-                self.error(written.syntax(), format!("the schema `{namespace}` is not empty"), "drop what is in it first, or add CASCADE");
+            let used = self
+                .catalog
+                .relations
+                .iter()
+                .any(|r| !r.dropped && r.namespace == namespace)
+                || self
+                    .catalog
+                    .functions
+                    .iter()
+                    .any(|f| !f.dropped && f.namespace == namespace);
+            if used
+                && &*namespace != "public"
+                && !matches!(statement.drop_behavior(), Some(ast::DropBehavior::Cascade(_)))
+            {
+                self.error(
+                    written.syntax(),
+                    format!("the schema `{namespace}` is not empty"),
+                    "drop what is in it first, or add CASCADE",
+                );
                 continue;
             }
-            let inside: Vec<usize> =
-                (0..self.catalog.relations.len()).filter(|&i| self.catalog.relations[i].namespace == namespace).collect();
+            let inside: Vec<usize> = (0..self.catalog.relations.len())
+                .filter(|&i| self.catalog.relations[i].namespace == namespace)
+                .collect();
             if used && matches!(statement.drop_behavior(), Some(ast::DropBehavior::Cascade(_))) {
                 for relation in inside {
                     self.remove_relation(relation);

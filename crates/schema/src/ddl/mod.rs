@@ -7,6 +7,7 @@ mod constraint;
 mod drop;
 mod function;
 mod index;
+mod keys;
 mod policy;
 mod privilege;
 mod rows;
@@ -49,7 +50,10 @@ pub(crate) struct Reader {
 
 impl Default for Place {
     fn default() -> Place {
-        Place { file: 0, path: Rc::from([Arc::from("public")]) }
+        Place {
+            file: 0,
+            path: Rc::from([Arc::from("public")]),
+        }
     }
 }
 
@@ -57,7 +61,10 @@ impl Reader {
     /// Reads a file.
     pub(crate) fn file(&mut self, source: &Source) {
         let text = SourceText::new(source.file.clone(), &source.text);
-        self.place = Place { file: self.catalog.files.len(), ..Place::default() };
+        self.place = Place {
+            file: self.catalog.files.len(),
+            ..Place::default()
+        };
         let mut file = File {
             source: text.clone(),
             original: source.text.clone(),
@@ -83,6 +90,7 @@ impl Reader {
         let parse = ast::SourceFile::parse(&prepared.text);
         let statements: Vec<ast::Stmt> = parse.tree().stmts().collect();
         self.muted.clear();
+        let mut last_line = 0;
         for error in parse.errors() {
             let range: Range<usize> = error.range().into();
             let inside = |s: &&ast::Stmt| {
@@ -92,7 +100,14 @@ impl Reader {
             if let Some(statement) = statements.iter().find(inside) {
                 self.muted.push(statement.syntax().text_range().into());
             }
-            self.catalog.problems.push(Problem::error(text.span(range), format!("syntax error: {}", error.message())));
+            // What follows on the same line follows from it.
+            let span = text.span(range);
+            if span.line != last_line {
+                last_line = span.line;
+                self.catalog
+                    .problems
+                    .push(Problem::error(span, format!("syntax error: {}", error.message())));
+            }
         }
         for statement in statements {
             if tree_depth(statement.syntax()) > TREE_DEPTH_MAX {
@@ -110,7 +125,8 @@ impl Reader {
         let span = text.span(command);
         match &*word {
             "\\i" | "\\ir" | "\\include" | "\\include_relative" => self.problem(
-                Problem::error(span, format!("`{word}` is not followed")).help("name each file as the `ddl` of a [service.*], or put them into one"),
+                Problem::error(span, format!("`{word}` is not followed"))
+                    .help("name each file as the `ddl` of a [service.*], or put them into one"),
             ),
             "\\copy" => self.problem(
                 Problem::error(span, "`\\copy` reads a file of the machine that psql runs on")
@@ -119,7 +135,10 @@ impl Reader {
             "\\gexec" | "\\if" | "\\elif" | "\\else" | "\\endif" => self.problem(
                 Problem::error(span, format!("`{word}` is run by psql only")).help("write the statements out"),
             ),
-            _ => self.catalog.notes.push(Note { span, message: format!("the psql command `{word}` is passed over") }),
+            _ => self.catalog.notes.push(Note {
+                span,
+                message: format!("the psql command `{word}` is passed over"),
+            }),
         }
     }
 
@@ -167,34 +186,84 @@ impl Reader {
                 let at = s.trigger().map_or_else(|| s.syntax().clone(), |t| t.syntax().clone());
                 self.error(&at, "triggers run inside Postgres only", "say it with a DEFAULT, a GENERATED column, a CHECK or a function; what happens after a change goes into [[on]] of mainstay.toml");
             }
-            CreateRule(s) => self.error(s.syntax(), "rules run inside Postgres only", "write a function, or a view that Postgres can update by itself"),
-            CreateTableAs(s) => self.error(s.syntax(), "CREATE TABLE … AS is not supported", "declare the columns, and load the rows with INSERT or COPY"),
-            SelectInto(s) => self.error(s.syntax(), "SELECT … INTO is not supported", "declare the table with its columns, and load the rows with INSERT or COPY"),
-            CreateForeignTable(s) => self.error(s.syntax(), "foreign tables are not supported", "give the other database a [store.*] of its own"),
-            Do(s) => self.error(s.syntax(), "a DO block runs inside Postgres only", "write its statements out"),
-            Update(_) | Delete(_) | Merge(_) | Values(_) | Table(_) | CompoundSelect(_) | ParenSelect(_) | Call(_) | Execute(_) => self.error(
+            CreateRule(s) => self.error(
+                s.syntax(),
+                "rules run inside Postgres only",
+                "write a function, or a view that Postgres can update by itself",
+            ),
+            CreateTableAs(s) => self.error(
+                s.syntax(),
+                "CREATE TABLE … AS is not supported",
+                "declare the columns, and load the rows with INSERT or COPY",
+            ),
+            SelectInto(s) => self.error(
+                s.syntax(),
+                "SELECT … INTO is not supported",
+                "declare the table with its columns, and load the rows with INSERT or COPY",
+            ),
+            CreateForeignTable(s) => self.error(
+                s.syntax(),
+                "foreign tables are not supported",
+                "give the other database a [store.*] of its own",
+            ),
+            Do(s) => self.error(
+                s.syntax(),
+                "a DO block runs inside Postgres only",
+                "write its statements out",
+            ),
+            Update(_) | Delete(_) | Merge(_) | Values(_) | Table(_) | CompoundSelect(_) | ParenSelect(_) | Call(_)
+            | Execute(_) => self.error(
                 statement.syntax(),
                 "a schema declares: this statement has no place in it",
                 "leave it out; rows come by INSERT … VALUES of constants, by COPY … FROM stdin, or from data/*.csv",
             ),
             // Made for Postgres alone: whoever uses one is told where.
-            CreateProcedure(_) | CreateAggregate(_) | CreateOperator(_) | CreateOperatorClass(_) | CreateOperatorFamily(_)
-            | CreateCast(_) | CreateCollation(_) | CreateConversion(_) | CreateTransform(_) => {
-                self.warning(statement.syntax(), "not served: it exists inside Postgres only", "leave it out unless the project runs on Postgres")
-            }
+            CreateProcedure(_)
+            | CreateAggregate(_)
+            | CreateOperator(_)
+            | CreateOperatorClass(_)
+            | CreateOperatorFamily(_)
+            | CreateCast(_)
+            | CreateCollation(_)
+            | CreateConversion(_)
+            | CreateTransform(_) => self.warning(
+                statement.syntax(),
+                "not served: it exists inside Postgres only",
+                "leave it out unless the project runs on Postgres",
+            ),
             // Changes the meaning of something that is there, in a way that is not followed.
-            AlterAggregate(_) | AlterCollation(_) | AlterConversion(_) | AlterForeignTable(_) | AlterOperator(_) | AlterOperatorClass(_)
-            | AlterOperatorFamily(_) | AlterProcedure(_) | AlterRoutine(_) | AlterRule(_) | AlterSchema(_) | DropAggregate(_)
-            | DropCast(_) | DropOperator(_) | DropOwned(_) | DropRoutine(_) | DropRule(_) | DropProcedure(_) | DropTrigger(_)
+            AlterAggregate(_)
+            | AlterCollation(_)
+            | AlterConversion(_)
+            | AlterForeignTable(_)
+            | AlterOperator(_)
+            | AlterOperatorClass(_)
+            | AlterOperatorFamily(_)
+            | AlterProcedure(_)
+            | AlterRoutine(_)
+            | AlterRule(_)
+            | AlterSchema(_)
+            | DropAggregate(_)
+            | DropCast(_)
+            | DropOperator(_)
+            | DropOwned(_)
+            | DropRoutine(_)
+            | DropRule(_)
+            | DropProcedure(_)
+            | DropTrigger(_)
             | DropForeignTable(_)
                 if !is_ownership(statement.syntax()) && !is_conditional_drop(statement.syntax()) =>
             {
-                self.error(statement.syntax(), "this statement is not supported", "change the declaration itself instead")
+                self.error(
+                    statement.syntax(),
+                    "this statement is not supported",
+                    "change the declaration itself instead",
+                )
             }
             // Transactions and upkeep: nothing that stays.
-            Begin(_) | Commit(_) | Analyze(_) | Vacuum(_) | Checkpoint(_) | Reset(_) | ResetRole(_) | ResetSessionAuth(_) | SetRole(_)
-            | SetSessionAuth(_) | SetTransaction(_) | SetConstraints(_) | Show(_) | Lock(_) | Refresh(_) | Reindex(_) | Cluster(_)
-            | Discard(_) | Deallocate(_) | EmptyStmt(_) => {}
+            Begin(_) | Commit(_) | Analyze(_) | Vacuum(_) | Checkpoint(_) | Reset(_) | ResetRole(_)
+            | ResetSessionAuth(_) | SetRole(_) | SetSessionAuth(_) | SetTransaction(_) | SetConstraints(_)
+            | Show(_) | Lock(_) | Refresh(_) | Reindex(_) | Cluster(_) | Discard(_) | Deallocate(_) | EmptyStmt(_) => {}
             other => self.unserved(other.syntax()),
         }
     }
@@ -202,8 +271,15 @@ impl Reader {
     /// Accepted, and told as a note: it has no bearing on what is served.
     fn unserved(&mut self, statement: &SyntaxNode) {
         let text = statement.text().to_string();
-        let words = text.split(|c: char| !(c.is_alphanumeric() || c == '_')).filter(|w| !w.is_empty()).take(2).collect::<Vec<_>>();
-        self.note(statement, format!("{} has no effect here", words.join(" ").to_uppercase()));
+        let words = text
+            .split(|c: char| !(c.is_alphanumeric() || c == '_'))
+            .filter(|w| !w.is_empty())
+            .take(2)
+            .collect::<Vec<_>>();
+        self.note(
+            statement,
+            format!("{} has no effect here", words.join(" ").to_uppercase()),
+        );
     }
 
     /// Reports a problem, unless it follows from a syntax error in the same statement.
@@ -226,7 +302,10 @@ impl Reader {
 
     pub(crate) fn note(&mut self, at: &SyntaxNode, message: impl Into<String>) {
         let span = self.span(at);
-        self.catalog.notes.push(Note { span, message: message.into() });
+        self.catalog.notes.push(Note {
+            span,
+            message: message.into(),
+        });
     }
 
     /// Where a node of the current file is; of a long one, its first line.
@@ -239,12 +318,17 @@ impl Reader {
     }
 
     pub(crate) fn written<T>(&self, node: T) -> Written<T> {
-        Written { node, place: self.place.clone() }
+        Written {
+            node,
+            place: self.place.clone(),
+        }
     }
 
     /// The schema in which a name without one is created.
     pub(crate) fn creation_namespace(&mut self, name: &Name, at: &SyntaxNode) -> Arc<str> {
-        let Some(namespace) = &name.namespace else { return self.place.path[0].clone() };
+        let Some(namespace) = &name.namespace else {
+            return self.place.path[0].clone();
+        };
         let known = &**namespace == "public" || &**namespace == "auth" || self.catalog.namespaces.contains(namespace);
         if !known {
             let problem = self.source().error(at, format!("there is no schema `{namespace}`"));
@@ -272,15 +356,28 @@ impl Reader {
         let relation = self.relation(at)?;
         if let DraftKind::View(_) = self.catalog.relations[relation].kind {
             let name = self.catalog.relations[relation].name.clone();
-            self.error(at.syntax(), format!("`{name}` is a view"), "this statement is for tables");
+            self.error(
+                at.syntax(),
+                format!("`{name}` is a view"),
+                "this statement is for tables",
+            );
             return None;
         }
         Some(relation)
     }
 
     pub(crate) fn unknown_relation(&self, name: &Name, at: &SyntaxNode) -> Problem {
-        let problem = self.source().error(at, format!("there is no table or view `{name}`")).help("declare it before it is used");
-        let known: Vec<&str> = self.catalog.relations.iter().filter(|r| !r.dropped).map(|r| &*r.name).collect();
+        let problem = self
+            .source()
+            .error(at, format!("there is no table or view `{name}`"))
+            .help("declare it before it is used");
+        let known: Vec<&str> = self
+            .catalog
+            .relations
+            .iter()
+            .filter(|r| !r.dropped)
+            .map(|r| &*r.name)
+            .collect();
         problem.did_you_mean(&name.name, known)
     }
 
@@ -292,14 +389,20 @@ impl Reader {
             return Some(column);
         }
         let relation = &self.catalog.relations[table].name;
-        let problem = self.source().error(at, format!("there is no column `{written}` in `{relation}`"));
+        let problem = self
+            .source()
+            .error(at, format!("there is no column `{written}` in `{relation}`"));
         let problem = problem.did_you_mean(&written, known.column_names());
         self.problem(problem);
         None
     }
 
     /// Several columns; `None` if one of them is not there.
-    pub(crate) fn columns(&mut self, table: usize, refs: impl Iterator<Item = ast::ColumnNameRef>) -> Option<Vec<usize>> {
+    pub(crate) fn columns(
+        &mut self,
+        table: usize,
+        refs: impl Iterator<Item = ast::ColumnNameRef>,
+    ) -> Option<Vec<usize>> {
         let found: Vec<Option<usize>> = refs.map(|r| self.column(table, r.syntax())).collect();
         found.into_iter().collect()
     }

@@ -20,11 +20,22 @@ impl Reader {
             return;
         }
         let (start, increment) = self.sequence_options(statement.sequence_options());
-        self.catalog.sequences.push(DraftSequence { namespace, name: name.name, start, increment, dropped: false });
+        self.catalog.sequences.push(DraftSequence {
+            namespace,
+            name: name.name,
+            start,
+            increment,
+            dropped: false,
+        });
     }
 
     /// The sequence of a numbered column; its options may name it, as pg_dump writes.
-    pub(super) fn column_sequence(&mut self, table: usize, column: &str, options: Option<ast::SequenceOptionList>) -> usize {
+    pub(super) fn column_sequence(
+        &mut self,
+        table: usize,
+        column: &str,
+        options: Option<ast::SequenceOptionList>,
+    ) -> usize {
         let (namespace, relation) = self.name_of(table);
         let given = options.iter().flat_map(|o| o.sequence_options()).find_map(|o| match o {
             ast::SequenceOption::OptionSequenceName(name) => name.sequence().and_then(|s| Name::of(&s)),
@@ -37,7 +48,9 @@ impl Reader {
                 (namespace, given.name)
             }
             None => {
-                let name = self.catalog.generate_relation_name(&namespace, &relation, column, "seq");
+                let name = self
+                    .catalog
+                    .generate_relation_name(&namespace, &relation, column, "seq");
                 (namespace, name)
             }
         };
@@ -45,7 +58,13 @@ impl Reader {
             Some(list) => self.sequence_options(list.sequence_options()),
             None => (1, 1),
         };
-        self.catalog.sequences.push(DraftSequence { namespace, name, start, increment, dropped: false });
+        self.catalog.sequences.push(DraftSequence {
+            namespace,
+            name,
+            start,
+            increment,
+            dropped: false,
+        });
         self.catalog.sequences.len() - 1
     }
 
@@ -58,7 +77,11 @@ impl Reader {
                 ast::SequenceOption::OptionMinValue(o) => least = self.whole_number(o.expr()),
                 ast::SequenceOption::OptionMaxValue(o) => most = self.whole_number(o.expr()),
                 ast::SequenceOption::OptionCycle(o) => {
-                    self.warning(o.syntax(), "a sequence does not start again here", "leave CYCLE out, or compute the number");
+                    self.warning(
+                        o.syntax(),
+                        "a sequence does not start again here",
+                        "leave CYCLE out, or compute the number",
+                    );
                 }
                 _ => {}
             }
@@ -66,23 +89,41 @@ impl Reader {
         if increment == 0 {
             increment = 1;
         }
-        let start = start.unwrap_or(if increment > 0 { least.unwrap_or(1) } else { most.unwrap_or(-1) });
+        let start = start.unwrap_or(if increment > 0 {
+            least.unwrap_or(1)
+        } else {
+            most.unwrap_or(-1)
+        });
         (start, increment)
     }
 
     fn whole_number(&mut self, expr: Option<ast::Expr>) -> Option<i64> {
         let expr = expr?;
-        let text: String = expr.syntax().text().to_string().chars().filter(|c| !c.is_whitespace() && *c != '_').collect();
+        let text: String = expr
+            .syntax()
+            .text()
+            .to_string()
+            .chars()
+            .filter(|c| !c.is_whitespace() && *c != '_')
+            .collect();
         let number = text.parse().ok();
         if number.is_none() {
-            self.error(expr.syntax(), format!("`{text}` is no whole number of 64 bits"), "write digits");
+            self.error(
+                expr.syntax(),
+                format!("`{text}` is no whole number of 64 bits"),
+                "write digits",
+            );
         }
         number
     }
 
     pub(super) fn alter_sequence(&mut self, statement: &ast::AlterSequence) {
-        let Some(written) = statement.sequence_ref() else { return };
-        let Some(sequence) = self.sequence(&written, statement.if_exists().is_some()) else { return };
+        let Some(written) = statement.sequence_ref() else {
+            return;
+        };
+        let Some(sequence) = self.sequence(&written, statement.if_exists().is_some()) else {
+            return;
+        };
         for action in statement.actions() {
             match action {
                 ast::AlterSequenceAction::SequenceOption(option) => match option {
@@ -136,8 +177,17 @@ impl Reader {
     pub(super) fn sequence_named(&mut self, name: &Name, at: &SyntaxNode, if_exists: bool) -> Option<usize> {
         let found = self.catalog.sequence(name, &self.place.path);
         if found.is_none() && !if_exists {
-            let known: Vec<Arc<str>> = self.catalog.sequences.iter().filter(|s| !s.dropped).map(|s| s.name.clone()).collect();
-            let problem = self.source().error(at, format!("there is no sequence `{name}`")).help("declare it before it is used");
+            let known: Vec<Arc<str>> = self
+                .catalog
+                .sequences
+                .iter()
+                .filter(|s| !s.dropped)
+                .map(|s| s.name.clone())
+                .collect();
+            let problem = self
+                .source()
+                .error(at, format!("there is no sequence `{name}`"))
+                .help("declare it before it is used");
             self.problem(problem.did_you_mean(&name.name, known.iter().map(|n| &**n)));
         }
         found
@@ -167,7 +217,9 @@ pub(crate) fn nextval_target(expr: &ast::Expr) -> Option<Name> {
         return None;
     }
     let mut args = call.arg_list()?.args();
-    let (arg, None) = (args.next()?.expr()?, args.next()) else { return None };
+    let (arg, None) = (args.next()?.expr()?, args.next()) else {
+        return None;
+    };
     Some(Name::parse(&string_in(&arg)?))
 }
 

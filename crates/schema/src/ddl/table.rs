@@ -12,18 +12,30 @@ use std::sync::Arc;
 
 impl Reader {
     pub(super) fn create_table(&mut self, statement: &ast::CreateTable) {
-        let Some(name_node) = statement.table_name() else { return };
+        let Some(name_node) = statement.table_name() else {
+            return;
+        };
         let Some(name) = Name::of(&name_node) else { return };
         let at = name_node.syntax().clone();
         match statement.persistence() {
             Some(ast::Persistence::Temp(_)) => {
-                return self.error(&at, "a temporary table lives in one session only", "declare a table that stays");
+                return self.error(
+                    &at,
+                    "a temporary table lives in one session only",
+                    "declare a table that stays",
+                );
             }
-            Some(ast::Persistence::Unlogged(_)) => self.note(&at, "UNLOGGED has no effect here: every table is durable"),
+            Some(ast::Persistence::Unlogged(_)) => {
+                self.note(&at, "UNLOGGED has no effect here: every table is durable")
+            }
             None => {}
         }
         if let Some(of) = statement.of_type() {
-            return self.error(of.syntax(), "a table OF a type is not supported", "write its columns out");
+            return self.error(
+                of.syntax(),
+                "a table OF a type is not supported",
+                "write its columns out",
+            );
         }
         if let Some(inherits) = HasCreateTable::inherits(statement) {
             return self.error(
@@ -44,7 +56,9 @@ impl Reader {
         if let Some(parent) = partition_of.and_then(|p| self.catalog.table(p)) {
             draft.columns = parent.columns.clone();
         }
-        let Some(table) = self.declare_relation(&name, &at, if_not_exists, DraftKind::Table(draft)) else { return };
+        let Some(table) = self.declare_relation(&name, &at, if_not_exists, DraftKind::Table(draft)) else {
+            return;
+        };
         let mut pending = Vec::new();
         for arg in statement.table_arg_list().into_iter().flat_map(|list| list.args()) {
             match arg {
@@ -73,9 +87,18 @@ impl Reader {
     }
 
     /// Puts a new relation into the catalog, unless its name is taken.
-    pub(super) fn declare_relation(&mut self, name: &Name, at: &SyntaxNode, if_not_exists: bool, kind: DraftKind) -> Option<usize> {
+    pub(super) fn declare_relation(
+        &mut self,
+        name: &Name,
+        at: &SyntaxNode,
+        if_not_exists: bool,
+        kind: DraftKind,
+    ) -> Option<usize> {
         let namespace = self.creation_namespace(name, at);
-        let full = Name { namespace: Some(namespace.clone()), name: name.name.clone() };
+        let full = Name {
+            namespace: Some(namespace.clone()),
+            name: name.name.clone(),
+        };
         if let Some(existing) = self.catalog.relation(&full, &[]) {
             if !if_not_exists {
                 self.declared_twice(&format!("`{name}`"), existing, at);
@@ -94,7 +117,8 @@ impl Reader {
             dropped: false,
             kind,
         });
-        self.catalog.apply_default_grants(&namespace, NewObject::Relation(index));
+        self.catalog
+            .apply_default_grants(&namespace, NewObject::Relation(index));
         Some(index)
     }
 
@@ -111,7 +135,11 @@ impl Reader {
     fn table_column(&mut self, table: usize, column: &ast::Column, pending: &mut Vec<Pending>) {
         let Some(name) = column.name() else { return };
         let Some(ty) = column.ty() else {
-            return self.error(name.syntax(), format!("the column `{}` has no type", text(&name)), "write a type behind the name");
+            return self.error(
+                name.syntax(),
+                format!("the column `{}` has no type", text(&name)),
+                "write a type behind the name",
+            );
         };
         let constraints: Vec<ast::Constraint> = column
             .clauses()
@@ -139,10 +167,18 @@ impl Reader {
         let name = text(name_node);
         let Some(draft) = self.catalog.table(table) else { return };
         if draft.column(&name).is_some() {
-            return self.error(name_node.syntax(), format!("the column `{name}` is declared twice"), "rename or remove one of them");
+            return self.error(
+                name_node.syntax(),
+                format!("the column `{name}` is declared twice"),
+                "rename or remove one of them",
+            );
         }
         if types::is_set(ty) {
-            return self.error(ty.syntax(), "a column cannot hold a set", "take an array, or a table of its own");
+            return self.error(
+                ty.syntax(),
+                "a column cannot hold a set",
+                "take an array, or a table of its own",
+            );
         }
         if let Some(digits) = types::reduced_precision(ty) {
             self.warning(
@@ -157,10 +193,24 @@ impl Reader {
             Some(ty) => DraftType::Known(ty.clone()),
             None => DraftType::Written(self.written(ty.clone())),
         };
-        let identity = serial.as_ref().map(|_| (IdentityColumn::ByDefault, self.column_sequence(table, &name, None)));
+        let identity = serial
+            .as_ref()
+            .map(|_| (IdentityColumn::ByDefault, self.column_sequence(table, &name, None)));
         let not_null = serial.is_some();
-        let column = DraftColumn { name, span, dropped: false, ty, not_null, default: None, generated: None, identity, comment: None };
-        let Some(draft) = self.catalog.table_mut(table) else { return };
+        let column = DraftColumn {
+            name,
+            span,
+            dropped: false,
+            ty,
+            not_null,
+            default: None,
+            generated: None,
+            identity,
+            comment: None,
+        };
+        let Some(draft) = self.catalog.table_mut(table) else {
+            return;
+        };
         let index = draft.columns.len();
         draft.columns.push(column);
         for constraint in constraints {
@@ -170,7 +220,11 @@ impl Reader {
 
     /// `COLLATE`: text is compared by code point everywhere.
     pub(super) fn collation(&mut self, collate: &ast::Collate) {
-        let name = collate.collation_ref().and_then(|c| Name::of(&c)).map(|n| n.name).unwrap_or_default();
+        let name = collate
+            .collation_ref()
+            .and_then(|c| Name::of(&c))
+            .map(|n| n.name)
+            .unwrap_or_default();
         if !matches!(&*name, "default" | "C" | "POSIX" | "ucs_basic" | "c" | "posix") {
             self.warning(
                 collate.syntax(),
@@ -181,18 +235,34 @@ impl Reader {
     }
 
     fn partition_by(&mut self, table: usize, partition: &ast::PartitionBy) {
-        let strategy = partition.partition_strategy().map(|s| s.syntax().text().to_string().to_ascii_lowercase());
+        let strategy = partition
+            .partition_strategy()
+            .map(|s| s.syntax().text().to_string().to_ascii_lowercase());
         let by = match strategy.as_deref() {
             Some("range") => PartitionBy::Range,
             Some("list") => PartitionBy::List,
             Some("hash") => PartitionBy::Hash,
-            _ => return self.error(partition.syntax(), "a table is partitioned by RANGE, LIST or HASH", "take one of them"),
+            _ => {
+                return self.error(
+                    partition.syntax(),
+                    "a table is partitioned by RANGE, LIST or HASH",
+                    "take one of them",
+                );
+            }
         };
         let mut columns = Vec::new();
-        for item in partition.partition_item_list().into_iter().flat_map(|list| list.partition_items()) {
+        for item in partition
+            .partition_item_list()
+            .into_iter()
+            .flat_map(|list| list.partition_items())
+        {
             match item.expr() {
                 Some(ast::Expr::NameRef(name)) => columns.extend(self.column(table, name.syntax())),
-                Some(other) => self.error(other.syntax(), "a table is partitioned by columns only", "add a column that holds the value"),
+                Some(other) => self.error(
+                    other.syntax(),
+                    "a table is partitioned by columns only",
+                    "add a column that holds the value",
+                ),
                 None => {}
             }
         }
@@ -205,7 +275,11 @@ impl Reader {
     pub(super) fn attach(&mut self, parent: usize, part: usize, at: &SyntaxNode) {
         if self.catalog.table(parent).is_some_and(|t| t.partition.is_none()) {
             let name = self.catalog.relations[parent].name.clone();
-            return self.error(at, format!("`{name}` is not partitioned"), "declare it with PARTITION BY");
+            return self.error(
+                at,
+                format!("`{name}` is not partitioned"),
+                "declare it with PARTITION BY",
+            );
         }
         if parent == part || self.catalog.table(parent).and_then(|t| t.partition_of) == Some(part) {
             return self.error(at, "a table cannot be a partition of itself", "name another table");
@@ -218,7 +292,9 @@ impl Reader {
     }
 
     fn like(&mut self, table: usize, like: &ast::LikeClause, pending: &mut Vec<Pending>) {
-        let Some(source) = like.relation_name_ref().and_then(|r| self.table(&r)) else { return };
+        let Some(source) = like.relation_name_ref().and_then(|r| self.table(&r)) else {
+            return;
+        };
         let options: Vec<ast::LikeOption> = like.like_options().collect();
         let includes = |wanted: fn(&ast::TableProperty) -> bool| {
             let mut included = false;
@@ -239,7 +315,9 @@ impl Reader {
         let comments = includes(|p| matches!(p, ast::TableProperty::PropertyComments(_)));
         let constraints = includes(|p| matches!(p, ast::TableProperty::PropertyConstraints(_)));
         let indexes = includes(|p| matches!(p, ast::TableProperty::PropertyIndexes(_)));
-        let Some(draft) = self.catalog.table(source) else { return };
+        let Some(draft) = self.catalog.table(source) else {
+            return;
+        };
         let (columns, checks) = (draft.columns.clone(), draft.checks.clone());
         let (primary_key, uniques, plain) = (draft.primary_key.clone(), draft.uniques.clone(), draft.indexes.clone());
         // Where each column of the source went.
@@ -251,7 +329,11 @@ impl Reader {
             }
             let name = column.name.clone();
             if self.catalog.table(table).is_some_and(|t| t.column(&name).is_some()) {
-                self.error(like.syntax(), format!("the column `{name}` is declared twice"), "rename or remove one of them");
+                self.error(
+                    like.syntax(),
+                    format!("the column `{name}` is declared twice"),
+                    "rename or remove one of them",
+                );
                 places.push(None);
                 continue;
             }
@@ -266,7 +348,9 @@ impl Reader {
             column.generated = column.generated.filter(|_| generated);
             column.comment = column.comment.filter(|_| comments);
             column.span = self.span(like.syntax());
-            let Some(draft) = self.catalog.table_mut(table) else { return };
+            let Some(draft) = self.catalog.table_mut(table) else {
+                return;
+            };
             places.push(Some(draft.columns.len()));
             draft.columns.push(column);
         }
@@ -276,25 +360,36 @@ impl Reader {
         if !indexes {
             return;
         }
-        let moved = |columns: &[usize]| -> Option<Vec<usize>> { columns.iter().map(|&c| places.get(c).copied().flatten()).collect() };
+        let moved = |columns: &[usize]| -> Option<Vec<usize>> {
+            columns.iter().map(|&c| places.get(c).copied().flatten()).collect()
+        };
         let span = self.span(like.syntax());
         if let Some(columns) = primary_key.and_then(|key| moved(&key.columns)) {
-            pending.push(Pending::Primary { name: None, columns, span: span.clone() });
+            pending.push(Pending::Primary {
+                name: None,
+                columns,
+                span: span.clone(),
+            });
         }
         for unique in uniques {
             if let Some(columns) = moved(&unique.columns) {
-                pending.push(Pending::Unique { name: None, columns, nulls_not_distinct: unique.nulls_not_distinct, span: span.clone() });
+                pending.push(Pending::Unique {
+                    name: None,
+                    columns,
+                    nulls_not_distinct: unique.nulls_not_distinct,
+                    span: span.clone(),
+                });
             }
         }
         let (namespace, relation) = self.name_of(table);
         for mut index in plain {
-            let mut names: Vec<Arc<str>> = Vec::new();
+            let names = self.key_names(source, &index.keys);
             for key in &mut index.keys {
-                let name = key.column.and_then(|c| self.catalog.table(source).map(|t| t.columns[c].name.clone()));
                 key.column = key.column.and_then(|c| places.get(c).copied().flatten());
-                names.push(name.unwrap_or_else(|| "expr".into()));
             }
-            index.name = self.catalog.generate_relation_name(&namespace, &relation, &names.join("_"), "idx");
+            index.name = self
+                .catalog
+                .generate_relation_name(&namespace, &relation, &names, "idx");
             if let Some(draft) = self.catalog.table_mut(table) {
                 draft.indexes.push(index);
             }

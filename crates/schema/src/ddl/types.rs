@@ -15,9 +15,15 @@ impl Reader {
             Some(ast::CreateTypeKind::EnumType(of)) => {
                 let mut labels: Vec<Arc<str>> = Vec::new();
                 for variant in of.variant_list().into_iter().flat_map(|list| list.variants()) {
-                    let Some(label) = variant.literal().and_then(|l| l.string_value()) else { continue };
+                    let Some(label) = variant.literal().and_then(|l| l.string_value()) else {
+                        continue;
+                    };
                     if labels.iter().any(|l| **l == *label) {
-                        self.error(variant.syntax(), format!("the label '{label}' stands twice"), "remove one");
+                        self.error(
+                            variant.syntax(),
+                            format!("the label '{label}' stands twice"),
+                            "remove one",
+                        );
                     } else {
                         labels.push(label.into());
                     }
@@ -25,12 +31,19 @@ impl Reader {
                 DeclaredKind::Enum(labels)
             }
             Some(ast::CreateTypeKind::CompositeType(of)) => {
-                let fields = of.composite_field_list().into_iter().flat_map(|list| list.composite_field_defs());
+                let fields = of
+                    .composite_field_list()
+                    .into_iter()
+                    .flat_map(|list| list.composite_field_defs());
                 DeclaredKind::Composite(fields.filter_map(|f| Some((text(&f.name()?), f.ty()?))).collect())
             }
             Some(ast::CreateTypeKind::RangeType(_)) => DeclaredKind::Range,
             Some(ast::CreateTypeKind::BaseType(base)) => {
-                return self.error(base.syntax(), "a base type is made of functions in C", "use a domain, an enum or a composite type");
+                return self.error(
+                    base.syntax(),
+                    "a base type is made of functions in C",
+                    "use a domain, an enum or a composite type",
+                );
             }
             // A shell type: declared properly later.
             None => return,
@@ -39,13 +52,22 @@ impl Reader {
     }
 
     pub(super) fn create_domain(&mut self, statement: &ast::CreateDomain) {
-        let (Some(written), Some(base)) = (statement.domain(), statement.ty()) else { return };
+        let (Some(written), Some(base)) = (statement.domain(), statement.ty()) else {
+            return;
+        };
         let Some(name) = Name::of(&written) else { return };
-        let mut domain = DraftDomain { base, not_null: false, default: None, checks: Vec::new() };
+        let mut domain = DraftDomain {
+            base,
+            not_null: false,
+            default: None,
+            checks: Vec::new(),
+        };
         for qualifier in statement.domain_qualifiers() {
             match qualifier {
                 ast::DomainQualifier::Collate(collate) => self.collation(&collate),
-                ast::DomainQualifier::Constraint(constraint) => self.domain_constraint(&name.name, &mut domain, &constraint),
+                ast::DomainQualifier::Constraint(constraint) => {
+                    self.domain_constraint(&name.name, &mut domain, &constraint)
+                }
             }
         }
         self.declare_type(&name, written.syntax(), DeclaredKind::Domain(domain));
@@ -60,47 +82,82 @@ impl Reader {
             ast::Constraint::CheckConstraint(check) => {
                 let Some(expr) = check.expr() else { return };
                 let name = given.unwrap_or_else(|| {
-                    crate::names::generated_name(domain_name, "", "check", &|n| domain.checks.iter().any(|c| *c.name == *n))
+                    crate::names::generated_name(domain_name, "", "check", &|n| {
+                        domain.checks.iter().any(|c| *c.name == *n)
+                    })
                 });
-                domain.checks.push(DraftCheck { name, expr: self.written(expr) });
+                domain.checks.push(DraftCheck {
+                    name,
+                    expr: self.written(expr),
+                });
             }
-            other => self.error(other.syntax(), "a domain has no such constraint", "a domain takes NOT NULL, DEFAULT and CHECK"),
+            other => self.error(
+                other.syntax(),
+                "a domain has no such constraint",
+                "a domain takes NOT NULL, DEFAULT and CHECK",
+            ),
         }
     }
 
     fn declare_type(&mut self, name: &Name, at: &SyntaxNode, kind: DeclaredKind) {
         let namespace = self.creation_namespace(name, at);
-        let full = Name { namespace: Some(namespace.clone()), name: name.name.clone() };
+        let full = Name {
+            namespace: Some(namespace.clone()),
+            name: name.name.clone(),
+        };
         if let Some(existing) = self.catalog.declared_type(&full, &[]) {
             let other = &self.catalog.declared[existing].span;
-            let message = format!("the type `{name}` is declared twice: here and at {}:{}:{}", other.file, other.line, other.column);
+            let message = format!(
+                "the type `{name}` is declared twice: here and at {}:{}:{}",
+                other.file, other.line, other.column
+            );
             return self.error(at, message, "rename or remove one of them");
         }
         let span = self.span(at);
         let place = self.place.clone();
-        self.catalog.declared.push(DraftDeclared { namespace, name: name.name.clone(), place, span, dropped: false, kind });
+        self.catalog.declared.push(DraftDeclared {
+            namespace,
+            name: name.name.clone(),
+            place,
+            span,
+            dropped: false,
+            kind,
+        });
     }
 
     fn type_named(&mut self, at: &impl AstNode) -> Option<usize> {
         let name = Name::of(at)?;
         let found = self.catalog.declared_type(&name, &self.place.path);
         if found.is_none() {
-            let known: Vec<Arc<str>> = self.catalog.declared.iter().filter(|t| !t.dropped).map(|t| t.name.clone()).collect();
-            let problem = self.source().error_at(at, format!("there is no type `{name}`")).help("declare it before it is used");
+            let known: Vec<Arc<str>> = self
+                .catalog
+                .declared
+                .iter()
+                .filter(|t| !t.dropped)
+                .map(|t| t.name.clone())
+                .collect();
+            let problem = self
+                .source()
+                .error_at(at, format!("there is no type `{name}`"))
+                .help("declare it before it is used");
             self.problem(problem.did_you_mean(&name.name, known.iter().map(|n| &**n)));
         }
         found
     }
 
     pub(super) fn alter_type(&mut self, statement: &ast::AlterType) {
-        let (Some(written), Some(action)) = (statement.type_name_ref(), statement.action()) else { return };
+        let (Some(written), Some(action)) = (statement.type_name_ref(), statement.action()) else {
+            return;
+        };
         if matches!(action, ast::AlterTypeAction::OwnerTo(_)) {
             return;
         }
         let Some(index) = self.type_named(&written) else { return };
         match (&action, &mut self.catalog.declared[index].kind) {
             (ast::AlterTypeAction::AddValue(add), DeclaredKind::Enum(labels)) => {
-                let Some(label) = add.literal().and_then(|l| l.string_value()) else { return };
+                let Some(label) = add.literal().and_then(|l| l.string_value()) else {
+                    return;
+                };
                 let neighbour = |literal: Option<ast::Literal>| {
                     let label = literal.and_then(|l| l.string_value())?;
                     labels.iter().position(|l| **l == *label)
@@ -133,13 +190,22 @@ impl Reader {
                     self.catalog.declared[index].namespace = text(&schema);
                 }
             }
-            _ => self.error(action.syntax(), "this change of a type is not supported", "change the declaration itself instead"),
+            _ => self.error(
+                action.syntax(),
+                "this change of a type is not supported",
+                "change the declaration itself instead",
+            ),
         }
     }
 
     pub(super) fn alter_domain(&mut self, statement: &ast::AlterDomain) {
-        let (Some(written), Some(action)) = (statement.domain_ref(), statement.action()) else { return };
-        if matches!(action, ast::AlterDomainAction::OwnerTo(_) | ast::AlterDomainAction::ValidateConstraint(_)) {
+        let (Some(written), Some(action)) = (statement.domain_ref(), statement.action()) else {
+            return;
+        };
+        if matches!(
+            action,
+            ast::AlterDomainAction::OwnerTo(_) | ast::AlterDomainAction::ValidateConstraint(_)
+        ) {
             return;
         }
         let Some(index) = self.type_named(&written) else { return };
@@ -157,18 +223,29 @@ impl Reader {
             }
             ast::AlterDomainAction::DropConstraint(drop) => {
                 let dropped = drop.constraint_name_ref().and_then(|c| Name::of(&c));
-                domain.checks.retain(|c| dropped.as_ref().is_none_or(|d| d.name != c.name));
+                domain
+                    .checks
+                    .retain(|c| dropped.as_ref().is_none_or(|d| d.name != c.name));
             }
             ast::AlterDomainAction::AddConstraint(add) => {
                 let Some(constraint) = add.constraint() else { return };
                 let mut taken = std::mem::replace(
                     domain,
-                    DraftDomain { base: domain.base.clone(), not_null: false, default: None, checks: Vec::new() },
+                    DraftDomain {
+                        base: domain.base.clone(),
+                        not_null: false,
+                        default: None,
+                        checks: Vec::new(),
+                    },
                 );
                 self.domain_constraint(&name, &mut taken, &constraint);
                 self.catalog.declared[index].kind = DeclaredKind::Domain(taken);
             }
-            other => self.error(other.syntax(), "this change of a domain is not supported", "change the declaration itself instead"),
+            other => self.error(
+                other.syntax(),
+                "this change of a domain is not supported",
+                "change the declaration itself instead",
+            ),
         }
     }
 }

@@ -8,22 +8,38 @@ use std::sync::Arc;
 
 impl Reader {
     pub(super) fn create_view(&mut self, statement: &ast::CreateView) {
-        let (Some(written), Some(query)) = (statement.view(), statement.query()) else { return };
+        let (Some(written), Some(query)) = (statement.view(), statement.query()) else {
+            return;
+        };
         let Some(name) = Name::of(&written) else { return };
         let at = written.syntax();
         if let Some(ast::Persistence::Temp(_)) = statement.persistence() {
-            return self.error(at, "a temporary view lives in one session only", "declare a view that stays");
+            return self.error(
+                at,
+                "a temporary view lives in one session only",
+                "declare a view that stays",
+            );
         }
         if statement.recursive_token().is_some() {
-            return self.error(at, "CREATE RECURSIVE VIEW is not supported", "write CREATE VIEW … AS WITH RECURSIVE …");
+            return self.error(
+                at,
+                "CREATE RECURSIVE VIEW is not supported",
+                "write CREATE VIEW … AS WITH RECURSIVE …",
+            );
         }
         if let Some(check) = statement.with_check_option() {
-            self.error(check.syntax(), "WITH CHECK OPTION is not supported", "say it with a CHECK or a policy on the table");
+            self.error(
+                check.syntax(),
+                "WITH CHECK OPTION is not supported",
+                "say it with a CHECK or a policy on the table",
+            );
         }
         let options = statement.with_params().and_then(|p| p.attribute_list());
         let draft = DraftView {
             query,
-            columns: statement.column_list().map(|list| list.column_names().map(|c| text(&c)).collect()),
+            columns: statement
+                .column_list()
+                .map(|list| list.column_names().map(|c| text(&c)).collect()),
             renames: Vec::new(),
             security_invoker: options.and_then(|list| security_invoker(&list)).unwrap_or(false),
             materialized: false,
@@ -31,7 +47,10 @@ impl Reader {
         };
         if statement.or_replace().is_some() {
             let namespace = self.creation_namespace(&name, at);
-            let full = Name { namespace: Some(namespace), name: name.name.clone() };
+            let full = Name {
+                namespace: Some(namespace),
+                name: name.name.clone(),
+            };
             if let Some(existing) = self.catalog.relation(&full, &[])
                 && let DraftKind::View(view) = &mut self.catalog.relations[existing].kind
             {
@@ -44,9 +63,13 @@ impl Reader {
     }
 
     pub(super) fn create_materialized_view(&mut self, statement: &ast::CreateMaterializedView) {
-        let (Some(written), Some(query)) = (statement.view(), statement.query()) else { return };
+        let (Some(written), Some(query)) = (statement.view(), statement.query()) else {
+            return;
+        };
         let Some(name) = Name::of(&written) else { return };
-        let columns: Option<Vec<Arc<str>>> = statement.column_list().map(|list| list.column_names().map(|c| text(&c)).collect());
+        let columns: Option<Vec<Arc<str>>> = statement
+            .column_list()
+            .map(|list| list.column_names().map(|c| text(&c)).collect());
         let draft = DraftView {
             query,
             columns,
@@ -55,14 +78,26 @@ impl Reader {
             materialized: true,
             column_comments: Vec::new(),
         };
-        self.note(written.syntax(), "on an embedded store a materialized view is computed when it is read, and so always fresh");
-        self.declare_relation(&name, written.syntax(), statement.if_not_exists().is_some(), DraftKind::View(draft));
+        self.note(
+            written.syntax(),
+            "on an embedded store a materialized view is computed when it is read, and so always fresh",
+        );
+        self.declare_relation(
+            &name,
+            written.syntax(),
+            statement.if_not_exists().is_some(),
+            DraftKind::View(draft),
+        );
     }
 }
 
 /// What `WITH (security_invoker …)` says, if it is there.
 pub(super) fn security_invoker(options: &ast::AttributeList) -> Option<bool> {
-    let option = options.attribute_options().find(|o| o.name().is_some_and(|n| &*text(&n) == "security_invoker"))?;
-    let value = option.attribute_value().map(|v| v.syntax().text().to_string().trim_matches('\'').to_ascii_lowercase());
+    let option = options
+        .attribute_options()
+        .find(|o| o.name().is_some_and(|n| &*text(&n) == "security_invoker"))?;
+    let value = option
+        .attribute_value()
+        .map(|v| v.syntax().text().to_string().trim_matches('\'').to_ascii_lowercase());
     Some(value.is_none_or(|v| matches!(&*v, "true" | "on" | "yes" | "1" | "t" | "y")))
 }

@@ -36,23 +36,45 @@ pub fn text(reading: &Reading) -> String {
             format!("{variadic}{} {}{default}", a.name, a.ty).trim().to_owned()
         });
         let mut flags = vec![format!("{:?}", function.volatility).to_lowercase()];
-        for (set, name) in [(function.strict, "strict"), (function.security_definer, "definer"), (function.writes, "writes")] {
+        for (set, name) in [
+            (function.strict, "strict"),
+            (function.security_definer, "definer"),
+            (function.writes, "writes"),
+        ] {
             if set {
                 flags.push(name.into());
             }
         }
         let name = format!("{}.{}", function.namespace, function.name);
         let args = args.collect::<Vec<_>>().join(", ");
-        line(format!("function {name}({args}) -> {} [{}] @{}", returns(schema, &function.returns), flags.join(" "), function.store));
-        line(format!("  {} statements{}", function.body.len(), comment(&function.comment)));
+        line(format!(
+            "function {name}({args}) -> {} [{}] @{}",
+            returns(schema, &function.returns),
+            flags.join(" "),
+            function.store
+        ));
+        line(format!(
+            "  {} statements{}",
+            function.body.len(),
+            comment(&function.comment)
+        ));
         if !function.grants.is_empty() {
             line(format!("  execute to {}", function.grants.join(", ")));
         }
     }
     for seed in &reading.seeds {
         let relation = schema.relation(seed.relation);
-        let columns: Vec<&str> = seed.columns.iter().map(|&c| &*relation.columns[c as usize].name).collect();
-        line(format!("seed {} ({}): {} rows", relation.name, columns.join(", "), seed.rows.len()));
+        let columns: Vec<&str> = seed
+            .columns
+            .iter()
+            .map(|&c| &*relation.columns[c as usize].name)
+            .collect();
+        line(format!(
+            "seed {} ({}): {} rows",
+            relation.name,
+            columns.join(", "),
+            seed.rows.len()
+        ));
         for row in seed.rows.iter().take(3) {
             line(format!("  {row:?}"));
         }
@@ -60,17 +82,31 @@ pub fn text(reading: &Reading) -> String {
     for (sequence, next) in &reading.sequence_values {
         line(format!("next value of {sequence}: {next}"));
     }
-    line(format!("namespaces {}{}", schema.namespaces.join(", "), if schema.has_grants { "" } else { "; no grants" }));
+    line(format!(
+        "namespaces {}{}",
+        schema.namespaces.join(", "),
+        if schema.has_grants { "" } else { "; no grants" }
+    ));
     for problem in &reading.problems {
-        let severity = if problem.severity == Severity::Error { "error" } else { "warning" };
+        let severity = if problem.severity == Severity::Error {
+            "error"
+        } else {
+            "warning"
+        };
         let span = &problem.span;
-        line(format!("{severity} {}:{}:{} {}", span.file, span.line, span.column, problem.message));
+        line(format!(
+            "{severity} {}:{}:{} {}",
+            span.file, span.line, span.column, problem.message
+        ));
         if let Some(help) = &problem.help {
             line(format!("  help: {help}"));
         }
     }
     for note in &reading.notes {
-        line(format!("note {}:{}:{} {}", note.span.file, note.span.line, note.span.column, note.message));
+        line(format!(
+            "note {}:{}:{} {}",
+            note.span.file, note.span.line, note.span.column, note.message
+        ));
     }
     out
 }
@@ -80,10 +116,25 @@ fn comment(comment: &Option<String>) -> String {
 }
 
 fn relation_lines(schema: &Schema, index: usize, relation: &Relation, line: &mut impl FnMut(String)) {
-    let names = |columns: &[u32]| columns.iter().map(|&c| &*relation.columns[c as usize].name).collect::<Vec<_>>().join(", ");
-    let service = relation.service.as_ref().map_or_else(String::new, |s| format!(" of {s}"));
+    let names = |columns: &[u32]| {
+        columns
+            .iter()
+            .map(|&c| &*relation.columns[c as usize].name)
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    let service = relation
+        .service
+        .as_ref()
+        .map_or_else(String::new, |s| format!(" of {s}"));
     let kind = if relation.table().is_some() { "table" } else { "view" };
-    line(format!("{kind} {}.{} @{}{service}{}", relation.namespace, relation.name, relation.store, comment(&relation.comment)));
+    line(format!(
+        "{kind} {}.{} @{}{service}{}",
+        relation.namespace,
+        relation.name,
+        relation.store,
+        comment(&relation.comment)
+    ));
     for (i, column) in relation.columns.iter().enumerate() {
         let mut text = format!("  {} {}", column.name, column.ty);
         if let Some(domain) = &column.domain {
@@ -111,7 +162,10 @@ fn relation_lines(schema: &Schema, index: usize, relation: &Relation, line: &mut
         line(text + &comment(&column.comment));
     }
     if let Some(view) = relation.view() {
-        for (set, name) in [(view.security_invoker, "security_invoker"), (view.materialized, "materialized")] {
+        for (set, name) in [
+            (view.security_invoker, "security_invoker"),
+            (view.materialized, "materialized"),
+        ] {
             if set {
                 line(format!("  {name}"));
             }
@@ -125,13 +179,27 @@ fn relation_lines(schema: &Schema, index: usize, relation: &Relation, line: &mut
             line(format!("  primary key {name} ({})", names(&table.primary_key)));
         }
         for unique in &table.uniques {
-            let nulls = if unique.nulls_not_distinct { " nulls not distinct" } else { "" };
+            let nulls = if unique.nulls_not_distinct {
+                " nulls not distinct"
+            } else {
+                ""
+            };
             line(format!("  unique {} ({}){nulls}", unique.name, names(&unique.columns)));
         }
         for key in &table.foreign_keys {
             let target = schema.relation(key.target);
-            let there: Vec<&str> = key.target_columns.iter().map(|&c| &*target.columns[c as usize].name).collect();
-            let mut text = format!("  foreign key {} ({}) -> {} ({})", key.name, names(&key.columns), target.name, there.join(", "));
+            let there: Vec<&str> = key
+                .target_columns
+                .iter()
+                .map(|&c| &*target.columns[c as usize].name)
+                .collect();
+            let mut text = format!(
+                "  foreign key {} ({}) -> {} ({})",
+                key.name,
+                names(&key.columns),
+                target.name,
+                there.join(", ")
+            );
             write!(text, " {:?}/{:?}", key.on_delete, key.on_update).unwrap();
             line(text + if key.deferred { " deferred" } else { "" });
         }
@@ -145,11 +213,23 @@ fn relation_lines(schema: &Schema, index: usize, relation: &Relation, line: &mut
                     _ => "…".into(),
                 };
                 let order = if k.descending { " desc" } else { "" };
-                format!("{key}{order}{}", if k.nulls_first != k.descending { " nulls the other way" } else { "" })
+                format!(
+                    "{key}{order}{}",
+                    if k.nulls_first != k.descending {
+                        " nulls the other way"
+                    } else {
+                        ""
+                    }
+                )
             });
             let unique = if index.unique { "unique " } else { "" };
             let filter = if index.filter.is_some() { " where …" } else { "" };
-            line(format!("  {unique}index {} {} ({}){filter}", index.name, index.method, keys.collect::<Vec<_>>().join(", ")));
+            line(format!(
+                "  {unique}index {} {} ({}){filter}",
+                index.name,
+                index.method,
+                keys.collect::<Vec<_>>().join(", ")
+            ));
         }
         if let Some((by, columns)) = &table.partition {
             line(format!("  partition by {by:?} ({})", names(columns)));
@@ -159,14 +239,24 @@ fn relation_lines(schema: &Schema, index: usize, relation: &Relation, line: &mut
         }
         for policy in &table.policies {
             let kind = if policy.restrictive { "restrictive " } else { "" };
-            let to = if policy.roles.is_empty() { String::new() } else { format!(" to {}", policy.roles.join(", ")) };
+            let to = if policy.roles.is_empty() {
+                String::new()
+            } else {
+                format!(" to {}", policy.roles.join(", "))
+            };
             let parts = [(policy.using.is_some(), " using"), (policy.check.is_some(), " check")];
             let parts: String = parts.iter().filter(|(set, _)| *set).map(|(_, name)| *name).collect();
-            line(format!("  {kind}policy {} for {:?}{to}{parts}", policy.name, policy.command));
+            line(format!(
+                "  {kind}policy {} for {:?}{to}{parts}",
+                policy.name, policy.command
+            ));
         }
     }
     for grant in &relation.grants {
-        let columns = grant.columns.as_ref().map_or_else(String::new, |c| format!(" ({})", names(c)));
+        let columns = grant
+            .columns
+            .as_ref()
+            .map_or_else(String::new, |c| format!(" ({})", names(c)));
         line(format!("  grant {:?}{columns} to {}", grant.privilege, grant.role));
     }
     for relationship in &schema.relationships[index] {
@@ -185,7 +275,11 @@ fn relation_lines(schema: &Schema, index: usize, relation: &Relation, line: &mut
 
 fn returns(schema: &Schema, returns: &Returns) -> String {
     let columns = |columns: &[(std::sync::Arc<str>, mainstay_model::Type)]| {
-        columns.iter().map(|(name, ty)| format!("{name} {ty}")).collect::<Vec<_>>().join(", ")
+        columns
+            .iter()
+            .map(|(name, ty)| format!("{name} {ty}"))
+            .collect::<Vec<_>>()
+            .join(", ")
     };
     match returns {
         Returns::Void => "void".into(),
