@@ -378,7 +378,7 @@ impl<'a> Renderer<'a> {
             let sql = self.condition(expr)?;
             return Ok(format!("(CASE {sql} WHEN 1 THEN 't' WHEN 0 THEN 'f' END)"));
         }
-        if let Type::Char(length) = expr.ty {
+        if let Type::Char(length @ 1..) = expr.ty {
             let sql = self.text(expr)?;
             return Ok(format!("mainstay_rpad({sql}, max({length}, length({sql})), ' ')"));
         }

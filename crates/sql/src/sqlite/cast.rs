@@ -37,7 +37,11 @@ impl<'a> Renderer<'a> {
         if value.is_null() {
             return Ok(Some(Term::null()));
         }
-        if matches!(to, Type::Enum(_) | Type::Row(_) | Type::Void | Type::Unknown) || matches!(from, Type::Row(_)) {
+        if matches!(
+            to,
+            Type::Char(0) | Type::Enum(_) | Type::Row(_) | Type::Void | Type::Unknown
+        ) || matches!(from, Type::Row(_))
+        {
             return Ok(None);
         }
         if let Value::Text(text) = value
@@ -131,6 +135,11 @@ impl<'a> Renderer<'a> {
                 } else {
                     Term::plain(format!("substr({sql}, 1, {length})"))
                 }
+            }
+            // `character` of unsaid length cuts nothing.
+            (_, Char(0)) => {
+                let sql = self.to_text(term, from)?;
+                Term::plain(format!("rtrim({sql})"))
             }
             (_, Char(length)) => {
                 let sql = self.to_text(term, from)?;

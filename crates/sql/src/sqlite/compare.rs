@@ -178,12 +178,15 @@ impl<'a> Renderer<'a> {
         if matches!(left.1, Type::Float4 | Type::Float8) || matches!(right.1, Type::Float4 | Type::Float8) {
             return Ok(Some((float(left), float(right))));
         }
-        let (terms, form) = self.align(vec![as_number(left), as_number(right)])?;
-        let keys: Vec<String> = terms
-            .iter()
-            .map(|t| if form == Form::Wide { wide_key(t) } else { t.sql.clone() })
-            .collect();
-        Ok(keys.try_into().ok().map(|[l, r]: [String; 2]| (l, r)))
+        let (terms, form) = self.comparable(as_number(left), as_number(right));
+        let [l, r] = terms.map(|t| {
+            if form == Form::Wide && !t.null {
+                wide_key(&t)
+            } else {
+                t.sql
+            }
+        });
+        Ok(Some((l, r)))
     }
 
     /// A text whose equality in SQLite is the value's in Postgres: what is grouped by and made distinct.

@@ -185,6 +185,9 @@ impl<'a> Renderer<'a> {
             _ => Type::Text,
         };
         let list = self.expr(array)?;
+        if list.null {
+            return Ok(list);
+        }
         if operator == Operator::Eq && !all {
             let left = self.expr(operand)?;
             let (source, value) = self.array_elements(&list.sql, &element, "value");

@@ -378,6 +378,7 @@ impl<'a> Renderer<'a> {
             args.get(at)
                 .ok_or_else(|| Error::internal(format!("{series:?} lacks an argument")))
         };
+        let kind = |arg: &Expr| if arg.ty == Type::Jsonb { "jsonb" } else { "json" };
         let mut terms: Vec<Term> = Vec::new();
         let json = match series {
             Series::Unnest => {
@@ -427,26 +428,24 @@ impl<'a> Renderer<'a> {
             Series::JsonArrayElements => {
                 let sql = self.condition(arg(0)?)?;
                 terms.push(Term::plain(value.clone()));
-                format!("mainstay_json_elements({sql})")
+                format!("mainstay_json_elements({sql}, '{}')", kind(arg(0)?))
             }
             Series::JsonArrayElementsText => {
                 let sql = self.condition(arg(0)?)?;
                 terms.push(Term::plain(value.clone()));
-                format!("mainstay_json_elements_text({sql})")
+                format!("mainstay_json_elements_text({sql}, '{}')", kind(arg(0)?))
             }
             Series::JsonObjectKeys => {
                 let sql = self.condition(arg(0)?)?;
                 terms.push(Term::plain(value.clone()));
-                format!("mainstay_json_keys({sql})")
+                format!("mainstay_json_keys({sql}, '{}')", kind(arg(0)?))
             }
             Series::JsonEach | Series::JsonEachText => {
                 let sql = self.condition(arg(0)?)?;
                 terms.push(Term::plain(format!("json_extract({value}, '$[0]')")));
                 terms.push(Term::plain(format!("json_extract({value}, '$[1]')")));
-                format!(
-                    "mainstay_json_each{}({sql})",
-                    if series == Series::JsonEachText { "_text" } else { "" }
-                )
+                let text = if series == Series::JsonEachText { "_text" } else { "" };
+                format!("mainstay_json_each{text}({sql}, '{}')", kind(arg(0)?))
             }
         };
         // One column more than the function has is WITH ORDINALITY.

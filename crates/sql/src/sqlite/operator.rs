@@ -172,11 +172,13 @@ impl<'a> Renderer<'a> {
             return self.moments(operator, left, right);
         }
         if left.ty == Type::Jsonb && operator == Operator::Sub {
-            return Ok(Term::plain(format!(
-                "mainstay_jsonb_delete({}, {})",
-                self.condition(left)?,
-                self.condition(right)?
-            )));
+            let many = if matches!(right.ty, Type::Array(_)) {
+                "_keys"
+            } else {
+                ""
+            };
+            let (document, key) = (self.condition(left)?, self.condition(right)?);
+            return Ok(Term::plain(format!("mainstay_jsonb_delete{many}({document}, {key})")));
         }
         let sign = match operator {
             Operator::Add => "+",

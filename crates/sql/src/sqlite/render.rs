@@ -287,9 +287,20 @@ impl<'a> Renderer<'a> {
 
     /// A constant.
     pub fn literal(&mut self, value: &Value, ty: &Type) -> Result<Term> {
-        if value.is_null() {
-            return Ok(Term::null());
-        }
+        let fitted;
+        let value = match ty {
+            _ if value.is_null() => return Ok(Term::null()),
+            // What the type's length or precision cuts off is cut off here; where that is an error, the caller looked before.
+            Type::Varchar(Some(_)) | Type::Char(1..) => {
+                fitted = value.clone().cast(&Type::Text, ty)?;
+                &fitted
+            }
+            Type::Numeric(Some(_)) => {
+                fitted = value.clone().cast(&Type::Numeric(None), ty)?;
+                &fitted
+            }
+            _ => value,
+        };
         let (form, digits) = match value {
             Value::Numeric(number) if number.scale() <= SCALED_DIGITS_MAX => match number.to_scaled(number.scale()) {
                 Some(unscaled) if decimal_digits(unscaled) <= SCALED_DIGITS_MAX => {
@@ -414,36 +425,20 @@ impl<'a> Renderer<'a> {
         }
     }
 
-    /// The form that all of the terms can take.
+    /// The form in which all of the terms keep their value and their display scale.
     pub fn common_form(&self, terms: &[&Term]) -> Form {
-        let mut terms = terms.iter().filter(|t| !t.null);
-        let Some(first) = terms.next() else { return Form::Plain };
-        let (mut form, mut whole) = (first.form, whole_digits(first));
-        for term in terms {
-            form = match (form, term.form) {
-                (Form::Scaled(a), Form::Scaled(b)) => {
-                    whole = whole.max(whole_digits(term));
-                    Form::Scaled(a.max(b))
-                }
-                (Form::Plain, Form::Plain) => Form::Plain,
-                _ => Form::Wide,
-            };
-        }
-        match form {
-            // All must fit at the common scale; where all have it already, any integer does.
-            Form::Scaled(scale) if whole + scale > 19 => Form::Wide,
-            form => form,
+        let mut forms = terms.iter().filter(|t| !t.null).map(|t| t.form);
+        let Some(first) = forms.next() else { return Form::Plain };
+        if forms.all(|form| form == first) {
+            first
+        } else {
+            Form::Wide
         }
     }
 
     /// All of the terms in their common form, and it.
     pub fn align(&self, terms: Vec<Term>) -> Result<(Vec<Term>, Form)> {
-        let mut form = self.common_form(&terms.iter().collect::<Vec<_>>());
-        if let Form::Scaled(scale) = form
-            && terms.iter().any(|t| !t.null && self.rescale(t, scale).is_none())
-        {
-            form = Form::Wide;
-        }
+        let form = self.common_form(&terms.iter().collect::<Vec<_>>());
         let aligned = terms
             .into_iter()
             .map(|t| self.convert(t, form))
@@ -451,17 +446,19 @@ impl<'a> Renderer<'a> {
         Ok((aligned, form))
     }
 
+    /// Two numbers in one form, to be compared only: the display scale is lost.
+    pub fn comparable(&self, left: Term, right: Term) -> ([Term; 2], Form) {
+        if let (Form::Scaled(a), Form::Scaled(b)) = (left.form, right.form)
+            && let (Some(l), Some(r)) = (self.rescale(&left, a.max(b)), self.rescale(&right, a.max(b)))
+        {
+            return ([l, r], Form::Scaled(a.max(b)));
+        }
+        ([self.to_wide(left), self.to_wide(right)], Form::Wide)
+    }
+
     /// The code of an expression's type and form, as a text constant for functions of ours.
     pub fn code(&self, ty: &Type, form: Form) -> String {
         quote_text(&type_code(ty, form)).unwrap_or_else(|| "''".to_owned())
-    }
-}
-
-/// Digits before the point that a term's integer may have.
-fn whole_digits(term: &Term) -> u16 {
-    match term.form {
-        Form::Scaled(scale) => term.digits.saturating_sub(scale),
-        _ => 0,
     }
 }
 

@@ -204,6 +204,26 @@ impl<'a> Renderer<'a> {
         }
         let distinct = if select.distinct { "DISTINCT " } else { "" };
         let order = self.order_by(&select.order)?;
+        if group.is_empty()
+            && let Some(condition) = &select.having
+            && !select.projection.iter().any(|p| p.expr.has_aggregate())
+        {
+            // SQLite wants an aggregate in the result before it hears of HAVING.
+            let condition = self.condition(condition)?;
+            let list = if terms.is_empty() {
+                String::new()
+            } else {
+                format!("{}, ", list(&terms))
+            };
+            let names = if columns.is_empty() {
+                "1".to_owned()
+            } else {
+                columns.iter().map(|c| c.sql.as_str()).collect::<Vec<_>>().join(", ")
+            };
+            let sql =
+                format!("SELECT {names} FROM (SELECT {list}count(*) AS n, {condition} AS h{from}{filter}) WHERE h");
+            return Ok(RenderedSelect { sql, columns });
+        }
         Ok(RenderedSelect {
             sql: format!("SELECT {distinct}{}{from}{filter}{group}{having}{order}", list(&terms)),
             columns,
@@ -486,18 +506,10 @@ impl<'a> Renderer<'a> {
             };
             let form = match want.and_then(|w| w.get(at)) {
                 Some(form) => *form,
-                None => {
-                    let (x, y) = (term(a), term(b));
-                    match self.common_form(&[&x, &y]) {
-                        Form::Scaled(scale)
-                            if self.rescale(&x, scale).is_none() || self.rescale(&y, scale).is_none() =>
-                        {
-                            Form::Wide
-                        }
-                        form if matches!(ty, Type::Numeric(_)) && form == Form::Plain => Form::Wide,
-                        form => form,
-                    }
-                }
+                None => match self.common_form(&[&term(a), &term(b)]) {
+                    form if matches!(ty, Type::Numeric(_)) && form == Form::Plain => Form::Wide,
+                    form => form,
+                },
             };
             forms.push(form);
             columns.push(SourceColumn {
@@ -528,7 +540,7 @@ impl<'a> Renderer<'a> {
         let special = columns.iter().any(|c| !self.distinct_as_it_is(c));
         let sql = match operation {
             SetOperation::UnionAll => format!("{l} UNION ALL {r}"),
-            SetOperation::Union if special => {
+            SetOperation::Union if special && want.is_none() => {
                 let alias = self.alias();
                 let keys = self.keys_under(&alias, &columns);
                 format!(
@@ -537,6 +549,21 @@ impl<'a> Renderer<'a> {
                 )
             }
             SetOperation::Union => format!("{l} UNION {r}"),
+            SetOperation::Intersect | SetOperation::Except if special => {
+                let (a, b) = (self.alias(), self.alias());
+                let (keys, other) = (self.keys_under(&a, &columns), self.keys_under(&b, &columns));
+                let same = keys
+                    .iter()
+                    .zip(&other)
+                    .map(|(x, y)| format!("{x} IS {y}"))
+                    .collect::<Vec<_>>();
+                let not = if *operation == SetOperation::Except { "NOT " } else { "" };
+                format!(
+                    "SELECT {names} FROM ({l}) AS {a} WHERE {not}EXISTS (SELECT 1 FROM ({r}) AS {b} WHERE {}) GROUP BY {}",
+                    same.join(" AND "),
+                    keys.join(", ")
+                )
+            }
             SetOperation::Intersect => format!("{l} INTERSECT {r}"),
             SetOperation::Except => format!("{l} EXCEPT {r}"),
             SetOperation::IntersectAll | SetOperation::ExceptAll => {
@@ -552,10 +579,7 @@ impl<'a> Renderer<'a> {
             }
         };
         if select.order.is_empty() {
-            return Ok(RenderedSelect {
-                sql: format!("SELECT * FROM ({sql})"),
-                columns,
-            });
+            return Ok(RenderedSelect { sql, columns });
         }
         let alias = self.alias();
         let order = self.output_order(select, &alias)?;

@@ -7,7 +7,7 @@ use super::{
     rowid_name,
 };
 use mainstay_model::{
-    Cell, Conflict, Delete, Error, Expr, IdentityColumn, Insert, OnConflict, OrderBy, Projected, RelationId,
+    Cell, Conflict, Delete, Error, Expr, ExprKind, IdentityColumn, Insert, OnConflict, OrderBy, Projected, RelationId,
     RelationRef, Result, Schema, Select, SourceId, Statement, Type, Update,
 };
 use std::collections::HashMap;
@@ -208,7 +208,7 @@ fn conflict_target(schema: &Schema, relation: RelationId, target: &[u32], r: &Re
                 &i.keys
                     .iter()
                     .filter_map(|k| match &k.expr.kind {
-                        mainstay_model::ExprKind::Column(c) => Some(c.column),
+                        ExprKind::Column(c) => Some(c.column),
                         _ => None,
                     })
                     .collect::<Vec<_>>(),
@@ -511,28 +511,14 @@ impl<'a> Renderer<'a> {
             // The assignment's own cast is done here, where texts that are too long are refused and not cut.
             stripped = source.clone();
             for (projected, &index) in stripped.projection.iter_mut().zip(columns) {
-                let column = &table.columns[index as usize];
-                if let mainstay_model::ExprKind::Cast(inner) = &projected.expr.kind
-                    && projected.expr.ty == column.ty
-                    && inner.ty.is_text()
-                    && column.ty.is_text()
-                {
-                    projected.expr = (**inner).clone();
-                }
+                uncut(&mut projected.expr, &table.columns[index as usize].ty);
             }
             source = &stripped;
         } else if !source.values.is_empty() {
             stripped = source.clone();
             for row in &mut stripped.values {
                 for (value, &index) in row.iter_mut().zip(columns) {
-                    let column = &table.columns[index as usize];
-                    if let mainstay_model::ExprKind::Cast(inner) = &value.kind
-                        && value.ty == column.ty
-                        && inner.ty.is_text()
-                        && column.ty.is_text()
-                    {
-                        *value = (**inner).clone();
-                    }
+                    uncut(value, &table.columns[index as usize].ty);
                 }
             }
             source = &stripped;
@@ -679,6 +665,18 @@ impl<'a> Renderer<'a> {
             ),
             columns,
         ))
+    }
+}
+
+/// Takes away the cast to a column's length that would cut a text, so that the assignment can refuse it.
+fn uncut(value: &mut Expr, ty: &Type) {
+    if !ty.is_text() || value.ty != *ty {
+        return;
+    }
+    match &value.kind {
+        ExprKind::Cast(inner) if inner.ty.is_text() => *value = (**inner).clone(),
+        ExprKind::Literal(_) => value.ty = Type::Text,
+        _ => {}
     }
 }
 

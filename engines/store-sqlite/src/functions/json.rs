@@ -505,7 +505,7 @@ fn build(args: &Args<'_, '_>, array: bool, normal: bool) -> Result<String> {
     for at in (0..args.len()).step_by(2) {
         if args.is_null(at) {
             return Err(Error::new(
-                "22004",
+                "22023",
                 format!("argument {}: key must not be null", at + 1),
             ));
         }
@@ -535,27 +535,37 @@ impl Json {
     }
 }
 
-/// The elements of an array, each as its JSON text. Error: 22023.
-pub(super) fn each_element<'d>(document: &'d str, what: &str) -> Result<Vec<&'d str>> {
+/// The elements of an array, each as its JSON text. `function` names it with its type in front, as Postgres words its refusal
+/// (22023).
+pub(super) fn each_element<'d>(document: &'d str, ty: &str, function: &str) -> Result<Vec<&'d str>> {
     elements(document).ok_or_else(|| {
-        let got = if kind(document) == "object" {
-            "an object"
-        } else {
-            "a scalar"
-        };
-        Error::new("22023", format!("cannot {what} {got}"))
+        let scalar = kind(document) != "object";
+        Error::new(
+            "22023",
+            match (ty, scalar) {
+                ("jsonb", true) => "cannot extract elements from a scalar".to_owned(),
+                ("jsonb", false) => "cannot extract elements from an object".to_owned(),
+                (_, true) => format!("cannot call {ty}_{function} on a scalar"),
+                (_, false) => format!("cannot call {ty}_{function} on a non-array"),
+            },
+        )
     })
 }
 
 /// The members of an object. Error: 22023.
-pub(super) fn each_member<'d>(document: &'d str, function: &str) -> Result<Vec<(Cow<'d, str>, &'d str)>> {
+pub(super) fn each_member<'d>(document: &'d str, ty: &str, function: &str) -> Result<Vec<(Cow<'d, str>, &'d str)>> {
     members(document).ok_or_else(|| {
-        let got = if kind(document) == "array" {
-            "an array"
-        } else {
-            "a scalar"
-        };
-        Error::new("22023", format!("cannot call {function} on {got}"))
+        let array = kind(document) == "array";
+        Error::new(
+            "22023",
+            match (ty, function) {
+                (_, "object_keys") if array => format!("cannot call {ty}_{function} on an array"),
+                (_, "object_keys") => format!("cannot call {ty}_{function} on a scalar"),
+                ("jsonb", _) => format!("cannot call {ty}_{function} on a non-object"),
+                _ if array => "cannot deconstruct an array as an object".to_owned(),
+                _ => "cannot deconstruct a scalar".to_owned(),
+            },
+        )
     })
 }
 

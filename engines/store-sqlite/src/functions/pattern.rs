@@ -162,14 +162,23 @@ fn compile(pattern: &str, options: &str) -> Result<Regex> {
             regex::Error::CompiledTooBig(_) => {
                 Error::new("2201B", "invalid regular expression: regular expression is too complex")
             }
-            error => invalid(
-                error
-                    .to_string()
+            error => {
+                let text = error.to_string();
+                let why = text
                     .lines()
                     .last()
                     .unwrap_or("syntax error")
-                    .trim_start_matches("error: "),
-            ),
+                    .trim_start_matches("error: ");
+                // In Postgres' words, as far as it has them.
+                invalid(match why {
+                    "unclosed group" | "unopened group" => "parentheses () not balanced",
+                    "unclosed character class" => "brackets [] not balanced",
+                    "repetition operator missing expression" => "quantifier operand invalid",
+                    why if why.starts_with("invalid repetition count") => "invalid repetition count(s)",
+                    why if why.starts_with("invalid character class range") => "invalid character range",
+                    why => why,
+                })
+            }
         })
 }
 
@@ -315,6 +324,7 @@ fn like(pattern: &str, text: &str) -> Result<bool> {
             None => None,
             Some(b'_') if t < text.len() => Some((1, character_length(text, t))),
             Some(b'_') => None,
+            Some(b'\\') if t == text.len() => None,
             Some(b'\\') => match pattern.get(p + 1) {
                 None => return Err(Error::new("22025", "LIKE pattern must not end with escape character")),
                 Some(byte) => (text.get(t) == Some(byte)).then_some((2, 1)),
@@ -331,21 +341,9 @@ fn like(pattern: &str, text: &str) -> Result<bool> {
                 retry = Some((after, next));
                 (p, t) = (after, next);
             }
-            (None, _) => {
-                // The rest of the pattern is still read for an escape that stands last.
-                return if trailing_escape(&pattern[p.min(pattern.len())..]) {
-                    Err(Error::new("22025", "LIKE pattern must not end with escape character"))
-                } else {
-                    Ok(false)
-                };
-            }
+            (None, _) => return Ok(false),
         }
     }
-}
-
-fn trailing_escape(pattern: &[u8]) -> bool {
-    // Postgres notices it only when it gets there; a mismatch before it is simply false.
-    pattern == b"\\"
 }
 
 fn character_length(text: &[u8], at: usize) -> usize {
@@ -382,7 +380,8 @@ mod tests {
         ] {
             assert_eq!(like(pattern, text).unwrap(), expected, "{text} LIKE {pattern}");
         }
-        assert_eq!(like(r"a\", "a").unwrap_err().code, "22025");
+        assert_eq!(like(r"a\", "ab").unwrap_err().code, "22025");
+        assert!(!like(r"a\", "a").unwrap());
     }
 
     #[test]

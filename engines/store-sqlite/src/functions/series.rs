@@ -12,28 +12,28 @@ use std::borrow::Cow;
 const MEMBERS_MAX: usize = 1_000_000;
 
 pub(super) fn register(c: &Connection) -> rusqlite::Result<()> {
-    strict(c, "mainstay_json_elements", 1, |args| {
-        let items = each_element(args.text(0)?, "extract elements from")?;
+    strict(c, "mainstay_json_elements", 2, |args| {
+        let items = each_element(args.text(0)?, args.text(1)?, "array_elements")?;
         Ok(listed(items.into_iter().map(|raw| Some(Cow::Borrowed(raw)))))
     })?;
-    strict(c, "mainstay_json_elements_text", 1, |args| {
+    strict(c, "mainstay_json_elements_text", 2, |args| {
         Ok(listed(
-            each_element(args.text(0)?, "extract elements from")?
+            each_element(args.text(0)?, args.text(1)?, "array_elements_text")?
                 .into_iter()
                 .map(text_of),
         ))
     })?;
-    strict(c, "mainstay_json_keys", 1, |args| {
+    strict(c, "mainstay_json_keys", 2, |args| {
         Ok(listed(
-            each_member(args.text(0)?, "json_object_keys")?
+            each_member(args.text(0)?, args.text(1)?, "object_keys")?
                 .into_iter()
                 .map(|(key, _)| Some(key)),
         ))
     })?;
     for (name, as_text) in [("mainstay_json_each", false), ("mainstay_json_each_text", true)] {
-        strict(c, name, 1, move |args| {
+        strict(c, name, 2, move |args| {
             let mut pairs = Vec::new();
-            for (key, raw) in each_member(args.text(0)?, "json_each")? {
+            for (key, raw) in each_member(args.text(0)?, args.text(1)?, if as_text { "each_text" } else { "each" })? {
                 let value = if as_text {
                     text_of(raw)
                 } else {
