@@ -152,13 +152,13 @@ fn twenty_checkouts_with_one_key_buy_once() {
     let threads: Vec<_> = (0..20)
         .map(|_| {
             let (user, cart) = (user.clone(), cart.clone());
-            std::thread::spawn(move || user.checkout(&cart, "the one").expect(200).body)
+            std::thread::spawn(move || user.checkout(&cart, "the-one").expect(200).body)
         })
         .collect();
     let bodies: Vec<Vec<u8>> = threads.into_iter().map(|t| t.join().expect("answered")).collect();
     assert!(bodies.iter().all(|b| *b == bodies[0]), "all answers are alike");
     assert_eq!(shop.stock(&product), before - 2, "bought once");
-    let other = user.client.post_with("/rest/v1/rpc/checkout", &[("idempotency-key", "the one")], &json!({"cart": product}));
+    let other = user.client.post_with("/rest/v1/rpc/checkout", &[("idempotency-key", "the-one")], &json!({"cart": product}));
     assert_eq!(other.status, 422, "{}", other.text());
 }
 
