@@ -27,7 +27,7 @@ pub struct AccountService(pub Account);
 
 impl Service for AccountService {
     fn call<'a>(&'a self, request: Request<Bytes>) -> Answer<'a> {
-        Box::pin(self.0.handle(request))
+        Box::pin(self.0.handle(with_trace(request)))
     }
 }
 
