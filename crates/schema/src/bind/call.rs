@@ -1,6 +1,6 @@
 //! Calls of functions: built-in ones, those of the schema, and the syntax that some have of their own.
 
-use super::coerce::{CastContext, shown};
+use super::coerce::{CastContext, castable, shown};
 use super::expr::path_of;
 use super::functions::{FUNCTIONS, MIN_MAX, REFUSED, SERIES, Shape};
 use super::resolve::{Choice, Pattern, choose, fit};
@@ -173,6 +173,7 @@ impl Binder<'_> {
             choice => {
                 if let ([arg], true, Choice::None) = (args.as_slice(), builtin && users.is_empty(), &choice)
                     && let Some(to) = type_function(name)
+                    && castable(&arg.value.ty, &to, CastContext::Explicit)
                 {
                     return Ok(Called::Scalar(self.cast_to(arg.value.clone(), arg.at, &to)?));
                 }

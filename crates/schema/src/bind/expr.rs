@@ -35,6 +35,11 @@ impl Binder<'_> {
                 Ok(self.condition(bound, inner.at, "NOT")?.negate())
             }
             Tree::Prefix(symbol, inner) => {
+                if let ("-", Tree::Atom(ast::Expr::Literal(literal))) = (symbol.as_str(), &inner.tree)
+                    && let Some(negative) = self.negative_literal(literal, at)
+                {
+                    return negative;
+                }
                 let bound = self.tree(inner)?;
                 self.prefix(symbol, at, bound, inner.at)
             }
@@ -442,6 +447,13 @@ impl Binder<'_> {
         match path_of(&ast::Expr::FieldExpr(field.clone())) {
             Some(path) => self.qualified(&path, at),
             None => {
+                // `$1.name`, where the argument is a row.
+                if let (Some(ast::Expr::Literal(base)), Some(name)) = (field.base(), field.field()) {
+                    let row = self.literal(&base)?;
+                    if let Some(value) = self.row_field(&row, &text(&name), At::of(name.syntax()))? {
+                        return Ok(value);
+                    }
+                }
                 let problem = self.refused(at, "a field of a composite value");
                 Err(problem.help("read the columns from the table itself: table.column"))
             }

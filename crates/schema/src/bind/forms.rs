@@ -1,6 +1,6 @@
 //! The forms of expressions that have a syntax of their own: IN, ANY, CASE, ARRAY, subqueries, `extract(… FROM …)` and its kin.
 
-use super::coerce::{CastContext, base, shown};
+use super::coerce::{CastContext, Category, base, category, shown};
 use super::syntax::{Operand, Tree, expressions};
 use super::{At, Binder, Bound, expr::select_in};
 use mainstay_model::{Builtin, Expr, ExprKind, FromItem, Projected, Select, Series, Type, Value};
@@ -29,6 +29,32 @@ impl Quantifier {
         }
     }
 }
+
+/// What `extract` takes out of a date or time, and its other names.
+const DATE_PARTS: [(&str, &str); 22] = [
+    ("century", "centuries cent c"),
+    ("day", "days d"),
+    ("decade", "decades dec decs"),
+    ("dow", ""),
+    ("doy", ""),
+    ("epoch", ""),
+    ("hour", "hours hr hrs h"),
+    ("isodow", ""),
+    ("isoyear", ""),
+    ("julian", "j jd"),
+    ("microseconds", "microsecond microsec microsecs us usec usecs useconds usecond"),
+    ("millennium", "millennia mil mils"),
+    ("milliseconds", "millisecond millisec millisecs ms msec msecs mseconds msecond"),
+    ("minute", "minutes min mins m"),
+    ("month", "months mon mons"),
+    ("quarter", "qtr"),
+    ("second", "seconds sec secs s"),
+    ("timezone", ""),
+    ("timezone_hour", "timezone_h"),
+    ("timezone_minute", "timezone_m"),
+    ("week", "weeks w"),
+    ("year", "years yr yrs y"),
+];
 
 impl Binder<'_> {
     /// `left symbol ANY|ALL (array or query)`
@@ -299,16 +325,14 @@ impl Binder<'_> {
         if conditions.is_empty() {
             return Err(self.problem(at, "CASE needs WHEN"));
         }
-        let otherwise = match case.else_clause().and_then(|e| e.expr()) {
-            Some(expr) => {
-                let operand = self.operand(&expr)?;
-                results.push(self.placed(&operand)?);
-                true
-            }
-            None => false,
-        };
+        let otherwise = case.else_clause().and_then(|e| e.expr());
+        if let Some(expr) = &otherwise {
+            // The type of ELSE is looked at first.
+            let operand = self.operand(expr)?;
+            results.insert(0, self.placed(&operand)?);
+        }
         let (mut results, ty) = self.unify(results, "CASE")?;
-        let otherwise = if otherwise { results.pop().map(Box::new) } else { None };
+        let otherwise = otherwise.map(|_| Box::new(results.remove(0)));
         let whens = conditions.into_iter().zip(results).collect();
         Ok(Expr::new(ExprKind::Case { whens, otherwise }, ty))
     }
@@ -387,30 +411,8 @@ impl Binder<'_> {
 
     /// A part of a date or time, as numeric.
     pub(super) fn date_part(&mut self, field: &str, (value, place): (Expr, At), at: At) -> Bound<Expr> {
-        const FIELDS: [&str; 21] = [
-            "century",
-            "day",
-            "decade",
-            "dow",
-            "doy",
-            "epoch",
-            "hour",
-            "isodow",
-            "isoyear",
-            "julian",
-            "microseconds",
-            "millennium",
-            "milliseconds",
-            "minute",
-            "month",
-            "quarter",
-            "second",
-            "timezone",
-            "timezone_hour",
-            "week",
-            "year",
-        ];
         let field = field.trim().trim_matches('"').to_ascii_lowercase();
+        let unit = DATE_PARTS.iter().find(|(unit, others)| *unit == field || others.split(' ').any(|o| o == field));
         let value = match value.ty {
             Type::Unknown => self.coerce(value, place, &Type::TimestampTz, CastContext::Implicit)?,
             _ => value,
@@ -427,11 +429,11 @@ impl Binder<'_> {
                 .problem(at, message)
                 .help("extract takes a date, a time, a timestamp or an interval"));
         }
-        if !FIELDS.contains(&field.as_str()) {
+        let Some((unit, _)) = unit else {
             let message = format!("unit \"{field}\" not recognized for type {}", shown(&value.ty));
-            return Err(self.problem(at, message).did_you_mean(&field, FIELDS));
-        }
-        let field = Expr::literal(Value::Text(field), Type::Text);
+            return Err(self.problem(at, message).did_you_mean(&field, DATE_PARTS.map(|(unit, _)| unit)));
+        };
+        let field = Expr::literal(Value::Text((*unit).into()), Type::Text);
         Ok(Expr::new(
             ExprKind::Call(Builtin::DatePart, vec![field, value]),
             Type::Numeric(None),
@@ -453,8 +455,15 @@ impl Binder<'_> {
         let (Some(left), Some(right), None) = (args.next(), args.next(), args.next()) else {
             return Err(self.problem(at, "nullif takes two arguments"));
         };
+        let given = base(&left.0.ty);
         let (_, left, right) = self.comparable("=", at, left, right)?;
         let ty = base(&left.ty);
-        Ok(Expr::new(ExprKind::Call(Builtin::NullIf, vec![left, right]), ty))
+        // Dates and timestamps are compared as the finer of them, which the result is not.
+        let coarser = category(&given) == Category::DateTime && given != ty;
+        let result = Expr::new(ExprKind::Call(Builtin::NullIf, vec![left, right]), ty);
+        match coarser {
+            true => self.coerce(result, at, &given, CastContext::Explicit),
+            false => Ok(result),
+        }
     }
 }

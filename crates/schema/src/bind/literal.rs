@@ -51,7 +51,17 @@ impl Binder<'_> {
             .ok_or_else(|| self.problem(at, "the string is not terminated"))
     }
 
-    /// A number without a sign: the smallest of integer, bigint and numeric that holds it.
+    /// A constant with a minus in front, which is part of it: the smallest integer is one, though its opposite is a bigint.
+    pub(super) fn negative_literal(&self, literal: &ast::Literal, at: At) -> Option<Bound<Expr>> {
+        let digits = match literal.kind()? {
+            LitKind::IntNumber(_) => literal.integer_value()?.to_string(),
+            LitKind::NumericNumber(token) => token.text().replace('_', ""),
+            _ => return None,
+        };
+        Some(self.number(&format!("-{digits}"), at))
+    }
+
+    /// A number: the smallest of integer, bigint and numeric that holds it.
     pub(super) fn number(&self, text: &str, at: At) -> Bound<Expr> {
         if let Ok(v) = text.parse::<i32>() {
             return Ok(Expr::literal(Value::Int(v.into()), Type::Int4));

@@ -3,7 +3,9 @@
 use super::{At, Binder, Bound};
 use crate::Problem;
 use crate::names::type_key;
-use mainstay_model::{ColumnRef, Expr, ExprKind, FunctionId, Projected, RelationId, Returns, SourceId, Type};
+use mainstay_model::{
+    ColumnRef, Expr, ExprKind, FunctionId, Operator, Projected, RelationId, Returns, SourceId, Type, Value,
+};
 use std::sync::Arc;
 
 /// One query level, or the row that an expression belongs to.
@@ -275,7 +277,40 @@ impl<'a> Binder<'a> {
         {
             return Ok(Expr::param(index as u16, self.params[index].1.clone()));
         }
+        if namespace.is_none()
+            && let Some(index) = self.params.iter().position(|(n, _)| n == table)
+        {
+            let row = Expr::param(index as u16, self.params[index].1.clone());
+            if let Some(value) = self.row_field(&row, name, at)? {
+                return Ok(value);
+            }
+        }
         Err(self.missing_source(namespace, table, at))
+    }
+
+    /// A column of an argument that is a row: as a member of the row's JSON, in the column's own type. `None` when it is no row
+    /// of a relation.
+    pub(super) fn row_field(&self, row: &Expr, name: &str, at: At) -> Bound<Option<Expr>> {
+        let (ExprKind::Param(_), Type::Row(key)) = (&row.kind, &row.ty) else {
+            return Ok(None);
+        };
+        let mut relations = self.schema.relations.iter();
+        let Some(relation) = relations.find(|r| *type_key(&r.namespace, &r.name) == **key) else {
+            return Ok(None);
+        };
+        let Some(column) = relation.column(name) else {
+            let problem = self.problem(at, format!("column \"{name}\" not found in data type {key}"));
+            return Err(problem.did_you_mean(name, relation.columns.iter().map(|c| &*c.name)));
+        };
+        let ty = relation.columns[column as usize].ty.clone();
+        let name = Expr::literal(Value::Text(name.to_owned()), Type::Text);
+        let field = ExprKind::Operator(Operator::JsonGetText, vec![row.clone(), name]);
+        let field = Expr::new(field, Type::Text);
+        Ok(Some(if ty == Type::Text {
+            field
+        } else {
+            Expr::new(ExprKind::Cast(Box::new(field)), ty)
+        }))
     }
 
     /// No row source of that name; says whether one is merely out of sight.

@@ -362,6 +362,9 @@ impl Parser<'_, '_> {
             "at time zone" => Tree::AtTimeZone(left_box(left), Box::new(self.expression(power + 1)?)),
             "similar to" | "not similar to" | "overlaps" => {
                 self.expression(power + 1)?;
+                if self.eat("escape") {
+                    self.expression(OTHER)?;
+                }
                 Tree::Refused(symbol.to_uppercase())
             }
             _ if symbol.starts_with("is ") || symbol == "at local" => Tree::Refused(symbol.to_uppercase()),

@@ -614,7 +614,12 @@ impl Binder<'_> {
             }
         }
         if set.is_empty() {
-            return Err(self.problem(at, "SET assigns nothing"));
+            // Generated columns alone, set to their default: every row is written as it is.
+            let columns = &self.schema.relation(target.relation).columns;
+            let Some(kept) = columns.iter().position(|c| c.generated.is_none() && c.identity.is_none()) else {
+                return Err(self.problem(at, "SET assigns nothing"));
+            };
+            set.push((kept as u32, Expr::column(kept as u32, columns[kept].ty.clone())));
         }
         Ok(set)
     }
