@@ -6,9 +6,16 @@ use mainstay_model::{Error, Identity, Result, Type, Value};
 use mainstay_sql::sqlite::{Bind, Rendered, Stored, column_form, encode};
 use rusqlite::Connection;
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::rc::Rc;
 
-/// Everything that a parameter may refer to.
+thread_local! {
+    /// Numbers environments, so that a statement knows whether its constants are bound already.
+    static ENVIRONMENTS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Everything that a parameter may refer to. `params`, `identity` and `now_us` are constant within one environment; the rest may
+/// change from run to run.
 #[derive(Clone, Copy)]
 pub(crate) struct Env<'a> {
     /// The operation's parameters, or the function's arguments.
@@ -25,6 +32,7 @@ pub(crate) struct Env<'a> {
     pub cells: &'a [Value],
     /// Their types.
     pub cell_types: &'a [&'a Type],
+    number: u64,
 }
 
 impl<'a> Env<'a> {
@@ -38,12 +46,23 @@ impl<'a> Env<'a> {
             rowids: "[]",
             cells: &[],
             cell_types: &[],
+            number: ENVIRONMENTS.replace(ENVIRONMENTS.get() + 1) + 1,
         }
     }
 
     /// With a row at hand.
     pub fn at_row(self, rowid: i64) -> Env<'a> {
         Env { rowid, ..self }
+    }
+
+    /// With several rows at hand, as a JSON array of their rowids.
+    pub fn at_rows(self, rowids: &'a str) -> Env<'a> {
+        Env { rowids, ..self }
+    }
+
+    /// With the values of columns.
+    pub fn with_cells(self, cells: &'a [Value], cell_types: &'a [&'a Type]) -> Env<'a> {
+        Env { cells, cell_types, ..self }
     }
 
     fn param(&self, index: u16) -> Result<&'a Value> {
@@ -58,6 +77,8 @@ pub(crate) struct Prepared {
     /// The statement.
     pub statement: Statement,
     binds: Vec<Bind>,
+    /// The environment whose constants are bound.
+    bound: u64,
 }
 
 impl Prepared {
@@ -67,14 +88,22 @@ impl Prepared {
         Ok(Prepared {
             statement,
             binds: rendered.binds.clone(),
+            bound: 0,
         })
     }
 
-    /// Gives every parameter its value. `outer` is the parent level's statement, on its current row.
+    /// Gives every parameter its value, those that cannot have changed since the last time left as they are. `outer` is the parent
+    /// level's statement, on its current row.
     pub fn bind(&mut self, env: &Env<'_>, outer: Option<&Statement>) -> Result<()> {
         self.statement.reset();
+        let constants_are_bound = std::mem::replace(&mut self.bound, 0) == env.number;
         for (index, bind) in self.binds.iter().enumerate() {
             let value: Stored<'_> = match bind {
+                Bind::Value(..) | Bind::Param(..) | Bind::Claim(..) | Bind::Limit(_) | Bind::Offset(_) | Bind::Now
+                    if constants_are_bound =>
+                {
+                    continue;
+                }
                 Bind::Value(value, ty, form) => encode(value, ty, *form)?,
                 Bind::Param(param, ty, form) => encode(env.param(*param)?, ty, *form)?,
                 Bind::Claim(claim, ty, form) => {
@@ -109,6 +138,7 @@ impl Prepared {
                 .bind(index + 1, &value)
                 .map_err(|failure| plain(&failure))?;
         }
+        self.bound = env.number;
         Ok(())
     }
 

@@ -261,10 +261,7 @@ impl Functions {
             return Ok(0);
         }
         let rows_max = if function.returns.is_set() { u64::MAX } else { 1 };
-        let env = Env {
-            params: &values,
-            ..*env
-        };
+        let env = Env::new(&values, env.identity, env.now_us);
         let runs = self.body(place, call)?;
         let Some((last, before)) = runs.split_last_mut() else {
             return Ok(0);

@@ -5,8 +5,8 @@ use crate::preupdate::{Event, Observer};
 use mainstay_model::{Change, ChangeKind, RelationId, Row, Schema, Type, Value};
 use mainstay_sql::sqlite::{Form, Stored, column_form, decode, table_name};
 use rusqlite::Connection;
+use rustc_hash::FxHashMap;
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::sync::Arc;
 
 /// How a table's columns lie in the file. Columns that were added later come last there, wherever the schema has them.
@@ -32,7 +32,7 @@ pub(crate) struct Touched {
 
 /// Collects changed rows.
 pub(crate) struct Capture {
-    tables: HashMap<String, Layout>,
+    tables: FxHashMap<String, Layout>,
     rows: RefCell<Vec<Touched>>,
     /// Set while a row is being read: still set afterwards only if reading it panicked.
     missed: Cell<bool>,
@@ -41,7 +41,7 @@ pub(crate) struct Capture {
 impl Capture {
     /// For the tables of one store, as they lie in its file.
     pub fn new(conn: &Connection, schema: &Schema, store: &str) -> rusqlite::Result<Capture> {
-        let mut tables = HashMap::new();
+        let mut tables = FxHashMap::default();
         let mut names = conn.prepare("SELECT name FROM pragma_table_xinfo(?1) ORDER BY cid")?;
         for (index, relation) in schema.relations.iter().enumerate() {
             if *relation.store != *store || relation.table().is_none() {

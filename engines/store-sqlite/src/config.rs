@@ -27,7 +27,7 @@ pub struct Config {
     pub write_queue: usize,
     /// Writes that share one COMMIT at most.
     pub group_max: usize,
-    /// Longest time that one statement may take: 57014.
+    /// Longest time that one long read, or one transaction on the writer, may take: 57014.
     pub statement_timeout: Duration,
     /// How long a write waits for a foreign writer's lock: 55P03.
     pub busy_timeout: Duration,

@@ -1,7 +1,8 @@
 //! What was compiled, kept under the structure it was compiled from. Writes come without a plan's number, so their parts are compared.
 
+use ahash::RandomState;
 use std::collections::HashMap;
-use std::hash::{BuildHasher, Hash, RandomState};
+use std::hash::Hash;
 
 /// Compiled things of one sort.
 pub(crate) struct Kept<K, V> {

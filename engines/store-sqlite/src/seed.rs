@@ -1,6 +1,6 @@
 //! Loads the rows that a new store begins with, in the transaction that creates it.
 
-use crate::bind::{Env, Prepared};
+use crate::bind::Prepared;
 use crate::config::Seed;
 use crate::constraint::{Attempt, Inquiry, no_operation};
 use crate::open_error::{OpenError, OpenErrorKind};
@@ -94,11 +94,7 @@ fn table(conn: &Rc<Connection>, schema: &Schema, store: &str, seed: &Seed) -> Re
             };
             values.push(value);
         }
-        let env = Env {
-            cells: &values,
-            cell_types: &types,
-            ..base
-        };
+        let env = base.with_cells(&values, &types);
         let run = insert.bind(&env, None).and_then(|()| {
             insert.statement.run().map_err(|failure| {
                 let inquiry = Inquiry {

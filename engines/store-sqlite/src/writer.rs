@@ -394,6 +394,8 @@ impl Writer {
         if !keep {
             self.statements.rollback_to.run().map_err(|failure| plain(&failure))?;
         }
+        // With nothing violated, or nothing left of it.
+        self.steps.stop_deferring()?;
         self.statements.release.run().map_err(|failure| plain(&failure))?;
         self.steps.capture().truncate(0);
         result

@@ -1,0 +1,200 @@
+//! Insertions and upserts: one statement, run once for each row, and what policies say of each.
+
+use crate::bind::{Env, Prepared};
+use crate::call::row_refused;
+use crate::constraint::{Attempt, Inquiry};
+use crate::statement::deferred_violations;
+use crate::step::{Rows, StepContext, Steps, column_types, one_rowid, value};
+use mainstay_model::{Cell, ChangeKind, Error, Expr, OnConflict, RelationRef, Result, Schema, Type};
+use mainstay_sql::sqlite::{self, NoRow};
+use rusqlite::Connection;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// What an insertion was compiled from.
+pub(crate) struct InsertKey {
+    relation: RelationRef,
+    columns: Vec<u32>,
+    defaulted: Vec<bool>,
+    conflict: Option<OnConflict>,
+    check: Option<Arc<Expr>>,
+    visible: Option<Arc<Expr>>,
+}
+
+pub(crate) struct InsertRun {
+    insert: Prepared,
+    no_row: NoRow,
+    check: Option<Prepared>,
+    visible: Option<Prepared>,
+}
+
+/// What an insertion is compiled from, besides which cells are defaults.
+#[derive(Clone, Copy)]
+pub(crate) struct InsertParts<'a> {
+    pub relation: &'a RelationRef,
+    pub columns: &'a Vec<u32>,
+    pub conflict: &'a Option<OnConflict>,
+    pub check: &'a Option<Arc<Expr>>,
+    pub visible: &'a Option<Arc<Expr>>,
+}
+
+impl InsertParts<'_> {
+    fn same(&self, key: &InsertKey, defaulted: &[bool]) -> bool {
+        key.columns == *self.columns
+            && key.defaulted == defaulted
+            && key.conflict == *self.conflict
+            && key.relation == *self.relation
+            && key.check == *self.check
+            && key.visible == *self.visible
+    }
+
+    fn compile(&self, conn: &Rc<Connection>, schema: &Schema, defaulted: &[bool]) -> Result<(InsertKey, InsertRun)> {
+        let plan = sqlite::compile_insert(
+            schema,
+            self.relation,
+            self.columns,
+            defaulted,
+            self.conflict.as_ref(),
+            self.check.as_deref(),
+            self.visible.as_deref(),
+        )?;
+        let prepare =
+            |rendered: &Option<sqlite::Rendered>| rendered.as_ref().map(|r| Prepared::new(conn, r)).transpose();
+        let run = InsertRun {
+            insert: Prepared::new(conn, &plan.insert)?,
+            no_row: plan.no_row,
+            check: prepare(&plan.check)?,
+            visible: prepare(&plan.visible)?,
+        };
+        let key = InsertKey {
+            relation: self.relation.clone(),
+            columns: self.columns.clone(),
+            defaulted: defaulted.to_vec(),
+            conflict: self.conflict.clone(),
+            check: self.check.clone(),
+            visible: self.visible.clone(),
+        };
+        Ok((key, run))
+    }
+}
+
+impl Steps {
+    /// Inserts rows.
+    pub(crate) fn insert(
+        &mut self,
+        parts: InsertParts<'_>,
+        rows: &[Vec<Cell>],
+        env: &Env<'_>,
+        context: &StepContext<'_>,
+    ) -> Result<Rows> {
+        let id = parts.relation.relation;
+        let schema = self.schema.clone();
+        let relation = schema.relation(id);
+        let types: Vec<&Type> = column_types(&schema, id, parts.columns.iter().copied())?;
+        // Rows of one statement may refer to each other in any order.
+        let to_itself = rows.len() > 1
+            && relation
+                .table()
+                .is_some_and(|t| t.foreign_keys.iter().any(|k| k.target == id && !k.deferred));
+        let start = self.capture().len();
+        if to_itself {
+            self.deferring = true;
+            self.batch("PRAGMA defer_foreign_keys = ON")?;
+        }
+        let mut out = Rows::default();
+        let mut defaulted = vec![false; parts.columns.len()];
+        let mut values = Vec::with_capacity(parts.columns.len());
+        for row in rows {
+            values.clear();
+            if row.len() != parts.columns.len() {
+                return Err(Error::internal("a row has another number of values than columns"));
+            }
+            for (at, cell) in row.iter().enumerate() {
+                defaulted[at] = matches!(cell, Cell::Default);
+                values.push(value(cell, types[at], context.earlier)?);
+            }
+            let mark = self.capture().len();
+            let Steps {
+                inserts,
+                conn,
+                hook,
+                store,
+                ..
+            } = self;
+            let run = inserts.get_or_make(
+                &(parts.relation, parts.columns, &defaulted, parts.check, parts.visible),
+                |key| parts.same(key, &defaulted),
+                || parts.compile(conn, &schema, &defaulted),
+            )?;
+            let env = env.with_cells(&values, &types);
+            run.insert.bind(&env, None)?;
+            let rowid = match one_rowid(&mut run.insert) {
+                Ok(rowid) => rowid,
+                Err(failure) => {
+                    let given = parts
+                        .columns
+                        .iter()
+                        .zip(&values)
+                        .zip(&defaulted)
+                        .filter(|(_, d)| !**d)
+                        .map(|((c, v), _)| (*c, v))
+                        .collect();
+                    let inquiry = Inquiry {
+                        conn,
+                        schema: &schema,
+                        store,
+                        env: &env,
+                    };
+                    let touched = hook.observer().take(mark);
+                    return Err(inquiry.error(&failure, &Attempt::Insert { relation: id, given }, &touched));
+                }
+            };
+            let Some(rowid) = rowid else {
+                match run.no_row {
+                    NoRow::Ignored => continue,
+                    NoRow::Denied => {
+                        return Err(Error::denied(format!(
+                            "new row violates row-level security policy (USING expression) for table \"{}\"",
+                            relation.name
+                        )));
+                    }
+                    NoRow::Never => return Err(Error::internal("an insertion yielded no row")),
+                }
+            };
+            let at_row = env.at_row(rowid);
+            for check in [&mut run.check, &mut run.visible].into_iter().flatten() {
+                if !check.exists(&at_row)? {
+                    return Err(row_refused(&schema, Some(id)));
+                }
+            }
+            let is_new = hook.observer().since(mark, |touched| {
+                touched
+                    .iter()
+                    .any(|t| t.depth == 0 && t.change.relation == id && t.change.kind == ChangeKind::Insert)
+            });
+            if parts.conflict.is_some() && !is_new && out.rowids.contains(&rowid) {
+                return Err(Error::new("21000", "ON CONFLICT DO UPDATE command cannot affect row a second time")
+                    .hint("Ensure that no rows proposed for insertion within the same command have duplicate constrained values."));
+            }
+            out.rowids.push(rowid);
+            out.inserted += u64::from(is_new);
+        }
+        if to_itself {
+            if deferred_violations(&self.conn) {
+                let inquiry = Inquiry {
+                    conn: &self.conn,
+                    schema: &self.schema,
+                    store: &self.store,
+                    env,
+                };
+                let error = self.capture().since(start, |touched| inquiry.foreign_key_now(touched));
+                if let Some(error) = error {
+                    return Err(error);
+                }
+            } else {
+                self.stop_deferring()?;
+            }
+        }
+        Ok(out)
+    }
+}

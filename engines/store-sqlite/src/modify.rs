@@ -1,0 +1,263 @@
+//! Updates and deletions: one statement for all rows that match.
+
+use crate::bind::{Env, Prepared};
+use crate::call::row_refused;
+use crate::constraint::{Attempt, Inquiry};
+use crate::failure::plain;
+use crate::statement::Failure;
+use crate::step::{Rows, StepContext, Steps, all_rowids, column_types, value};
+use bytes::Bytes;
+use mainstay_model::{Action, Cell, Error, Expr, OrderBy, RelationId, RelationRef, Result, Schema, Step, Type, Value};
+use mainstay_sql::sqlite;
+use std::sync::Arc;
+
+pub(crate) struct UpdateKey {
+    relation: RelationRef,
+    set: Vec<(u32, bool)>,
+    filter: Option<Expr>,
+    order: Vec<OrderBy>,
+    limit: Option<u64>,
+    offset: u64,
+    check: Option<Arc<Expr>>,
+}
+
+pub(crate) struct UpdateRun {
+    update: Prepared,
+    check: Option<Prepared>,
+}
+
+pub(crate) struct DeleteKey {
+    relation: RelationRef,
+    filter: Option<Expr>,
+    order: Vec<OrderBy>,
+    limit: Option<u64>,
+    offset: u64,
+}
+
+pub(crate) struct DeleteRun {
+    select: Prepared,
+    delete: Prepared,
+    delete_row: Prepared,
+}
+
+impl Steps {
+    /// Updates the rows that match.
+    pub(crate) fn update(&mut self, action: &Action, env: &Env<'_>, context: &StepContext<'_>) -> Result<Rows> {
+        let Action::Update {
+            relation,
+            set,
+            filter,
+            order,
+            limit,
+            offset,
+            check,
+        } = action
+        else {
+            return Err(Error::internal("not an update"));
+        };
+        let id = relation.relation;
+        let schema = self.schema.clone();
+        let types: Vec<&Type> = column_types(&schema, id, set.iter().map(|s| s.0))?;
+        let values: Vec<Value> = set
+            .iter()
+            .zip(&types)
+            .map(|((_, cell), ty)| value(cell, ty, context.earlier))
+            .collect::<Result<_>>()?;
+        let is_default = |cell: &Cell| matches!(cell, Cell::Default);
+        let kinds: Vec<(u32, bool)> = set.iter().map(|(c, cell)| (*c, is_default(cell))).collect();
+        let mark = self.capture().len();
+        let Steps {
+            updates,
+            conn,
+            hook,
+            store,
+            ..
+        } = self;
+        let run = updates.get_or_make(
+            &(relation, &kinds, filter, (order, limit, offset), check),
+            |key| {
+                key.relation == *relation
+                    && key.set == kinds
+                    && key.filter == *filter
+                    && key.order == *order
+                    && (key.limit, key.offset) == (*limit, *offset)
+                    && key.check == *check
+            },
+            || {
+                let plan = sqlite::compile_update(
+                    &schema,
+                    relation,
+                    set,
+                    filter.as_ref(),
+                    order,
+                    *limit,
+                    *offset,
+                    check.as_deref(),
+                )?;
+                let key = UpdateKey {
+                    relation: relation.clone(),
+                    set: kinds.clone(),
+                    filter: filter.clone(),
+                    order: order.clone(),
+                    limit: *limit,
+                    offset: *offset,
+                    check: check.clone(),
+                };
+                let update = Prepared::new(conn, &plan.update)?;
+                let check = plan.check.as_ref().map(|c| Prepared::new(conn, c)).transpose()?;
+                Ok::<_, Error>((key, UpdateRun { update, check }))
+            },
+        )?;
+        let env = env.with_cells(&values, &types);
+        run.update.bind(&env, None)?;
+        let rowids = match all_rowids(&mut run.update) {
+            Ok(rowids) => rowids,
+            Err(failure) => {
+                let given = set
+                    .iter()
+                    .zip(&values)
+                    .filter(|((_, cell), _)| !is_default(cell))
+                    .map(|((c, _), v)| (*c, v))
+                    .collect();
+                let inquiry = Inquiry {
+                    conn,
+                    schema: &schema,
+                    store,
+                    env: &env,
+                };
+                let touched = hook.observer().take(mark);
+                let attempt = Attempt::Update {
+                    relation,
+                    given,
+                    filter: filter.as_ref(),
+                    order,
+                };
+                return Err(inquiry.error(&failure, &attempt, &touched));
+            }
+        };
+        if let Some(check) = &mut run.check {
+            for rowid in &rowids {
+                if !check.exists(&env.at_row(*rowid))? {
+                    return Err(row_refused(&schema, Some(id)));
+                }
+            }
+        }
+        Ok(Rows { rowids, inserted: 0 })
+    }
+
+    /// Deletes the rows that match; what is to be returned of them is looked at before.
+    #[allow(clippy::type_complexity, reason = "an answer, as `answer` gives it")]
+    pub(crate) fn delete(
+        &mut self,
+        step: &Step,
+        env: &Env<'_>,
+        context: &StepContext<'_>,
+    ) -> Result<(Rows, Option<((u64, Option<u64>), Bytes)>)> {
+        let Action::Delete {
+            relation,
+            filter,
+            order,
+            limit,
+            offset,
+        } = &step.action
+        else {
+            return Err(Error::internal("not a deletion"));
+        };
+        let mark = self.capture().len();
+        let schema = self.schema.clone();
+        let mut answered = None;
+        let rowids = match &step.returning {
+            None => {
+                let run = self.deletion(&schema, relation, filter, order, *limit, *offset)?;
+                run.delete.bind(env, None)?;
+                match all_rowids(&mut run.delete) {
+                    Ok(rowids) => rowids,
+                    Err(failure) => return Err(self.deletion_failed(&failure, relation.relation, mark, env)),
+                }
+            }
+            Some(shape) => {
+                let run = self.deletion(&schema, relation, filter, order, *limit, *offset)?;
+                run.select.bind(env, None)?;
+                let rowids = all_rowids(&mut run.select).map_err(|failure| plain(&failure))?;
+                answered = Some(self.answer(context, |steps, sink| match sink {
+                    Some(sink) => steps.over_rows(shape, &rowids, env, sink),
+                    None => Ok((0, None)),
+                })?);
+                let run = self.deletion(&schema, relation, filter, order, *limit, *offset)?;
+                // As one statement, because the rows may refer to each other; a lone row by its number, which is faster.
+                let result = match &*rowids {
+                    [] => Ok(0),
+                    [rowid] => {
+                        run.delete_row.bind(&env.at_row(*rowid), None)?;
+                        run.delete_row.statement.run().map(|()| 1)
+                    }
+                    _ => {
+                        run.delete.bind(env, None)?;
+                        all_rowids(&mut run.delete).map(|deleted| deleted.len())
+                    }
+                };
+                match result {
+                    Ok(deleted) if deleted == rowids.len() => {}
+                    Ok(_) => return Err(Error::unsupported("a filter that changes while it is used cannot return the rows deleted")),
+                    Err(failure) => return Err(self.deletion_failed(&failure, relation.relation, mark, env)),
+                }
+                rowids
+            }
+        };
+        Ok((Rows { rowids, inserted: 0 }, answered))
+    }
+
+    fn deletion(
+        &mut self,
+        schema: &Schema,
+        relation: &RelationRef,
+        filter: &Option<Expr>,
+        order: &[OrderBy],
+        limit: Option<u64>,
+        offset: u64,
+    ) -> Result<&mut DeleteRun> {
+        let conn = &self.conn;
+        self.deletes.get_or_make(
+            &(relation, filter, order, limit, offset),
+            |key| {
+                key.relation == *relation
+                    && key.filter == *filter
+                    && key.order == order
+                    && (key.limit, key.offset) == (limit, offset)
+            },
+            || {
+                let plan = sqlite::compile_delete(schema, relation, filter.as_ref(), order, limit, offset)?;
+                let key = DeleteKey {
+                    relation: relation.clone(),
+                    filter: filter.clone(),
+                    order: order.to_vec(),
+                    limit,
+                    offset,
+                };
+                let run = DeleteRun {
+                    select: Prepared::new(conn, &plan.select)?,
+                    delete: Prepared::new(conn, &plan.delete)?,
+                    delete_row: Prepared::new(conn, &plan.delete_row)?,
+                };
+                Ok((key, run))
+            },
+        )
+    }
+
+    fn deletion_failed(&self, failure: &Failure, relation: RelationId, mark: usize, env: &Env<'_>) -> Error {
+        let inquiry = Inquiry {
+            conn: &self.conn,
+            schema: &self.schema,
+            store: &self.store,
+            env,
+        };
+        let touched = self.capture().take(mark);
+        inquiry.error(
+            failure,
+            &Attempt::Other {
+                relation: Some(relation),
+            },
+            &touched,
+        )
+    }
+}
