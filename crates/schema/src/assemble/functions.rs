@@ -353,11 +353,11 @@ impl Assembly {
         let parse = ast::SourceFile::parse(decoded.text());
         let errors = parse.errors();
         let source = source.body(decoded);
-        if !errors.is_empty() {
-            for error in errors {
-                let problem = Problem::error(source.span(error.range()), format!("syntax error: {}", error.message()));
-                self.problem(problem);
-            }
+        if let Some(error) = errors.first() {
+            // Told already, if the parser of the file has looked into the body; then the same words at the same place are one.
+            let message = crate::ddl::syntax_error(error.message());
+            let problem = Problem::error(source.span(error.range()), message);
+            self.problem(problem);
             return None;
         }
         let statements = parse.tree().stmts().map(|s| s.syntax().clone());

@@ -106,7 +106,7 @@ impl Reader {
                 last_line = span.line;
                 self.catalog
                     .problems
-                    .push(Problem::error(span, format!("syntax error: {}", error.message())));
+                    .push(Problem::error(span, syntax_error(error.message())));
             }
         }
         for statement in statements {
@@ -406,6 +406,28 @@ impl Reader {
         let found: Vec<Option<usize>> = refs.map(|r| self.column(table, r.syntax())).collect();
         found.into_iter().collect()
     }
+}
+
+/// What the parser says, with its names of tokens as people write them.
+pub(crate) fn syntax_error(message: &str) -> String {
+    let plain = |word: &str| match word {
+        "EOF" => "the end".to_owned(),
+        "IDENT" => "a name".to_owned(),
+        "L_PAREN" => "`(`".to_owned(),
+        "R_PAREN" => "`)`".to_owned(),
+        "L_BRACK" => "`[`".to_owned(),
+        "R_BRACK" => "`]`".to_owned(),
+        "COMMA" => "`,`".to_owned(),
+        "SEMICOLON" => "`;`".to_owned(),
+        "DOT" => "`.`".to_owned(),
+        "EQ" => "`=`".to_owned(),
+        "STAR" => "`*`".to_owned(),
+        "STRING" => "a string".to_owned(),
+        "INT_NUMBER" | "NUMERIC_NUMBER" => "a number".to_owned(),
+        keyword if keyword.ends_with("_KW") => keyword.trim_end_matches("_KW").to_owned(),
+        other => other.to_owned(),
+    };
+    format!("syntax error: {}", message.split(' ').map(plain).collect::<Vec<_>>().join(" "))
 }
 
 fn tree_depth(root: &SyntaxNode) -> usize {
