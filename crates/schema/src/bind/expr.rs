@@ -4,8 +4,8 @@ use super::coerce::{CastContext, shown};
 use super::syntax::{Operand, Tree, expressions};
 use super::{At, Binder, Bound, claims};
 use crate::names::text;
-use mainstay_model::{Builtin, Expr, ExprKind, IsTest, Operator, Type, Value, time};
-use squawk_syntax::ast::{self, AstNode, LitKind};
+use mainstay_model::{Builtin, Expr, ExprKind, Type, Value, time};
+use squawk_syntax::ast::{self, AstNode};
 use std::sync::Arc;
 
 impl Binder<'_> {

@@ -42,9 +42,15 @@ const DATE_PARTS: [(&str, &str); 22] = [
     ("isodow", ""),
     ("isoyear", ""),
     ("julian", "j jd"),
-    ("microseconds", "microsecond microsec microsecs us usec usecs useconds usecond"),
+    (
+        "microseconds",
+        "microsecond microsec microsecs us usec usecs useconds usecond",
+    ),
     ("millennium", "millennia mil mils"),
-    ("milliseconds", "millisecond millisec millisecs ms msec msecs mseconds msecond"),
+    (
+        "milliseconds",
+        "millisecond millisec millisecs ms msec msecs mseconds msecond",
+    ),
     ("minute", "minutes min mins m"),
     ("month", "months mon mons"),
     ("quarter", "qtr"),
@@ -412,7 +418,9 @@ impl Binder<'_> {
     /// A part of a date or time, as numeric.
     pub(super) fn date_part(&mut self, field: &str, (value, place): (Expr, At), at: At) -> Bound<Expr> {
         let field = field.trim().trim_matches('"').to_ascii_lowercase();
-        let unit = DATE_PARTS.iter().find(|(unit, others)| *unit == field || others.split(' ').any(|o| o == field));
+        let unit = DATE_PARTS
+            .iter()
+            .find(|(unit, others)| *unit == field || others.split(' ').any(|o| o == field));
         let value = match value.ty {
             Type::Unknown => self.coerce(value, place, &Type::TimestampTz, CastContext::Implicit)?,
             _ => value,
@@ -431,7 +439,9 @@ impl Binder<'_> {
         }
         let Some((unit, _)) = unit else {
             let message = format!("unit \"{field}\" not recognized for type {}", shown(&value.ty));
-            return Err(self.problem(at, message).did_you_mean(&field, DATE_PARTS.map(|(unit, _)| unit)));
+            return Err(self
+                .problem(at, message)
+                .did_you_mean(&field, DATE_PARTS.map(|(unit, _)| unit)));
         };
         let field = Expr::literal(Value::Text((*unit).into()), Type::Text);
         Ok(Expr::new(

@@ -2,32 +2,38 @@
 //! decided and every overload chosen as Postgres does, so that no engine has to guess what was meant.
 //!
 //! What stands in which file: `syntax` puts operators in Postgres' order of precedence; `scope` looks names up; `coerce` knows the
-//! casts; `resolve` chooses overloads, from the tables in `operators` and `functions`; `expr`, `forms`, `call`, `aggregate`,
-//! `claims` bind expressions; `query`, `from`, `with`, `grouping` queries; `write` INSERT, UPDATE and DELETE; `effects` says what a
-//! bound thing does to the world.
+//! casts; `resolve` chooses overloads, from the tables in `operators` and `functions`. `expr`, `comparison`, `forms`, `literal`,
+//! `call`, `special`, `aggregate` and `claims` bind expressions; `query`, `set_operation`, `from`, `join`, `with` and `grouping`
+//! queries; `write` and `assignment` INSERT, UPDATE and DELETE. `effects` says what a bound thing does to the world.
 
 mod aggregate;
+mod assignment;
 mod call;
 mod claims;
 mod coerce;
+mod comparison;
 mod effects;
 mod expr;
 mod forms;
 mod from;
 mod functions;
 mod grouping;
+mod join;
 mod literal;
 mod operators;
 mod query;
 mod resolve;
 mod scope;
+mod set_operation;
+mod special;
 mod syntax;
 #[cfg(test)]
 mod tests;
 mod with;
 mod write;
 
-pub(crate) use effects::{Effects, expr_effects, statement_effects};
+use effects::expr_effects;
+pub(crate) use effects::statement_effects;
 
 use crate::Problem;
 use crate::source_text::SourceText;
