@@ -30,6 +30,13 @@ impl Quantifier {
     }
 }
 
+/// Whether an expression calls a function of the schema: in a query of its own it is called once, not once for each row.
+fn calls(expr: &Expr) -> bool {
+    let mut found = false;
+    expr.walk(&mut |e| found |= matches!(e.kind, ExprKind::UserCall(..)));
+    found
+}
+
 /// What `extract` takes out of a date or time, and its other names.
 const DATE_PARTS: [(&str, &str); 22] = [
     ("century", "centuries cent c"),
@@ -269,6 +276,7 @@ impl Binder<'_> {
             && let [Projected { expr, .. }] = query.projection.as_slice()
             && !expr.has_aggregate()
             && !super::expr_effects(expr, self.schema).volatile
+            && !calls(expr)
         {
             return Ok(query.projection.remove(0).expr);
         }
