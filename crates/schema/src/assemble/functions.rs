@@ -8,7 +8,8 @@ use crate::names::{Name, text};
 use crate::source_text::SourceText;
 use crate::{Problem, types};
 use mainstay_model::{
-    Argument, Cardinality, DeclaredType, Function, FunctionId, RelationId, Relationship, Returns, Type, Volatility,
+    Argument, Cardinality, DeclaredType, Expr, Function, FunctionId, RelationId, Relationship, Returns, Type, Value,
+    Volatility,
 };
 use squawk_syntax::SyntaxNode;
 use squawk_syntax::ast::{self, AstNode};
@@ -226,9 +227,7 @@ impl Assembly {
         let (place, span, name) = (draft.place.clone(), draft.span.clone(), draft.name.clone());
         let namespace = draft.namespace.clone();
         let path = search_path_option(&draft.options);
-        let params: Vec<ast::Param> = draft.params.iter().flat_map(|p| p.params()).collect();
         let (options, body) = (draft.options.clone(), draft.body.clone());
-        self.bind_argument_defaults(&params, &place, id);
         let source = self.catalog.source(&place).clone();
         let Some(body) = self.body(&options, body, source, &span) else {
             return;
@@ -265,28 +264,36 @@ impl Assembly {
         self.schema.functions[id.0 as usize].body = bound;
     }
 
-    fn bind_argument_defaults(&mut self, params: &[ast::Param], place: &Place, id: FunctionId) {
-        let source = self.at(place);
-        let inputs = params
-            .iter()
-            .filter(|p| !matches!(p.mode(), Some(ast::ParamMode::ParamOut(_))));
-        let mut optional = false;
-        for (position, param) in inputs.enumerate() {
-            let Some(arg) = self.schema.function(id).args.get(position) else {
-                return;
-            };
-            match param.param_default().and_then(|d| d.expr()) {
-                Some(expr) => {
-                    optional = true;
-                    let bound = Binder::new(&self.schema, &source).constant_expr(&expr, &arg.ty);
-                    let bound = self.ok(bound);
-                    self.schema.functions[id.0 as usize].args[position].default = bound;
+    /// Before any call is bound: which arguments may be left out decides which function is meant.
+    pub(super) fn bind_argument_defaults(&mut self) {
+        for index in 0..self.functions.len() {
+            let Some(id) = self.functions[index] else { continue };
+            let draft = &self.catalog.functions[index];
+            let place = draft.place.clone();
+            let is_input = |p: &ast::Param| !matches!(p.mode(), Some(ast::ParamMode::ParamOut(_)));
+            let inputs: Vec<ast::Param> = draft.params.iter().flat_map(|p| p.params()).filter(is_input).collect();
+            let source = self.at(&place);
+            let mut optional = false;
+            for (position, param) in inputs.iter().enumerate() {
+                let Some(arg) = self.schema.function(id).args.get(position) else {
+                    break;
+                };
+                match param.param_default().and_then(|d| d.expr()) {
+                    Some(expr) => {
+                        optional = true;
+                        let ty = arg.ty.clone();
+                        let bound = Binder::new(&self.schema, &source).constant_expr(&expr, &ty);
+                        // What could not be bound has been told; the argument stays one that may be left out.
+                        let bound = self.ok(bound).unwrap_or_else(|| Expr::literal(Value::Null, ty));
+                        self.schema.functions[id.0 as usize].args[position].default = Some(bound);
+                    }
+                    None if optional && !arg.variadic => {
+                        let problem =
+                            source.error_at(param, "an argument behind one with a default needs a default too");
+                        self.problem(problem.help("move it before the optional arguments, or give it a default"));
+                    }
+                    None => {}
                 }
-                None if optional && !arg.variadic => {
-                    let problem = source.error_at(param, "an argument behind one with a default needs a default too");
-                    self.problem(problem.help("move it before the optional arguments, or give it a default"));
-                }
-                None => {}
             }
         }
     }

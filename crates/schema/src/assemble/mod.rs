@@ -88,8 +88,9 @@ impl Assembly {
         self.table_keys();
         self.sequences();
         self.declare_functions();
-        self.bind_views();
         self.schema.index();
+        self.bind_argument_defaults();
+        self.bind_views();
         self.foreign_keys();
         self.bind_tables();
         self.bind_functions();

@@ -5,7 +5,7 @@ use crate::bind::Binder;
 use crate::catalog::{DraftKind, DraftView};
 use crate::names::Name;
 use mainstay_model::{
-    Column, Expr, ExprKind, FromItem, RelationId, RelationKind, Schema, Select, SourceId, Statement, Type,
+    Column, Expr, ExprKind, FromItem, RelationId, RelationKind, Returns, Schema, Select, SourceId, Statement, Type,
 };
 use squawk_syntax::SyntaxNode;
 use squawk_syntax::ast::{self, AstNode};
@@ -63,12 +63,32 @@ impl Assembly {
                 .find_map(|n| self.schema.find_relation(n, &name.name)),
         };
         let own = self.relations[draft];
-        view.query.syntax().descendants().any(|node: SyntaxNode| {
-            let name = ast::RelationNameRef::cast(node).and_then(|written| Name::of(&written));
-            name.and_then(|n| find(&n)).is_some_and(|id| {
-                wanted(&id) && (Some(id) != own || !hidden_by_with(view, &self.schema.relation(id).name))
+        view.query
+            .syntax()
+            .descendants()
+            .any(|node: SyntaxNode| match ast::CallExpr::cast(node.clone()) {
+                Some(call) => self.yields(&call, wanted),
+                None => {
+                    let name = ast::RelationNameRef::cast(node).and_then(|written| Name::of(&written));
+                    let hidden = |id| Some(id) == own && hidden_by_with(view, &self.schema.relation(id).name);
+                    name.and_then(|n| find(&n)).is_some_and(|id| wanted(&id) && !hidden(id))
+                }
             })
-        })
+    }
+
+    /// Whether a function of that name yields rows of a relation that `wanted` picks out.
+    fn yields(&self, call: &ast::CallExpr, wanted: &dyn Fn(&RelationId) -> bool) -> bool {
+        let Some(callee) = call.expr().map(|e| Name::parse(&e.syntax().text().to_string())) else {
+            return false;
+        };
+        self.schema
+            .functions
+            .iter()
+            .filter(|f| f.name == callee.name)
+            .any(|f| match &f.returns {
+                Returns::Row(relation) | Returns::SetOfRow(relation) => wanted(relation),
+                _ => false,
+            })
     }
 
     fn bind_view(&mut self, draft: usize, id: RelationId) {

@@ -58,7 +58,12 @@ impl Reader {
                 if let Some(collate) = add.collate() {
                     self.collation(&collate);
                 }
-                self.add_column(table, &name, &ty, add.constraints().collect(), pending);
+                let Some(column) = self.add_column(table, &name, &ty) else {
+                    return;
+                };
+                for constraint in add.constraints() {
+                    self.constraint(table, Some(column), &constraint, pending);
+                }
             }
             AddConstraint(add) => {
                 if let Some(constraint) = add.constraint() {

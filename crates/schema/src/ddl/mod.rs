@@ -427,7 +427,10 @@ pub(crate) fn syntax_error(message: &str) -> String {
         keyword if keyword.ends_with("_KW") => keyword.trim_end_matches("_KW").to_owned(),
         other => other.to_owned(),
     };
-    format!("syntax error: {}", message.split(' ').map(plain).collect::<Vec<_>>().join(" "))
+    format!(
+        "syntax error: {}",
+        message.split(' ').map(plain).collect::<Vec<_>>().join(" ")
+    )
 }
 
 fn tree_depth(root: &SyntaxNode) -> usize {

@@ -60,21 +60,24 @@ impl Reader {
             return;
         };
         let mut pending = Vec::new();
+        // All columns before any constraint: a key may stand before what it names.
+        let mut constraints: Vec<(Option<usize>, ast::Constraint)> = Vec::new();
         for arg in statement.table_arg_list().into_iter().flat_map(|list| list.args()) {
             match arg {
                 ast::TableArg::Column(column) => {
                     // Of a partition, columns are the parent's; what stands here are options for them.
                     if partition_of.is_none() {
-                        self.table_column(table, &column, &mut pending);
+                        constraints.extend(self.table_column(table, &column));
                     }
                 }
                 ast::TableArg::LikeClause(like) => self.like(table, &like, &mut pending),
                 ast::TableArg::TableConstraint(constraint) => {
-                    if let Some(constraint) = ast::Constraint::cast(constraint.syntax().clone()) {
-                        self.constraint(table, None, &constraint, &mut pending);
-                    }
+                    constraints.extend(ast::Constraint::cast(constraint.syntax().clone()).map(|c| (None, c)));
                 }
             }
+        }
+        for (column, constraint) in constraints {
+            self.constraint(table, column, &constraint, &mut pending);
         }
         if let Some(parent) = partition_of {
             self.attach(parent, table, &at);
@@ -132,53 +135,45 @@ impl Reader {
         );
     }
 
-    fn table_column(&mut self, table: usize, column: &ast::Column, pending: &mut Vec<Pending>) {
-        let Some(name) = column.name() else { return };
+    /// Adds a column of CREATE TABLE; returns its constraints.
+    fn table_column(&mut self, table: usize, column: &ast::Column) -> Vec<(Option<usize>, ast::Constraint)> {
+        let Some(name) = column.name() else { return Vec::new() };
         let Some(ty) = column.ty() else {
-            return self.error(
-                name.syntax(),
-                format!("the column `{}` has no type", text(&name)),
-                "write a type behind the name",
-            );
+            let message = format!("the column `{}` has no type", text(&name));
+            self.error(name.syntax(), message, "write a type behind the name");
+            return Vec::new();
         };
-        let constraints: Vec<ast::Constraint> = column
-            .clauses()
-            .filter_map(|clause| match clause {
-                ast::ColumnClause::ColumnConstraint(constraint) => ast::Constraint::cast(constraint.syntax().clone()),
-                ast::ColumnClause::Collate(collate) => {
-                    self.collation(&collate);
-                    None
+        let Some(index) = self.add_column(table, &name, &ty) else {
+            return Vec::new();
+        };
+        let mut constraints = Vec::new();
+        for clause in column.clauses() {
+            match clause {
+                ast::ColumnClause::ColumnConstraint(constraint) => {
+                    constraints.extend(ast::Constraint::cast(constraint.syntax().clone()).map(|c| (Some(index), c)));
                 }
-                _ => None,
-            })
-            .collect();
-        self.add_column(table, &name, &ty, constraints, pending);
+                ast::ColumnClause::Collate(collate) => self.collation(&collate),
+                _ => {}
+            }
+        }
+        constraints
     }
 
-    /// Adds a column with its constraints, which are applied by [`Reader::apply_constraints`] once all columns are there.
-    pub(super) fn add_column(
-        &mut self,
-        table: usize,
-        name_node: &ast::ColumnName,
-        ty: &ast::Type,
-        constraints: Vec<ast::Constraint>,
-        pending: &mut Vec<Pending>,
-    ) {
+    /// Adds a column without its constraints.
+    pub(super) fn add_column(&mut self, table: usize, name_node: &ast::ColumnName, ty: &ast::Type) -> Option<usize> {
         let name = text(name_node);
-        let Some(draft) = self.catalog.table(table) else { return };
-        if draft.column(&name).is_some() {
-            return self.error(
-                name_node.syntax(),
-                format!("the column `{name}` is declared twice"),
-                "rename or remove one of them",
-            );
+        if self.catalog.table(table)?.column(&name).is_some() {
+            let message = format!("the column `{name}` is declared twice");
+            self.error(name_node.syntax(), message, "rename or remove one of them");
+            return None;
         }
         if types::is_set(ty) {
-            return self.error(
+            self.error(
                 ty.syntax(),
                 "a column cannot hold a set",
                 "take an array, or a table of its own",
             );
+            return None;
         }
         if let Some(digits) = types::reduced_precision(ty) {
             self.warning(
@@ -196,26 +191,20 @@ impl Reader {
         let identity = serial
             .as_ref()
             .map(|_| (IdentityColumn::ByDefault, self.column_sequence(table, &name, None)));
-        let not_null = serial.is_some();
         let column = DraftColumn {
             name,
             span,
             dropped: false,
             ty,
-            not_null,
+            not_null: serial.is_some(),
             default: None,
             generated: None,
             identity,
             comment: None,
         };
-        let Some(draft) = self.catalog.table_mut(table) else {
-            return;
-        };
-        let index = draft.columns.len();
+        let draft = self.catalog.table_mut(table)?;
         draft.columns.push(column);
-        for constraint in constraints {
-            self.constraint(table, Some(index), &constraint, pending);
-        }
+        Some(draft.columns.len() - 1)
     }
 
     /// `COLLATE`: text is compared by code point everywhere.

@@ -35,5 +35,6 @@ CREATE TABLE part_1 PARTITION OF part FOR VALUES FROM ('2020-01-01') TO ('2021-0
 CREATE TABLE part_2 (id int NOT NULL, at date);
 ALTER TABLE ONLY part ATTACH PARTITION part_2 DEFAULT;
 INSERT INTO part_1 VALUES (1, '2020-05-05');
+CREATE TABLE key_first (PRIMARY KEY (k1, k2), k1 int CHECK (k1 > 0), k2 text UNIQUE);
 CREATE UNLOGGED TABLE fast (id int);
 CREATE TABLE "Mixed" ("Id" uuid PRIMARY KEY DEFAULT gen_random_uuid(), other uuid REFERENCES "Mixed");
