@@ -23,7 +23,11 @@ use std::sync::Arc;
 pub trait Factory: Sync {
     /// An empty store that holds every relation of the schema, as the only store of the project (index 0, name `main`), and whose outbox
     /// records the given changes.
-    fn open<'a>(&'a self, schema: Arc<Schema>, captured: &'a [(RelationId, ChangeKind)]) -> BoxFuture<'a, Arc<dyn Store>>;
+    fn open<'a>(
+        &'a self,
+        schema: Arc<Schema>,
+        captured: &'a [(RelationId, ChangeKind)],
+    ) -> BoxFuture<'a, Arc<dyn Store>>;
 }
 
 /// A case: its name, and what is done in a world of its own.

@@ -62,7 +62,11 @@ impl<'a> Env<'a> {
 
     /// With the values of columns.
     pub fn with_cells(self, cells: &'a [Value], cell_types: &'a [&'a Type]) -> Env<'a> {
-        Env { cells, cell_types, ..self }
+        Env {
+            cells,
+            cell_types,
+            ..self
+        }
     }
 
     fn param(&self, index: u16) -> Result<&'a Value> {

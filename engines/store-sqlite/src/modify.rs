@@ -198,7 +198,11 @@ impl Steps {
                 };
                 match result {
                     Ok(deleted) if deleted == rowids.len() => {}
-                    Ok(_) => return Err(Error::unsupported("a filter that changes while it is used cannot return the rows deleted")),
+                    Ok(_) => {
+                        return Err(Error::unsupported(
+                            "a filter that changes while it is used cannot return the rows deleted",
+                        ));
+                    }
                     Err(failure) => return Err(self.deletion_failed(&failure, relation.relation, mark, env)),
                 }
                 rowids

@@ -2,18 +2,19 @@
 
 use crate::bind::{Env, Prepared};
 use crate::call::{Functions, Place};
-use crate::insert::{InsertKey, InsertParts, InsertRun};
-use crate::modify::{DeleteKey, DeleteRun, UpdateKey, UpdateRun};
 use crate::capture::{Capture, Touched};
 use crate::constraint::Inquiry;
 use crate::failure::plain;
+use crate::insert::{InsertKey, InsertParts, InsertRun};
 use crate::kept::Kept;
 use crate::level::{LevelPlan, Sink};
+use crate::modify::{DeleteKey, DeleteRun, UpdateKey, UpdateRun};
 use crate::preupdate::Hook;
 use crate::statement::{Failure, deferred_violations};
 use bytes::Bytes;
 use mainstay_model::{
-    Action, Cell, Count, Error, Identity, QueryShape, RelationId, Representation, Result, Row, Schema, Step, StepOutcome, Type, Value,
+    Action, Cell, Count, Error, Identity, QueryShape, RelationId, Representation, Result, Row, Schema, Step,
+    StepOutcome, Type, Value,
 };
 use mainstay_sql::sqlite::{self, RowsFrom, Stored};
 use rusqlite::Connection;
@@ -236,12 +237,7 @@ impl Steps {
         }
         let texts: Vec<String> = rowids.iter().map(i64::to_string).collect();
         let rowids = format!("[{}]", texts.join(","));
-        self.query(
-            shape,
-            Over::Rowids,
-            &env.at_rows(&rowids),
-            sink,
-        )
+        self.query(shape, Over::Rowids, &env.at_rows(&rowids), sink)
     }
 
     fn query(

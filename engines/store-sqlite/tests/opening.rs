@@ -91,7 +91,11 @@ async fn additions_are_applied_and_the_rest_is_refused_with_the_difference() {
 
     let mut wider = library();
     let template = wider.relations[1].columns[3].clone();
-    let column = |name: &str, ty: Type| Column { name: name.into(), ty, ..template.clone() };
+    let column = |name: &str, ty: Type| Column {
+        name: name.into(),
+        ty,
+        ..template.clone()
+    };
     let note = Column {
         not_null: true,
         default: Some(Expr::literal(text("none"), Type::Text)),

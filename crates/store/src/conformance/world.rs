@@ -431,7 +431,12 @@ impl Recorder {
 impl World {
     /// Over a store that was opened for [`library`].
     pub fn over(store: Arc<dyn Store>, schema: Arc<Schema>) -> World {
-        World { store, schema, identity: Identity::service(), plans: AtomicU64::new(0) }
+        World {
+            store,
+            schema,
+            identity: Identity::service(),
+            plans: AtomicU64::new(0),
+        }
     }
 
     pub(super) async fn open(factory: &dyn Factory) -> World {
