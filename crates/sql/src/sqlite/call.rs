@@ -666,15 +666,18 @@ impl<'a> Renderer<'a> {
 
     /// A field of a row-typed argument, which the body names like a member of JSON.
     pub fn row_field(&mut self, left: &Expr, right: &Expr) -> Option<(Rc<super::render::RowSource>, u32)> {
-        let (ExprKind::Param(index), Type::Row(_)) = (&left.kind, &left.ty) else {
-            return None;
-        };
         let ExprKind::Literal(Value::Text(name)) = &right.kind else {
             return None;
         };
-        let arguments = self.scope.arguments.as_ref()?;
-        let Argument::Row(source) = arguments.get(usize::from(*index))? else {
-            return None;
+        let source = match &left.kind {
+            ExprKind::WholeRow(source) => self.scope.sources.get(source)?,
+            ExprKind::Param(index) if matches!(left.ty, Type::Row(_)) => {
+                match self.scope.arguments.as_ref()?.get(usize::from(*index))? {
+                    Argument::Row(source) => source,
+                    Argument::Term(_) => return None,
+                }
+            }
+            _ => return None,
         };
         let at = source.columns.iter().position(|c| *c.name == **name)?;
         Some((source.clone(), at as u32))

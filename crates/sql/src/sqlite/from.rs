@@ -4,10 +4,10 @@ use super::render::{Argument, Renderer, RowSource, Scope, SourceColumn, Term, co
 use super::select::RenderedSelect;
 use super::storage::{Form, column_form};
 use mainstay_model::{
-    Error, Expr, FromItem, FunctionId, JoinKind, RelationRef, Result, Returns, Rewrite, Select, Series, SourceId,
-    Statement, Type, rewrite_select,
+    Error, Expr, FromItem, FunctionId, JoinKind, RelationRef, Result, Returns, Rewrite, Series, SourceId, Statement,
+    Type, rewrite_expr, rewrite_select,
 };
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -16,11 +16,14 @@ impl<'a> Renderer<'a> {
     pub fn from(&mut self, items: &[FromItem]) -> Result<(String, Vec<String>)> {
         let mut conditions = Vec::new();
         let mut parts = Vec::new();
+        let outside = self.scope.sources.keys().copied().collect();
+        let kept = std::mem::replace(&mut self.outside, outside);
         for (at, item) in items.iter().enumerate() {
             let sql = self.from_item(item, false, true, &mut conditions)?;
             let nested = at > 0 && matches!(item, FromItem::Join { .. });
             parts.push(if nested { format!("({sql})") } else { sql });
         }
+        self.outside = kept;
         Ok((parts.join(", "), conditions))
     }
 
@@ -39,12 +42,9 @@ impl<'a> Renderer<'a> {
                 self.scope.sources.insert(*source, Rc::new(rows));
                 Ok(sql)
             }
-            FromItem::Subquery {
-                select,
-                source,
-                lateral,
-            } => {
-                let correlated = *lateral && self.mentions_scope(select)?;
+            // What the authorisation inlines may refer to its neighbours without being marked so: `lateral` decides nothing.
+            FromItem::Subquery { select, source, .. } => {
+                let correlated = self.mentions_neighbours(|m| rewrite_select(select, m).map(|_| ()))?;
                 let rendered = self.select(select, None)?;
                 self.derived(rendered, *source, correlated, nullable)
             }
@@ -61,7 +61,8 @@ impl<'a> Renderer<'a> {
                 Ok(format!("{} AS {alias}", common.name))
             }
             FromItem::Function { function, args, source } => {
-                let correlated = args.iter().any(mentions_columns);
+                let correlated =
+                    self.mentions_neighbours(|m| args.iter().try_for_each(|a| rewrite_expr(a, m).map(|_| ())))?;
                 let rendered = self.function_rows(*function, args)?;
                 self.derived(rendered, *source, correlated, nullable)
             }
@@ -275,23 +276,25 @@ impl<'a> Renderer<'a> {
         ))
     }
 
-    /// Whether a query refers to a source that is in scope now.
-    fn mentions_scope(&self, select: &Select) -> Result<bool> {
+    /// Whether a part refers to a source of the same FROM clause, which SQLite does not let a subquery do.
+    fn mentions_neighbours(&self, walk: impl FnOnce(&mut dyn Rewrite) -> Result<()>) -> Result<bool> {
         struct Mentions<'s, 'a> {
             scope: &'s Scope<'a>,
+            outside: &'s HashSet<SourceId>,
             found: bool,
         }
         impl Rewrite for Mentions<'_, '_> {
             fn source(&mut self, source: SourceId) -> SourceId {
-                self.found |= self.scope.sources.contains_key(&source);
+                self.found |= self.scope.sources.contains_key(&source) && !self.outside.contains(&source);
                 source
             }
         }
         let mut mentions = Mentions {
             scope: &self.scope,
+            outside: &self.outside,
             found: false,
         };
-        rewrite_select(select, &mut mentions)?;
+        walk(&mut mentions)?;
         Ok(mentions.found)
     }
 
@@ -481,20 +484,6 @@ impl<'a> Renderer<'a> {
         );
         Ok(format!("json_each({json}) AS {alias}"))
     }
-}
-
-/// Whether an expression names a column.
-fn mentions_columns(expr: &Expr) -> bool {
-    let mut found = false;
-    expr.walk(&mut |e| {
-        found |= matches!(
-            e.kind,
-            mainstay_model::ExprKind::Column(_)
-                | mainstay_model::ExprKind::WholeRow(_)
-                | mainstay_model::ExprKind::Scalar(_)
-        )
-    });
-    found
 }
 
 /// The columns of a temporary table that holds a function's result.

@@ -13,6 +13,7 @@ mod compare;
 mod ddl;
 mod expr;
 mod from;
+mod insertion_order;
 mod operator;
 mod query;
 mod render;

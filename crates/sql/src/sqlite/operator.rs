@@ -142,7 +142,7 @@ impl<'a> Renderer<'a> {
             (Type::Numeric(_), Form::Wide) => Term::wide(format!("mainstay_num_neg({})", term.sql)),
             (Type::Interval, _) => Term::plain(format!("mainstay_interval_neg({})", term.sql)),
             (ty, _) if ty.is_integer() => match &operand.kind {
-                ExprKind::Literal(_) => Term::plain(sql),
+                ExprKind::Literal(Value::Int(n)) if *n != i64::MIN => Term::plain(sql),
                 _ => self.integer(sql, ty),
             },
             _ => Term::plain(sql),

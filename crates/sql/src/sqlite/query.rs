@@ -1,6 +1,7 @@
 //! A query's shape as one SELECT per level of embedding.
 
 use super::from::temporary_columns;
+use super::insertion_order;
 use super::render::{Embeds, Renderer, RowSource, Scope, SourceColumn, Term};
 use super::storage::Form;
 use super::{Bind, CompiledQuery, Level, LevelItem, OutputColumn, Rendered, RowsFrom, rowid_name};
@@ -42,6 +43,17 @@ struct Rows {
     source: Rc<RowSource>,
     /// The order in which the rows come by themselves, when it must be kept.
     natural_order: Option<String>,
+    /// The rowid by which they come as they were inserted, when that costs nothing.
+    insertion_order: Option<String>,
+}
+
+/// A source's rows, tied to the row they hang on.
+struct LinkedRows {
+    from: String,
+    conditions: Vec<String>,
+    source: Rc<RowSource>,
+    /// A table's rowid.
+    rowid: Option<String>,
 }
 
 fn compile_level<'a>(
@@ -118,10 +130,8 @@ fn compile_level<'a>(
                 }
                 renumber(&mut level, &places);
                 if embed.one {
-                    level
-                        .select
-                        .sql
-                        .push_str(if embed.query.limit.is_none() { " LIMIT 1" } else { "" });
+                    let bare = embed.query.limit.is_none() && embed.query.offset.is_none();
+                    level.select.sql.push_str(if bare { " LIMIT 1" } else { "" });
                 }
                 items.push(LevelItem::Embed {
                     name: embed.name.clone(),
@@ -150,7 +160,8 @@ fn compile_level<'a>(
         rows.from
     );
     let mut conditions = rows.conditions;
-    if let Some(filter) = filter_of(shape, rows.natural_order.is_some()) {
+    let by_rowid = rows.natural_order.is_some();
+    if let Some(filter) = filter_of(shape, by_rowid) {
         conditions.push(r.condition(filter)?);
     }
     conditions.append(&mut embed_conditions);
@@ -162,17 +173,26 @@ fn compile_level<'a>(
         sql.push_str(&format!(" HAVING {}", r.condition(having)?));
     }
     let order = r.order_by(&shape.order)?;
-    match rows.natural_order {
-        Some(natural) if order.is_empty() && !aggregate => sql.push_str(&natural),
+    match (rows.natural_order, rows.insertion_order) {
+        (Some(natural), _) if order.is_empty() && !aggregate => sql.push_str(&natural),
+        (None, Some(rowid)) if order.is_empty() && !aggregate && !shape.distinct => {
+            sql.push_str(&format!(" ORDER BY {rowid}"));
+        }
         _ => sql.push_str(&order),
     }
-    let limit = match shape.limit {
+    // Rows given by rowid are those of the page already.
+    let (limit, offset) = if by_rowid {
+        (None, None)
+    } else {
+        (shape.limit, shape.offset)
+    };
+    let limit = match limit {
         Some(param) => format!(" LIMIT {}", r.bind(Bind::Limit(param))?),
-        None if shape.offset.is_some() => " LIMIT -1".to_owned(),
+        None if offset.is_some() => " LIMIT -1".to_owned(),
         None => String::new(),
     };
     sql.push_str(&limit);
-    if let Some(param) = shape.offset {
+    if let Some(param) = offset {
         sql.push_str(&format!(" OFFSET {}", r.bind(Bind::Offset(param))?));
     }
     Ok(CompiledLevel {
@@ -311,14 +331,38 @@ impl<'a> Renderer<'a> {
             })
         });
         let embed = link.zip(parent.as_ref()).map(|(link, parent)| (link.embed, parent));
-        let (from, conditions, source) = self.linked_rows(shape, embed)?;
+        let LinkedRows {
+            from,
+            conditions,
+            source,
+            rowid,
+        } = self.linked_rows(shape, embed)?;
         self.scope.sources.insert(SourceId::SELF, source.clone());
         Ok(Rows {
             from,
             conditions,
             source,
             natural_order: None,
+            insertion_order: rowid.filter(|_| self.insertion_is_free(shape, link.map(|link| link.embed))),
         })
+    }
+
+    /// Whether the order of insertion costs nothing ([`insertion_order`]).
+    fn insertion_is_free(&self, shape: &QueryShape, embed: Option<&Embed>) -> bool {
+        let Source::Relation(relation) = &shape.from else {
+            return false;
+        };
+        let rowid = super::write::rowid_column(self.schema, relation.relation);
+        let definition = self.schema.relation(relation.relation);
+        let keys = match embed.map(|embed| &embed.join) {
+            None => true,
+            Some(EmbedJoin::Columns(pairs)) => {
+                pairs.iter().all(|(_, key)| insertion_order::is_key_free(definition, rowid, *key))
+            }
+            Some(_) => false,
+        };
+        let conditions = shape.filter.iter().chain(relation.security.as_deref());
+        keys && insertion_order::is_free(definition, rowid, conditions)
     }
 
     fn given_rows(&mut self, shape: &QueryShape, rows: &RowsFrom) -> Result<Rows> {
@@ -367,6 +411,7 @@ impl<'a> Renderer<'a> {
             conditions,
             source,
             natural_order,
+            insertion_order: None,
         })
     }
 
@@ -375,13 +420,18 @@ impl<'a> Renderer<'a> {
         &mut self,
         shape: &QueryShape,
         link: Option<(&Embed, &Rc<RowSource>)>,
-    ) -> Result<(String, Vec<String>, Rc<RowSource>)> {
+    ) -> Result<LinkedRows> {
         let mut conditions = Vec::new();
         let alias = self.alias();
+        let mut rowid = None;
         let (mut from, source) = match &shape.from {
             Source::Relation(relation) => {
                 let mut security = Vec::new();
                 let (sql, source) = self.relation(relation, &alias, false, Some(&mut security))?;
+                let definition = self.schema.relation(relation.relation);
+                if relation.expansion.is_none() && definition.table().is_some() {
+                    rowid = Some(format!("{alias}.{}", rowid_name(definition)));
+                }
                 let source = Rc::new(source);
                 if let Some((embed, parent)) = link {
                     let (junction, mut ties) = self.ties(embed, parent, &source)?;
@@ -423,7 +473,12 @@ impl<'a> Renderer<'a> {
         if from.is_empty() {
             from = "(SELECT 1)".to_owned();
         }
-        Ok((from, conditions, source))
+        Ok(LinkedRows {
+            from,
+            conditions,
+            source,
+            rowid,
+        })
     }
 
     /// What ties an embed's rows to the parent's row: a junction to read from (or nothing) and conditions.
@@ -505,20 +560,25 @@ impl<'a> Renderer<'a> {
 
     /// The rows of an embed within the parent's own statement; leaves the scope as it was.
     fn embed_rows(&mut self, embed: &'a Embed, parent: &Rc<RowSource>) -> Result<(String, Vec<String>)> {
-        self.in_embed(embed, parent, |_| Ok(()))
+        self.in_embed(embed, parent, |_, _| Ok(()))
             .map(|(from, conditions, ())| (from, conditions))
     }
 
-    /// Renders `inside` where the embed's row is SELF, beside its FROM and WHERE.
+    /// Renders `inside`, which is told the rowid of a table, where the embed's row is SELF, beside its FROM and WHERE.
     fn in_embed<T>(
         &mut self,
         embed: &'a Embed,
         parent: &Rc<RowSource>,
-        inside: impl FnOnce(&mut Self) -> Result<T>,
+        inside: impl FnOnce(&mut Self, Option<String>) -> Result<T>,
     ) -> Result<(String, Vec<String>, T)> {
         let kept = std::mem::take(&mut self.scope);
         let result = self.deeper(|r| {
-            let (from, mut conditions, source) = r.linked_rows(&embed.query, Some((embed, parent)))?;
+            let LinkedRows {
+                from,
+                mut conditions,
+                source,
+                rowid,
+            } = r.linked_rows(&embed.query, Some((embed, parent)))?;
             r.scope.sources.insert(SourceId::SELF, source.clone());
             r.scope.embeds = Some(Embeds {
                 shape: &embed.query,
@@ -534,7 +594,7 @@ impl<'a> Renderer<'a> {
                     conditions.push(r.embed_exists(inner, &source)?);
                 }
             }
-            let value = inside(r)?;
+            let value = inside(r, rowid)?;
             Ok((from, conditions, value))
         });
         self.scope = kept;
@@ -559,7 +619,7 @@ impl<'a> Renderer<'a> {
             .clone()
             .ok_or_else(|| Error::internal("an order by an embed outside a query"))?;
         let embed = nth_embed(embeds.shape, index)?;
-        let (from, conditions, term) = self.in_embed(embed, &embeds.parent, |r| r.expr(inner))?;
+        let (from, conditions, term) = self.in_embed(embed, &embeds.parent, |r, _| r.expr(inner))?;
         let mut sql = format!("SELECT {} FROM {from}", term.sql);
         push_where(&mut sql, &conditions);
         Ok(Term {
@@ -581,10 +641,16 @@ impl<'a> Renderer<'a> {
                 )));
             };
             let limit = (embed.query.limit, embed.query.offset);
-            let (from, conditions, (json, order)) = self.in_embed(embed, parent, |r| {
+            let (from, conditions, (json, order)) = self.in_embed(embed, parent, |r, rowid| {
                 let term = r.expr(&field.expr)?;
                 let json = r.to_json(term, &field.expr.ty)?;
-                Ok((json, r.order_by(&embed.query.order)?))
+                // Each field is an array of its own: the rowid makes the n-th elements of all belong to the same row.
+                let order = match (r.order_by(&embed.query.order)?, rowid) {
+                    (order, None) => order,
+                    (order, Some(rowid)) if order.is_empty() => format!(" ORDER BY {rowid}"),
+                    (order, Some(rowid)) => format!("{order}, {rowid}"),
+                };
+                Ok((json, order))
             })?;
             let mut sql = format!("SELECT {json} AS x FROM {from}");
             push_where(&mut sql, &conditions);

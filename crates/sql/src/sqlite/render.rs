@@ -4,7 +4,7 @@
 use super::storage::{Form, SCALED_DIGITS_MAX, Stored, column_form, encode, type_code};
 use super::{Bind, quote_identifier, table_name};
 use mainstay_model::{ColumnRef, Error, Expr, QueryShape, RelationId, Result, Schema, SourceId, Type, Value};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -132,6 +132,8 @@ pub(super) struct Renderer<'a> {
     /// What `Bind::Outer(n)` stands for until the parent level has numbered its result: (outer column, form wanted).
     pub outer: Vec<(u32, Form)>,
     pub scope: Scope<'a>,
+    /// Sources that were in scope before the present FROM clause.
+    pub outside: HashSet<SourceId>,
     /// A table's definition: no parameters, and built-in SQL wherever it means the same.
     pub definition: bool,
     aliases: u32,
@@ -145,6 +147,7 @@ impl<'a> Renderer<'a> {
             binds: Vec::new(),
             outer: Vec::new(),
             scope: Scope::default(),
+            outside: HashSet::new(),
             definition: false,
             aliases: 0,
             depth: 0,

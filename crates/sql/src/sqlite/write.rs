@@ -423,8 +423,9 @@ impl<'a> Renderer<'a> {
 
     /// RETURNING: the rowid, then the projection.
     fn returning(&mut self, relation: RelationId, returning: &[Projected]) -> Result<(String, Vec<OutputColumn>)> {
-        // SQLite knows the target's columns in RETURNING by their bare names.
-        let rows = Rc::new(self.table_source(relation, "", false));
+        // RETURNING knows the target by its table's name, not by its alias; every other source of ours has an alias.
+        let table = self.table(relation);
+        let rows = Rc::new(self.table_source(relation, &table, false));
         let scope = Scope {
             sources: HashMap::from([(SourceId::SELF, rows)]),
             arguments: self.scope.arguments.clone(),
