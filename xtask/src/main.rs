@@ -20,7 +20,8 @@ const USAGE: &str = "usage: cargo xtask TASK
                      --bless lowers the lengths in xtask/ratchet.txt to what the files have now
   engines [--check]  installs the servers and tools that the tests need; --check only says what is missing
   bench [NAME]…      measures CPU per request against peers and prints tables; without NAME every case
-                     --core N, --rounds N, --seconds N";
+                     --core N, --rounds N, --seconds N
+  churn [MINUTES]    resident memory while the cache is filled and emptied for ten minutes";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -32,6 +33,11 @@ fn main() -> ExitCode {
         ["tidy", "--bless"] => tidy::run(&root, true),
         ["engines"] => engines::run(true),
         ["engines", "--check"] => engines::run(false),
+        ["churn"] => bench::churn::run(&root, 10.0),
+        ["churn", minutes] => match minutes.parse() {
+            Ok(minutes) => bench::churn::run(&root, minutes),
+            Err(_) => Err(format!("churn takes minutes, not {minutes}")),
+        },
         ["bench", options @ ..] => bench::run(&root, options),
         [] | ["help" | "-h" | "--help"] => {
             println!("{USAGE}");

@@ -7,6 +7,7 @@
 //! [`cases`] lists what is measured; this file is the frame.
 
 mod cases;
+pub mod churn;
 mod mainstay;
 mod measure;
 mod process;

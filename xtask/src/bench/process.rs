@@ -64,6 +64,11 @@ impl Server {
         self
     }
 
+    /// The server's own process: what `taskset` became.
+    pub fn process(&self) -> Result<u32, String> {
+        Ok(self.child.id())
+    }
+
     /// CPU time used so far by the server and all processes below it, in microseconds.
     pub fn cpu_us(&self) -> Result<f64, String> {
         let total: f64 = descendants(self.child.id()).into_iter().filter_map(cpu_us_of).sum();
