@@ -170,7 +170,8 @@ pub struct Column {
     pub default_text: Option<String>,
     /// Computed from the other columns.
     pub generated: Option<Expr>,
-    /// `GENERATED … AS IDENTITY` or `serial`.
+    /// `GENERATED … AS IDENTITY` or `serial`. Its numbers come from the sequence `table_column_seq`, 1 by 1, unless the default is
+    /// `nextval` of another.
     pub identity: Option<IdentityColumn>,
     /// `COMMENT ON`
     pub comment: Option<String>,

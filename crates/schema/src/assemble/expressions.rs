@@ -4,7 +4,7 @@ use super::Assembly;
 use crate::Problem;
 use crate::bind::Binder;
 use crate::catalog::{DraftCheck, DraftIndex, DraftPolicy, Written};
-use crate::names::type_key;
+use crate::names::{generated_name, type_key};
 use mainstay_model::{
     Builtin, Check, Expr, ExprKind, IdentityColumn, Index, OrderBy, Policy, RelationId, Rewrite, Type, Value,
     rewrite_expr,
@@ -50,10 +50,7 @@ impl Assembly {
                     );
                     self.problem(problem.help("leave one of them out"));
                 }
-                let sequence = &self.catalog.sequences[sequence];
-                let key = type_key(&sequence.namespace, &sequence.name);
-                let text = format!("nextval('{key}'::regclass)");
-                self.set_default(id, index, next_value(&key, &ty), text);
+                self.number_by(id, index, sequence, None);
             } else if let Some(written) = default {
                 self.bind_default(id, index, &ty, &written);
             }
@@ -94,18 +91,34 @@ impl Assembly {
                     .did_you_mean(&name.name, known);
                 return self.problem(problem);
             };
-            let sequence = &self.catalog.sequences[sequence];
-            let key = type_key(&sequence.namespace, &sequence.name);
-            self.set_default(id, column, next_value(&key, ty), text);
-            let built = &mut self.schema.relations[id.0 as usize].columns[column as usize];
-            if built.ty.is_integer() {
-                built.identity = Some(IdentityColumn::ByDefault);
-            }
+            self.number_by(id, column, sequence, Some(text));
             return;
         }
         let bound = Binder::new(&self.schema, &source).constant_expr(&written.node, ty);
         if let Some(expr) = self.ok(bound) {
             self.set_default(id, column, expr, text);
+        }
+    }
+
+    /// A column that takes its values from a sequence. Of the ordinary one (`table_column_seq`, 1 by 1) it is enough to say that the
+    /// column numbers its rows; another is written out as its default.
+    fn number_by(&mut self, id: RelationId, column: u32, sequence: usize, text: Option<String>) {
+        let relation = self.schema.relation(id);
+        let built = &relation.columns[column as usize];
+        let draft = &self.catalog.sequences[sequence];
+        let ordinary = draft.namespace == relation.namespace
+            && *draft.name == *generated_name(&relation.name, &built.name, "seq", &|_| false)
+            && (draft.start, draft.increment) == (1, 1);
+        let key = type_key(&draft.namespace, &draft.name);
+        let ty = built.ty.clone();
+        if ty.is_integer() {
+            self.schema.relations[id.0 as usize].columns[column as usize]
+                .identity
+                .get_or_insert(IdentityColumn::ByDefault);
+        }
+        if !ordinary || !ty.is_integer() {
+            let text = text.unwrap_or_else(|| format!("nextval('{key}'::regclass)"));
+            self.set_default(id, column, next_value(&key, &ty), text);
         }
     }
 
