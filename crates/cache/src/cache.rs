@@ -1,30 +1,42 @@
 //! The kept answers, and the order of events that keeps them true.
 //!
 //! Per store there is one lock, [`StoreState`]. It is taken by a commit (ring and index, before the commit is acknowledged) and by
-//! the end of a fill; never by a hit. Three facts carry the promise:
+//! the end of a fill; never by a hit. Every race is one of these:
 //!
-//! 1. A commit is visible to new reads before [`Cache::apply`] runs, and acknowledged only after it. So a fill that began after an
-//!    acknowledgement has read the change.
-//! 2. [`Cache::finish_fill`] holds the lock while it compares the fill's fence with the ring and enters index and map. A change
-//!    applied before it is in the ring and is checked; one applied after it finds the entry in the index.
-//! 3. The ring keeps the last changes. A fill whose fence does not see every change that has left the ring is not kept.
-//!
-//! Eviction takes an entry out of the map first and out of the index afterwards: an entry in the index alone costs memory, one in
-//! the map alone would cost the promise.
+//! - *A fill that begins after an acknowledgement.* A commit is visible to new reads before [`Cache::apply`] runs, and
+//!   acknowledged only after it. So this fill has read the change.
+//! - *A fill that read before a commit became visible.* [`Cache::finish_fill`] holds the lock while it compares the fill's fence with
+//!   the ring and enters index and map. A change applied before that is in the ring, unseen by the fence, and the answer is not
+//!   kept; one applied after it finds the entry in the index and drops it. Nothing can come between.
+//! - *A fill so slow that what it missed has left the ring.* It is kept only if its fence sees every change that has left.
+//! - *A fill across a void* (a writer nobody saw, DDL). Its epoch, noted before the store was asked, is not the present one.
+//! - *A request that joins a flight.* It may only if no change came since the flight began: flights carry the store's serial, which
+//!   grows before the index is looked at, thus before any acknowledgement.
+//! - *Two fills of one key* (two flights may exist, for two serials). Both have passed the fences, so either may stay; the one that
+//!   is replaced leaves the index under the same lock.
+//! - *Eviction against all of these.* An entry leaves the map first and the index afterwards: in the index alone it costs memory,
+//!   in the map alone it would cost the promise. Entry ids are never used again, and every removal from the map names the id it
+//!   means, so a late removal cannot hit a successor under the same key.
+//! - *A hit while the entry is dropped.* Whoever got hold of it began before the acknowledgement, and may have the old answer.
+//! - *A writer that nobody sees.* A hit needs a proof, younger than the bound, that there was none or that it was noticed; a
+//!   notice voids before the proof is given.
 
 use crate::failpoint;
 use crate::flight::{Flight, Flights};
 use crate::footprint::Footprint;
-use crate::index::{EntryId, Index, touches};
+use crate::index::{EntryId, Filing, Index};
 use crate::key::{Key, body_tag};
+use crate::predicate::Truth;
+use crate::ring::{Ring, condensed};
+use crate::stats::{Counters, Stats, Watch};
 use bytes::Bytes;
-use mainstay_model::{Changes, Fence, Position, RelationId, Schema};
+use mainstay_model::{Changes, Fence, RelationId, Schema};
 use parking_lot::Mutex;
 use quick_cache::sync::Cache as Map;
 use quick_cache::{Lifecycle, OptionsBuilder, Weighter};
-use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 /// What the cache may use and how old an answer may be.
@@ -62,7 +74,9 @@ pub struct Cache {
     stores: Vec<Store>,
     began: Instant,
     next_entry: AtomicU64,
+    ring_bytes: usize,
     counters: Counters,
+    watch: OnceLock<Arc<dyn Watch>>,
 }
 
 /// How many stores a project may have; the per-store state is made up front so that no lock guards the list.
@@ -83,12 +97,7 @@ struct Store {
 #[derive(Default)]
 struct StoreState {
     index: Index,
-    keys: HashMap<EntryId, Key, ahash::RandomState>,
-    /// Recent commits, oldest first.
-    ring: VecDeque<Changes>,
-    rows_in_ring: usize,
-    /// The newest commit that has left the ring.
-    left: Option<Position>,
+    ring: Ring,
     /// Grows when everything is void.
     epoch: u64,
 }
@@ -101,7 +110,8 @@ struct Entry {
     rows: u64,
     total: Option<u64>,
     tag: u64,
-    kept: Instant,
+    /// When the store was asked: what an age is counted from.
+    read: Instant,
     ttl: Option<Duration>,
     weight: u64,
 }
@@ -117,7 +127,7 @@ pub struct Hit {
     pub total: Option<u64>,
     /// [`body_tag`] of the body.
     pub tag: u64,
-    /// How long it has been kept, in seconds.
+    /// How long ago it was read, in seconds.
     pub age_s: u32,
 }
 
@@ -138,46 +148,7 @@ pub struct Pending {
     store: u16,
     footprint: Footprint,
     epoch: u64,
-}
-
-/// Counts since the start, and sizes now.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stats {
-    /// Served from the cache.
-    pub hits: u64,
-    /// Not there.
-    pub misses: u64,
-    /// Not asked, because freshness could not be proved.
-    pub bypasses: u64,
-    /// Kept after a fill.
-    pub fills: u64,
-    /// Not kept, since a change came between.
-    pub fenced: u64,
-    /// Dropped because a change may have touched them.
-    pub dropped: u64,
-    /// Dropped because everything of a store was void.
-    pub voided: u64,
-    /// Dropped for lack of room.
-    pub evicted: u64,
-    /// Dropped for their age.
-    pub expired: u64,
-    /// Kept now.
-    pub entries: u64,
-    /// Bytes accounted now.
-    pub bytes: u64,
-}
-
-#[derive(Default)]
-struct Counters {
-    hits: AtomicU64,
-    misses: AtomicU64,
-    bypasses: AtomicU64,
-    fills: AtomicU64,
-    fenced: AtomicU64,
-    dropped: AtomicU64,
-    voided: AtomicU64,
-    evicted: AtomicU64,
-    expired: AtomicU64,
+    began: Instant,
 }
 
 #[derive(Clone)]
@@ -201,16 +172,18 @@ impl Lifecycle<Key, Arc<Entry>> for Evicted {
     }
 }
 
-/// Memory that an entry costs beside its body: the entry, its slots in map and tables, the allocator's rounding.
-const ENTRY_OVERHEAD_BYTES: usize = 512;
+/// Memory that an entry costs beside its body, its values and what it is filed under: the entry, its slots in map and tables at
+/// their emptiest, the allocator's headers. Measured, see `tests/memory.rs`.
+const ENTRY_OVERHEAD_BYTES: usize = 704;
 
 impl Cache {
     /// An empty cache.
     pub fn new(config: Config) -> Arc<Cache> {
-        let capacity = config.memory_bytes as u64;
+        // Recent commits are kept out of the same memory.
+        let ring_bytes = (config.memory_bytes / 16).min(16 << 20);
         let options = OptionsBuilder::new()
             .estimated_items_capacity((config.memory_bytes / 2048).max(64))
-            .weight_capacity(capacity)
+            .weight_capacity((config.memory_bytes - ring_bytes) as u64)
             .build()
             .unwrap_or_else(|e| unreachable!("both capacities are given: {e}"));
         Arc::new(Cache {
@@ -219,30 +192,33 @@ impl Cache {
             stores: (0..STORES_MAX).map(|_| Store::default()).collect(),
             began: Instant::now(),
             next_entry: AtomicU64::new(1),
+            ring_bytes,
             counters: Counters::default(),
+            watch: OnceLock::new(),
             config,
         })
     }
 
     /// Asks for an answer.
     pub fn look_up(&self, key: &Key, store: u16) -> Lookup {
-        if let Some(why) = self.unproved(store) {
+        let now = Instant::now();
+        if let Some(why) = self.unproved(store, now) {
             self.counters.bypasses.fetch_add(1, Ordering::Relaxed);
             return Lookup::Bypass(why);
         }
         let Some(entry) = self.map.get(key) else {
-            self.counters.misses.fetch_add(1, Ordering::Relaxed);
+            self.counters.miss();
             return Lookup::Miss;
         };
-        let age = entry.kept.elapsed();
+        let age = now.saturating_duration_since(entry.read);
         if entry.ttl.is_some_and(|ttl| age >= ttl) {
             self.map.remove_if(key, |there| there.id == entry.id);
             self.forget(&[(entry.id, entry.store)]);
             self.counters.expired.fetch_add(1, Ordering::Relaxed);
-            self.counters.misses.fetch_add(1, Ordering::Relaxed);
+            self.counters.miss();
             return Lookup::Miss;
         }
-        self.counters.hits.fetch_add(1, Ordering::Relaxed);
+        self.counters.hit();
         Lookup::Hit(entry.hit(age))
     }
 
@@ -263,6 +239,7 @@ impl Cache {
             store,
             footprint,
             epoch,
+            began: Instant::now(),
         }
     }
 
@@ -276,67 +253,81 @@ impl Cache {
         fence: &Fence,
         ttl: Option<Duration>,
     ) -> (Hit, Result<(), &'static str>) {
-        let tag = body_tag(&body);
         let hit = Hit {
-            body: body.clone(),
-            rows,
-            total,
-            tag,
-            age_s: 0,
-        };
-        if body.len() > self.config.entry_bytes_max {
-            return (hit, Err("too large"));
-        }
-        let Some(store) = self.stores.get(pending.store as usize) else {
-            return (hit, Err("unknown store"));
-        };
-        let weight = (body.len() + ENTRY_OVERHEAD_BYTES + weigh(&pending.footprint)) as u64;
-        let id = self.next_entry.fetch_add(1, Ordering::Relaxed);
-        let entry = Arc::new(Entry {
-            id,
-            store: pending.store,
+            tag: body_tag(&body),
             body,
             rows,
             total,
-            tag,
-            kept: Instant::now(),
+            age_s: 0,
+        };
+        let kept = self.keep(pending, &hit, fence, ttl);
+        (hit, kept)
+    }
+
+    fn keep(&self, pending: Pending, hit: &Hit, fence: &Fence, ttl: Option<Duration>) -> Result<(), &'static str> {
+        let Pending {
+            key,
+            store: store_index,
+            footprint,
+            epoch,
+            began,
+        } = pending;
+        if hit.body.len() > self.config.entry_bytes_max {
+            return Err("too large");
+        }
+        let store = self.stores.get(store_index as usize).ok_or("unknown store")?;
+        let filing = Filing::of(&footprint);
+        // An allocator hands out some more than is asked for.
+        let body_bytes = hit.body.len() + hit.body.len() / 16;
+        let weight = (body_bytes + ENTRY_OVERHEAD_BYTES + footprint.bytes() + filing.bytes()) as u64;
+        let id = self.next_entry.fetch_add(1, Ordering::Relaxed);
+        let entry = Arc::new(Entry {
+            id,
+            store: store_index,
+            // Of its own size: an encoder's buffer may be twice as large, or a part of something larger still.
+            body: Bytes::copy_from_slice(&hit.body),
+            rows: hit.rows,
+            total: hit.total,
+            tag: hit.tag,
+            read: began,
             ttl,
             weight,
         });
         let mut evicted = Vec::new();
         {
             let mut state = store.state.lock();
-            if state.epoch != pending.epoch {
+            if state.epoch != epoch {
                 self.counters.fenced.fetch_add(1, Ordering::Relaxed);
-                return (hit, Err("voided meanwhile"));
+                return Err("voided meanwhile");
             }
-            if !failpoint::is_set("no-fence") {
-                if state.left.is_some_and(|left| !fence.sees(left)) {
-                    self.counters.fenced.fetch_add(1, Ordering::Relaxed);
-                    return (hit, Err("older than the ring"));
-                }
-                let unseen = state.ring.iter().rev().take_while(|c| !fence.sees(c.position));
-                if unseen
-                    .flat_map(|c| &c.rows)
-                    .any(|change| touches(&pending.footprint, change))
-                {
-                    self.counters.fenced.fetch_add(1, Ordering::Relaxed);
-                    return (hit, Err("changed meanwhile"));
-                }
+            if let Some(why) = state.ring.missed(fence, &footprint)
+                && !failpoint::is_set("no-fence")
+            {
+                self.counters.fenced.fetch_add(1, Ordering::Relaxed);
+                return Err(why);
             }
-            // Two fills of one key may end here one after the other; the second takes the first's place in the index as well.
-            if let Some(there) = self.map.peek(&pending.key) {
+            if let Some(there) = self.map.peek(&key) {
                 state.index.remove(there.id);
-                state.keys.remove(&there.id);
             }
-            state.index.insert(id, Arc::new(pending.footprint));
-            state.keys.insert(id, pending.key);
-            self.map.insert_with_lifecycle(pending.key, entry, &mut evicted);
+            state.index.insert(id, key, footprint, filing);
+            self.map.insert_with_lifecycle(key, entry, &mut evicted);
+            for id in state.index.crowded_out() {
+                if let Some(key) = state.index.remove(id) {
+                    self.map.remove_if(&key, |entry| entry.id == id);
+                    self.counters.evicted.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+            if let Some(watch) = self.watch.get() {
+                watch.kept(key);
+            }
+        }
+        self.forget(&evicted);
+        self.counters.evicted.fetch_add(evicted.len() as u64, Ordering::Relaxed);
+        if evicted.iter().any(|(gone, _)| *gone == id) {
+            return Err("no room");
         }
         self.counters.fills.fetch_add(1, Ordering::Relaxed);
-        self.counters.evicted.fetch_add(evicted.len() as u64, Ordering::Relaxed);
-        self.forget(&evicted);
-        (hit, Ok(()))
+        Ok(())
     }
 
     /// Takes in a commit: after it is visible, before it is acknowledged.
@@ -347,39 +338,29 @@ impl Cache {
         if changes.rows.is_empty() {
             return;
         }
+        let changes = condensed(changes);
         store.serial.fetch_add(1, Ordering::AcqRel);
         let mut state = store.state.lock();
-        let StoreState {
-            index,
-            keys,
-            ring,
-            rows_in_ring,
-            left,
-            ..
-        } = &mut *state;
-        let mut touched: Vec<EntryId> = Vec::new();
+        let StoreState { index, ring, .. } = &mut *state;
+        let mut touched: Vec<(EntryId, Truth)> = Vec::new();
         for change in &changes.rows {
-            index.probe(change, &mut |id| touched.push(id));
+            index.probe(change, &mut |id, truth| touched.push((id, truth)));
         }
-        touched.sort_unstable();
-        touched.dedup();
-        for id in touched {
+        // Of several findings on one entry the surest.
+        touched.sort_unstable_by(|a, b| b.cmp(a));
+        touched.dedup_by_key(|(id, _)| *id);
+        for (id, truth) in touched {
             if failpoint::is_set("drop-1-in-1000") && id % 1000 == 0 {
                 continue;
             }
-            index.remove(id);
-            if let Some(key) = keys.remove(&id) {
-                self.map.remove_if(&key, |entry| entry.id == id);
-                self.counters.dropped.fetch_add(1, Ordering::Relaxed);
+            let Some(key) = index.remove(id) else { continue };
+            self.map.remove_if(&key, |entry| entry.id == id);
+            self.counters.dropped.fetch_add(1, Ordering::Relaxed);
+            if let Some(watch) = self.watch.get() {
+                watch.dropped(key, truth == Truth::Yes);
             }
         }
-        *rows_in_ring += changes.rows.len();
-        ring.push_back(changes.clone());
-        while *rows_in_ring > self.config.ring {
-            let Some(oldest) = ring.pop_front() else { break };
-            *rows_in_ring -= oldest.rows.len();
-            *left = Some(oldest.position);
-        }
+        ring.push(changes, self.config.ring, self.ring_bytes);
     }
 
     /// Everything of a store is void: a writer that nobody saw, DDL.
@@ -390,12 +371,16 @@ impl Cache {
         of.serial.fetch_add(1, Ordering::AcqRel);
         let mut state = of.state.lock();
         state.epoch += 1;
-        state.index.clear();
-        let keys = std::mem::take(&mut state.keys);
-        self.counters.voided.fetch_add(keys.len() as u64, Ordering::Relaxed);
-        for (id, key) in keys {
+        let gone = state.index.clear();
+        self.counters.voided.fetch_add(gone.len() as u64, Ordering::Relaxed);
+        for (id, key) in gone {
             self.map.remove_if(&key, |entry| entry.id == id);
         }
+    }
+
+    /// Has somebody told what happens to each answer; the first one stays.
+    pub fn watch(&self, watch: Arc<dyn Watch>) {
+        let _ = self.watch.set(watch);
     }
 
     /// From now on a store's answers are served only while its freshness has been proved within the bound.
@@ -407,21 +392,25 @@ impl Cache {
 
     /// At `at` everything acknowledged on the store, by whomever, had been taken in.
     pub fn proved(&self, store: u16, at: Instant) {
-        if let Some(store) = self.stores.get(store as usize) {
-            let ns = at.saturating_duration_since(self.began).as_nanos().max(1) as u64;
+        // What was proved before the cache was made says nothing of it.
+        if let (Some(store), Some(since)) = (self.stores.get(store as usize), at.checked_duration_since(self.began)) {
+            let ns = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX).max(1);
             store.proved_ns.fetch_max(ns, Ordering::AcqRel);
         }
     }
 
-    fn unproved(&self, store: u16) -> Option<&'static str> {
+    fn unproved(&self, store: u16, now: Instant) -> Option<&'static str> {
         let Some(store) = self.stores.get(store as usize) else {
             return Some("unknown store");
         };
         if !store.proof_needed.load(Ordering::Acquire) {
             return None;
         }
-        let proved = self.began + Duration::from_nanos(store.proved_ns.load(Ordering::Acquire));
-        (proved.elapsed() > self.config.bound).then_some("freshness unproved")
+        let proved_ns = store.proved_ns.load(Ordering::Acquire);
+        let since = now
+            .saturating_duration_since(self.began)
+            .saturating_sub(Duration::from_nanos(proved_ns));
+        (proved_ns == 0 || since > self.config.bound).then_some("freshness unproved")
     }
 
     /// The age limit of a table's answers.
@@ -431,29 +420,14 @@ impl Cache {
 
     /// Counts and sizes.
     pub fn stats(&self) -> Stats {
-        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Stats {
-            hits: load(&self.counters.hits),
-            misses: load(&self.counters.misses),
-            bypasses: load(&self.counters.bypasses),
-            fills: load(&self.counters.fills),
-            fenced: load(&self.counters.fenced),
-            dropped: load(&self.counters.dropped),
-            voided: load(&self.counters.voided),
-            evicted: load(&self.counters.evicted),
-            expired: load(&self.counters.expired),
-            entries: self.map.len() as u64,
-            bytes: self.map.weight(),
-        }
+        self.counters.read(self.map.len() as u64, self.map.weight())
     }
 
     /// Takes entries that have left the map out of the index.
     fn forget(&self, entries: &[(EntryId, u16)]) {
         for &(id, store) in entries {
             if let Some(store) = self.stores.get(store as usize) {
-                let mut state = store.state.lock();
-                state.index.remove(id);
-                state.keys.remove(&id);
+                store.state.lock().index.remove(id);
             }
         }
     }
@@ -469,19 +443,4 @@ impl Entry {
             age_s: age.as_secs().min(u64::from(u32::MAX)) as u32,
         }
     }
-}
-
-/// What a footprint costs in memory, roughly and rather too much.
-fn weigh(footprint: &Footprint) -> usize {
-    footprint
-        .tables
-        .iter()
-        .map(|table| {
-            let mut nodes = 0;
-            if let Some(filter) = &table.filter {
-                filter.walk(&mut |_| nodes += 1);
-            }
-            128 + nodes * 160
-        })
-        .sum()
 }

@@ -27,7 +27,6 @@ pub enum Flight {
 /// The request that asks the store. Dropped without a result, it lets its followers go on by themselves.
 pub struct Lead {
     key: Key,
-    serial: u64,
     flights: Arc<Flights>,
     sender: watch::Sender<Landing>,
 }
@@ -51,7 +50,6 @@ impl Flights {
                 entry.insert_entry((serial, receiver));
                 Flight::Lead(Lead {
                     key,
-                    serial,
                     flights: self.clone(),
                     sender,
                 })
@@ -78,7 +76,7 @@ impl Drop for Lead {
         // A later flight for the same key may have taken the place.
         if under_way
             .get(&self.key)
-            .is_some_and(|(serial, _)| *serial == self.serial)
+            .is_some_and(|(_, receiver)| receiver.same_channel(&self.sender.subscribe()))
         {
             under_way.remove(&self.key);
         }

@@ -5,14 +5,18 @@
 
 mod cache;
 pub mod failpoint;
+mod filing;
 mod flight;
 mod footprint;
 mod index;
 mod key;
 mod predicate;
 mod ranges;
+mod ring;
+mod stats;
 
-pub use cache::{Cache, Config, Hit, Lookup, Pending, Stats};
+pub use cache::{Cache, Config, Hit, Lookup, Pending};
 pub use flight::{Flight, Follow, Lead};
-pub use footprint::{Columns, Footprint, TableFootprint};
+pub use footprint::{Columns, Footprint, ReadSet, TableReads};
 pub use key::{Key, body_tag};
+pub use stats::{Stats, Watch};

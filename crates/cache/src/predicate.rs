@@ -8,8 +8,8 @@ use mainstay_model::{Decimal, Expr, ExprKind, IsTest, Operator, SourceId, Type, 
 use std::cmp::Ordering;
 
 /// What is known of a condition on a row. SQL's false and NULL are both `No`: the row is not in the answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Truth {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Truth {
     /// The row is certainly not selected.
     No,
     /// Nobody can tell.
@@ -18,9 +18,18 @@ pub enum Truth {
     Yes,
 }
 
+/// What an expression is evaluated on.
+#[derive(Clone, Copy)]
+pub(crate) struct Given<'a> {
+    /// The row at hand.
+    pub row: &'a [Value],
+    /// What [`ExprKind::Param`] refers to; `None` where nobody can tell.
+    pub values: &'a [Option<Value>],
+}
+
 /// Decides a filter on a row.
-pub fn decide(filter: &Expr, row: &[Value]) -> Truth {
-    let possible = condition(filter, row);
+pub(crate) fn decide(filter: &Expr, given: Given<'_>) -> Truth {
+    let possible = condition(filter, given);
     match (possible.0 & TRUE.0 != 0, possible.0 & !TRUE.0 != 0) {
         (false, _) => Truth::No,
         (true, true) => Truth::Maybe,
@@ -75,18 +84,20 @@ impl Possible {
     }
 }
 
-fn condition(expr: &Expr, row: &[Value]) -> Possible {
+fn condition(expr: &Expr, given: Given<'_>) -> Possible {
     match &expr.kind {
-        ExprKind::And(all) => all.iter().fold(TRUE, |sum, e| sum.and(condition(e, row))),
-        ExprKind::Or(any) => any.iter().fold(FALSE, |sum, e| sum.or(condition(e, row))),
-        ExprKind::Not(inner) => condition(inner, row).not(),
+        ExprKind::And(all) => all.iter().fold(TRUE, |sum, e| sum.and(condition(e, given))),
+        ExprKind::Or(any) => any.iter().fold(FALSE, |sum, e| sum.or(condition(e, given))),
+        ExprKind::Not(inner) => condition(inner, given).not(),
         ExprKind::Operator(operator, operands) => match &**operands {
-            [left, right] => binary(*operator, left, right, row),
+            [left, right] => binary(*operator, left, right, given),
             _ => ANY,
         },
         ExprKind::Is { operand, test, negated } => {
             let holds = match test {
-                IsTest::Null => match value(operand, row) {
+                // A row is NULL when all its fields are.
+                IsTest::Null if matches!(operand.ty, Type::Row(_)) => Possible(TRUE.0 | FALSE.0),
+                IsTest::Null => match value(operand, given) {
                     Some(value) => Possible::of(Some(value.as_value().is_null())),
                     None => Possible(TRUE.0 | FALSE.0),
                 },
@@ -96,7 +107,7 @@ fn condition(expr: &Expr, row: &[Value]) -> Possible {
                         IsTest::False => FALSE,
                         _ => NULL,
                     };
-                    let operand = condition(operand, row);
+                    let operand = condition(operand, given);
                     let yes = if operand.has(wanted) { TRUE.0 } else { 0 };
                     let no = if operand.0 & !wanted.0 != 0 { FALSE.0 } else { 0 };
                     Possible(yes | no)
@@ -107,7 +118,7 @@ fn condition(expr: &Expr, row: &[Value]) -> Possible {
         ExprKind::In { operand, list, negated } => {
             let any = list
                 .iter()
-                .fold(FALSE, |sum, item| sum.or(binary(Operator::Eq, operand, item, row)));
+                .fold(FALSE, |sum, item| sum.or(binary(Operator::Eq, operand, item, given)));
             if *negated { any.not() } else { any }
         }
         ExprKind::Quantified {
@@ -116,18 +127,18 @@ fn condition(expr: &Expr, row: &[Value]) -> Possible {
             operand,
             array,
         } => {
-            let Some(array_value) = value(array, row) else {
+            let Some(array_value) = value(array, given) else {
                 return ANY;
             };
             let element = match &array.ty {
-                Type::Array(element) => (**element).clone(),
+                Type::Array(element) => &**element,
                 _ => return ANY,
             };
             match array_value.as_value() {
                 Value::Null => NULL,
                 Value::Array(items) => {
-                    let each =
-                        |item: &Value| binary(*operator, operand, &Expr::literal(item.clone(), element.clone()), row);
+                    let Some(left) = value(operand, given) else { return ANY };
+                    let each = |item: &Value| compare(*operator, (left.as_value(), &operand.ty), (item, element));
                     if *all {
                         items.iter().fold(TRUE, |sum, item| sum.and(each(item)))
                     } else {
@@ -137,23 +148,25 @@ fn condition(expr: &Expr, row: &[Value]) -> Possible {
                 _ => ANY,
             }
         }
-        ExprKind::Literal(_) | ExprKind::Column(_) => match value(expr, row).as_ref().map(Known::as_value) {
-            Some(Value::Bool(truth)) => Possible::of(Some(*truth)),
-            Some(Value::Null) => NULL,
-            _ => ANY,
-        },
+        ExprKind::Literal(_) | ExprKind::Param(_) | ExprKind::Column(_) => {
+            match value(expr, given).as_ref().map(Known::as_value) {
+                Some(Value::Bool(truth)) => Possible::of(Some(*truth)),
+                Some(Value::Null) => NULL,
+                _ => ANY,
+            }
+        }
         _ => ANY,
     }
 }
 
-/// A value that is known: the row's own, or one made on the way.
-enum Known<'a> {
+/// A value that is known: one that lies somewhere, or one made on the way.
+pub(crate) enum Known<'a> {
     Borrowed(&'a Value),
     Owned(Value),
 }
 
 impl Known<'_> {
-    fn as_value(&self) -> &Value {
+    pub fn as_value(&self) -> &Value {
         match self {
             Known::Borrowed(value) => value,
             Known::Owned(value) => value,
@@ -161,25 +174,23 @@ impl Known<'_> {
     }
 }
 
-fn value<'a>(expr: &'a Expr, row: &'a [Value]) -> Option<Known<'a>> {
+/// The value of an expression, if it is known without asking the database.
+pub(crate) fn value<'a>(expr: &'a Expr, given: Given<'a>) -> Option<Known<'a>> {
     match &expr.kind {
         ExprKind::Literal(value) => Some(Known::Borrowed(value)),
+        ExprKind::Param(index) => given.values.get(usize::from(*index))?.as_ref().map(Known::Borrowed),
         ExprKind::Column(column) if column.source == SourceId::SELF => {
-            row.get(column.column as usize).map(Known::Borrowed)
+            given.row.get(column.column as usize).map(Known::Borrowed)
         }
-        // Widening changes the type and not the value; anything else is the database's business.
         ExprKind::Cast(inner) => {
-            let known = value(inner, row)?;
-            match (&inner.ty, &expr.ty) {
-                _ if known.as_value().is_null() => Some(known),
-                (Type::Int2 | Type::Int4, Type::Int4 | Type::Int8) | (Type::Int2, Type::Int2) => Some(known),
-                (Type::Text | Type::Varchar(_), Type::Text | Type::Varchar(None)) => Some(known),
-                (Type::Numeric(_), Type::Numeric(None)) => Some(known),
-                (Type::Int2 | Type::Int4 | Type::Int8, Type::Numeric(None)) => match known.as_value() {
-                    Value::Int(i) => Some(Known::Owned(Value::Numeric(Decimal::from_i64(*i)))),
-                    _ => None,
-                },
-                (from, to) if from == to => Some(known),
+            let known = value(inner, given)?;
+            if known.as_value().is_null() || cast_keeps_value(&inner.ty, &expr.ty) {
+                return Some(known);
+            }
+            match (&inner.ty, &expr.ty, known.as_value()) {
+                (Type::Int2 | Type::Int4 | Type::Int8, Type::Numeric(None), Value::Int(i)) => {
+                    Some(Known::Owned(Value::Numeric(Decimal::from_i64(*i))))
+                }
                 _ => None,
             }
         }
@@ -187,48 +198,66 @@ fn value<'a>(expr: &'a Expr, row: &'a [Value]) -> Option<Known<'a>> {
     }
 }
 
-fn binary(operator: Operator, left: &Expr, right: &Expr, row: &[Value]) -> Possible {
-    let (Some(a), Some(b)) = (value(left, row), value(right, row)) else {
+/// Whether a cast changes the type and not the value. Any other is the database's business.
+pub(crate) fn cast_keeps_value(from: &Type, to: &Type) -> bool {
+    match (from, to) {
+        (Type::Int2, Type::Int2 | Type::Int4 | Type::Int8)
+        | (Type::Int4, Type::Int4 | Type::Int8)
+        | (Type::Int8, Type::Int8)
+        | (Type::Text | Type::Varchar(_), Type::Text | Type::Varchar(None))
+        | (Type::Numeric(_), Type::Numeric(None)) => true,
+        _ => from == to,
+    }
+}
+
+fn binary(operator: Operator, left: &Expr, right: &Expr, given: Given<'_>) -> Possible {
+    let (a, b) = (value(left, given), value(right, given));
+    let (a, b) = (a.as_ref().map(Known::as_value), b.as_ref().map(Known::as_value));
+    let (Some(a), Some(b)) = (a, b) else {
         // NULL on a known side decides a strict operator whatever the other side is.
-        let null = |e| value(e, row).is_some_and(|v| v.as_value().is_null());
-        return if is_strict(operator) && (null(left) || null(right)) {
-            NULL
-        } else {
-            ANY
-        };
+        let null = a.or(b).is_some_and(Value::is_null);
+        return if is_strict(operator) && null { NULL } else { ANY };
     };
-    let (a, b) = (a.as_value(), b.as_value());
+    compare(operator, (a, &left.ty), (b, &right.ty))
+}
+
+fn compare(operator: Operator, (a, a_type): (&Value, &Type), (b, b_type): (&Value, &Type)) -> Possible {
+    if is_strict(operator) && (a.is_null() || b.is_null()) {
+        return NULL;
+    }
+    let either = Possible(TRUE.0 | FALSE.0);
     match operator {
         Operator::IsDistinctFrom | Operator::IsNotDistinctFrom => {
             let equal = match (a.is_null(), b.is_null()) {
                 (true, true) => Some(true),
                 (true, false) | (false, true) => Some(false),
-                (false, false) => order(a, &left.ty, b, &right.ty, true).map(|o| o == Ordering::Equal),
+                (false, false) => order(a, a_type, b, b_type, true).map(Ordering::is_eq),
             };
-            match equal {
-                Some(equal) => Possible::of(Some(equal == (operator == Operator::IsNotDistinctFrom))),
-                None => Possible(TRUE.0 | FALSE.0),
-            }
+            equal.map_or(either, |equal| {
+                Possible::of(Some(equal == (operator == Operator::IsNotDistinctFrom)))
+            })
         }
-        _ if is_strict(operator) && (a.is_null() || b.is_null()) => NULL,
-        Operator::Eq | Operator::Ne => match order(a, &left.ty, b, &right.ty, true) {
-            Some(order) => Possible::of(Some((order == Ordering::Equal) == (operator == Operator::Eq))),
-            None => Possible(TRUE.0 | FALSE.0),
-        },
-        Operator::Lt | Operator::Le | Operator::Gt | Operator::Ge => match order(a, &left.ty, b, &right.ty, false) {
-            Some(order) => Possible::of(Some(match operator {
-                Operator::Lt => order.is_lt(),
-                Operator::Le => order.is_le(),
-                Operator::Gt => order.is_gt(),
-                _ => order.is_ge(),
-            })),
-            None => Possible(TRUE.0 | FALSE.0),
-        },
+        Operator::Eq | Operator::Ne => order(a, a_type, b, b_type, true).map_or(either, |order| {
+            Possible::of(Some(order.is_eq() == (operator == Operator::Eq)))
+        }),
+        Operator::Lt | Operator::Le | Operator::Gt | Operator::Ge => {
+            order(a, a_type, b, b_type, false).map_or(either, |order| {
+                Possible::of(Some(match operator {
+                    Operator::Lt => order.is_lt(),
+                    Operator::Le => order.is_le(),
+                    Operator::Gt => order.is_gt(),
+                    _ => order.is_ge(),
+                }))
+            })
+        }
         Operator::Like | Operator::NotLike => match (a, b) {
-            (Value::Text(text), Value::Text(pattern)) if is_plain_text(&left.ty) => match like(text, pattern) {
-                Some(matches) => Possible::of(Some(matches == (operator == Operator::Like))),
-                None => ANY,
-            },
+            (Value::Text(text), Value::Text(pattern))
+                if Kind::of(a_type) == Some(Kind::Text) && Kind::of(b_type) == Some(Kind::Text) =>
+            {
+                like(text, pattern).map_or(ANY, |matches| {
+                    Possible::of(Some(matches == (operator == Operator::Like)))
+                })
+            }
             _ => ANY,
         },
         _ => ANY,
@@ -256,42 +285,90 @@ fn is_strict(operator: Operator) -> bool {
     )
 }
 
-fn is_plain_text(ty: &Type) -> bool {
-    matches!(ty, Type::Text | Type::Varchar(_))
+/// Types whose values compare as [`Value::sql_cmp`] says, by what they compare with. What is missing here the database decides.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind<'a> {
+    Bool,
+    Int,
+    Float4,
+    Float8,
+    Numeric,
+    Text,
+    Uuid,
+    Bytes,
+    Date,
+    Time,
+    Timestamp,
+    TimestampTz,
+    /// Only for equality: labels are ordered by their place in the type, which is not known here.
+    Enum(&'a str),
+}
+
+impl<'a> Kind<'a> {
+    pub fn of(ty: &'a Type) -> Option<Kind<'a>> {
+        Some(match ty {
+            Type::Bool => Kind::Bool,
+            Type::Int2 | Type::Int4 | Type::Int8 => Kind::Int,
+            Type::Float4 => Kind::Float4,
+            Type::Float8 => Kind::Float8,
+            Type::Numeric(_) => Kind::Numeric,
+            Type::Text | Type::Varchar(_) => Kind::Text,
+            Type::Uuid => Kind::Uuid,
+            Type::Bytea => Kind::Bytes,
+            Type::Date => Kind::Date,
+            Type::Time => Kind::Time,
+            Type::Timestamp => Kind::Timestamp,
+            Type::TimestampTz => Kind::TimestampTz,
+            Type::Enum(name) => Kind::Enum(name),
+            _ => return None,
+        })
+    }
+
+    /// Whether a value is one of this kind's.
+    pub fn has(self, value: &Value) -> bool {
+        match self {
+            Kind::Bool => matches!(value, Value::Bool(_)),
+            Kind::Int => matches!(value, Value::Int(_)),
+            Kind::Float4 | Kind::Float8 => matches!(value, Value::Float(_)),
+            Kind::Numeric => matches!(value, Value::Numeric(_)),
+            Kind::Text | Kind::Enum(_) => matches!(value, Value::Text(_)),
+            Kind::Uuid => matches!(value, Value::Uuid(_)),
+            Kind::Bytes => matches!(value, Value::Bytes(_)),
+            Kind::Date => matches!(value, Value::Date(_)),
+            Kind::Time => matches!(value, Value::Time(_)),
+            Kind::Timestamp | Kind::TimestampTz => matches!(value, Value::Timestamp(_)),
+        }
+    }
+
+    /// Whether values that are equal are the same [`Value`]. A decimal's scale may differ where its value does not, and zero has
+    /// two floats.
+    pub fn is_identity(self) -> bool {
+        !matches!(self, Kind::Float4 | Kind::Float8 | Kind::Numeric)
+    }
+
+    /// Whether `<` is [`Value::sql_cmp`]'s. Of floats NaN is not certain.
+    pub fn is_ordered(self) -> bool {
+        !matches!(self, Kind::Float4 | Kind::Float8 | Kind::Enum(_))
+    }
 }
 
 /// How the database orders two values that are not NULL; `None` where that is not exactly known. `equality`: only whether they
 /// are equal is asked.
 fn order(a: &Value, a_type: &Type, b: &Value, b_type: &Type, equality: bool) -> Option<Ordering> {
-    let known = |ty: &Type| match ty {
-        Type::Bool
-        | Type::Int2
-        | Type::Int4
-        | Type::Int8
-        | Type::Float4
-        | Type::Float8
-        | Type::Numeric(_)
-        | Type::Text
-        | Type::Varchar(_)
-        | Type::Uuid
-        | Type::Bytea
-        | Type::Date
-        | Type::Time
-        | Type::Timestamp
-        | Type::TimestampTz => true,
-        // Labels are ordered by their place in the type, which is not known here.
-        Type::Enum(_) => equality,
-        _ => false,
-    };
-    if !known(a_type) || !known(b_type) {
+    let (a_kind, b_kind) = (Kind::of(a_type)?, Kind::of(b_type)?);
+    if !equality && matches!(a_kind, Kind::Enum(_)) {
         return None;
     }
     match (a, b) {
-        (Value::Int(i), Value::Numeric(n)) => Some(Decimal::from_i64(*i).cmp_value(n)),
-        (Value::Numeric(n), Value::Int(i)) => Some(n.cmp_value(&Decimal::from_i64(*i))),
-        (Value::Float(_), Value::Float(_)) if a_type != b_type => None,
-        // Zero has two representations and one value.
-        (Value::Float(x), Value::Float(y)) if *x == 0.0 && *y == 0.0 => Some(Ordering::Equal),
+        (Value::Int(i), Value::Numeric(n)) if (a_kind, b_kind) == (Kind::Int, Kind::Numeric) => {
+            Some(Decimal::from_i64(*i).cmp_value(n))
+        }
+        (Value::Numeric(n), Value::Int(i)) if (a_kind, b_kind) == (Kind::Numeric, Kind::Int) => {
+            Some(n.cmp_value(&Decimal::from_i64(*i)))
+        }
+        _ if a_kind != b_kind => None,
+        // What engines make of NaN differs.
+        (Value::Float(x), Value::Float(y)) => x.partial_cmp(y),
         _ => a.sql_cmp(b),
     }
 }

@@ -43,10 +43,11 @@ fn compare(a: &Value, b: &Value) -> Ordering {
 }
 
 impl<T: Copy + PartialEq> Ranges<T> {
-    pub fn insert(&mut self, low: Option<Value>, high: Option<Value>, tag: T) {
+    /// `alive` tells which tags have not been removed: each sorting leaves the others out, or they would pile up.
+    pub fn insert(&mut self, low: Option<Value>, high: Option<Value>, tag: T, alive: &dyn Fn(T) -> bool) {
         self.fresh.push(Range { low, high, tag });
         if self.fresh.len() > 32 + self.sorted.len() / 4 {
-            self.rebuild(&|_| true);
+            self.rebuild(alive);
         }
     }
 
@@ -99,10 +100,19 @@ impl<T: Copy + PartialEq> Ranges<T> {
         }
     }
 
+    /// How many are held, removed ones that have not been left out yet included.
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.sorted.len() + self.fresh.len()
+    }
+
     fn rebuild(&mut self, alive: &dyn Fn(T) -> bool) {
         let fresh = std::mem::take(&mut self.fresh);
         self.sorted.extend(fresh);
         self.sorted.retain(|range| alive(range.tag));
+        if self.sorted.capacity() > 64 + 4 * self.sorted.len() {
+            self.sorted.shrink_to_fit();
+        }
         self.sorted.sort_by(|a, b| match (&a.low, &b.low) {
             (None, None) => Ordering::Equal,
             (None, Some(_)) => Ordering::Less,
@@ -163,7 +173,7 @@ mod tests {
         ) {
             let mut tree = Ranges::default();
             for (tag, (low, high)) in ranges.iter().enumerate() {
-                tree.insert(low.map(Value::Int), high.map(Value::Int), tag);
+                tree.insert(low.map(Value::Int), high.map(Value::Int), tag, &|_| true);
             }
             let alive = |tag: usize| !gone[tag];
             for tag in 0..ranges.len() {
@@ -181,6 +191,20 @@ mod tests {
                     .map(|(tag, _)| tag).collect();
                 prop_assert_eq!(found, expected);
             }
+        }
+    }
+
+    #[test]
+    fn what_was_removed_does_not_pile_up() {
+        let mut tree = Ranges::default();
+        let live = 100;
+        for tag in 0..100_000i64 {
+            let alive = |t: i64| t + live > tag;
+            tree.insert(Some(Value::Int(tag)), None, tag, &alive);
+            if tag >= live {
+                tree.remove(&alive);
+            }
+            assert!(tree.len() < 400, "{} are held for {live}", tree.len());
         }
     }
 }

@@ -4,8 +4,8 @@
 use mainstay_model::{
     Action, Builtin, Call, Claim, Delete, Embed, EmbedJoin, Error, Expr, ExprKind, FromItem, FunctionId, Identity,
     Insert, Item, Policy, PolicyCommand, Privilege, QueryShape, RelationId, RelationKind, RelationRef, Result, Rewrite,
-    Schema, Select, Source, SourceId, Statement, Step, Transaction, Update, Volatility, rewrite_expr, rewrite_select,
-    rewrite_statement,
+    Schema, Select, Source, SourceId, Statement, Step, Transaction, Type, Update, Value, Volatility, rewrite_expr,
+    rewrite_select, rewrite_statement,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -108,6 +108,12 @@ impl<'a> Authoriser<'a> {
                     own.extend(pairs.iter().map(|p| p.0))
                 }
                 EmbedJoin::Computed(_) => {}
+            }
+            // A computed relationship is handed this row.
+            if let (EmbedJoin::Computed(_), Source::Call(call)) = (&embed.join, &embed.query.from) {
+                for arg in &call.args {
+                    own_columns(arg, &mut own, &mut [])?;
+                }
             }
         }
         let from = match &shape.from {
@@ -373,18 +379,21 @@ impl<'a> Authoriser<'a> {
     }
 
     /// A function used as a value: its one SELECT in the place of the call.
-    fn inline(&mut self, id: FunctionId, args: &[Expr], ty: &mainstay_model::Type) -> Result<Option<Expr>> {
+    fn inline(&mut self, id: FunctionId, args: &[Expr], ty: &Type) -> Result<Option<Expr>> {
         let schema = self.schema;
         let function = schema.function(id);
-        let [Statement::Select(_)] = &*function.body else {
-            return Ok(None);
-        };
-        if function.writes {
-            return Ok(None);
-        }
         self.may_call(id)?;
         if function.volatility == Volatility::Volatile {
             self.facts.volatile.get_or_insert("volatile function");
+        }
+        let [Statement::Select(_)] = &*function.body else {
+            // What it reads is not known here; no engine makes one expression of it either.
+            self.facts.volatile.get_or_insert("function of several statements");
+            return Ok(None);
+        };
+        if function.writes {
+            self.facts.volatile.get_or_insert("function that writes");
+            return Ok(None);
         }
         let args: Vec<Expr> = args.iter().map(|a| rewrite_expr(a, self)).collect::<Result<_>>()?;
         let Some(Statement::Select(body)) = self.body(id)?.pop() else {
@@ -604,6 +613,9 @@ impl Rewrite for Authoriser<'_> {
                 }
                 _ => {}
             },
+            ExprKind::Cast(inner) if may_mean_now(inner, &expr.ty) => {
+                self.facts.volatile.get_or_insert("depends on the clock");
+            }
             ExprKind::Opaque { .. } => {
                 self.facts.volatile.get_or_insert("opaque SQL");
             }
@@ -773,6 +785,25 @@ fn own_columns(expr: &Expr, own: &mut BTreeSet<u32>, embedded: &mut [BTreeSet<u3
     rewrite_expr(expr, &mut collect)?;
     own.extend(collect.used.remove(&SourceId::SELF).unwrap_or_default());
     Ok(())
+}
+
+/// Whether a cast may turn a text such as `'today'` into what it means at the moment. What a request brings as a parameter is a
+/// value already.
+fn may_mean_now(inner: &Expr, to: &Type) -> bool {
+    let to_time = matches!(to, Type::Date | Type::Time | Type::Timestamp | Type::TimestampTz);
+    let from_text = inner.ty.is_text() || inner.ty == Type::Unknown;
+    to_time
+        && from_text
+        && match &inner.kind {
+            ExprKind::Literal(Value::Text(text)) => {
+                let text = text.to_ascii_lowercase();
+                ["now", "today", "tomorrow", "yesterday"]
+                    .iter()
+                    .any(|word| text.contains(word))
+            }
+            ExprKind::Literal(_) => false,
+            _ => true,
+        }
 }
 
 fn merge(into: &mut Used, from: Used) {

@@ -39,6 +39,8 @@ pub enum Consistency {
 pub struct ReadOptions {
     /// `Cache-Control: no-cache`: go to the store.
     pub bypass_cache: bool,
+    /// A value says `now` or the like: nobody will ask for this answer again.
+    pub momentary: bool,
     /// How fresh.
     pub consistency: Consistency,
 }
@@ -100,6 +102,9 @@ pub struct Phases {
     /// The store.
     pub store_us: u32,
 }
+
+/// How many leaders that go away a request waits for, before it asks by itself.
+const FLIGHTS_MAX: usize = 8;
 
 impl Engine {
     /// An engine over a schema and its stores, which stand at the index their positions carry.
@@ -165,6 +170,7 @@ impl Engine {
             (None, _) => Err("off"),
             (_, Err(why)) => Err(*why),
             _ if options.bypass_cache => Err("no-cache"),
+            _ if options.momentary => Err("depends on the clock"),
             _ if !self.store(plan.store)?.capabilities().change_feed => Err("no change feed"),
             _ if options.consistency == Consistency::Strong && self.inner.stores.len() > 1 => Err("consistency=strong"),
             (Some(cache), Ok(())) => Ok(cache),
@@ -177,13 +183,7 @@ impl Engine {
             }
         };
         let asked = Instant::now();
-        let key = Key::new(
-            plan.id,
-            self.inner.schema.digest,
-            &query.params,
-            &plan.class(identity),
-            representation.id(),
-        );
+        let key = plan.key(&self.inner.schema, &query.params, identity, representation.id());
         let looked_up = cache.look_up(&key, plan.store);
         phases.cache_us = micros(asked);
         match looked_up {
@@ -212,41 +212,44 @@ impl Engine {
         mut phases: Phases,
     ) -> Result<Reply> {
         let began = Instant::now();
-        match cache.join(&key, plan.store) {
-            Flight::Lead(lead) => {
-                // The fill sees only what the key names: a claim that was overlooked reads as NULL and does not leak.
-                let class = plan.class(identity);
-                let pending = cache.begin_fill(&key, plan.store, plan.footprint(&query.params, &class)?);
-                let answer = match self.ask(plan, query, &class, &**representation, &mut phases).await {
-                    Ok(answer) => answer,
-                    Err(error) => {
-                        lead.fail(error.clone());
-                        return Err(error);
+        for _ in 0..FLIGHTS_MAX {
+            match cache.join(&key, plan.store) {
+                Flight::Lead(lead) => {
+                    // The fill sees only what the key names: a claim that was overlooked reads as NULL and does not leak.
+                    let class = plan.class(identity);
+                    let pending = cache.begin_fill(&key, plan.store, plan.footprint(&query.params, &class));
+                    let answer = match self.ask(plan, query, &class, &**representation, &mut phases).await {
+                        Ok(answer) => answer,
+                        Err(error) => {
+                            lead.fail(error.clone());
+                            return Err(error);
+                        }
+                    };
+                    let ttl = plan.ttl(cache);
+                    let (hit, kept) =
+                        cache.finish_fill(pending, answer.body, answer.rows, answer.total, &answer.fence, ttl);
+                    lead.succeed(hit.clone());
+                    let verdict = match kept {
+                        Ok(()) => CacheVerdict::Stored,
+                        Err(why) => CacheVerdict::Miss(why),
+                    };
+                    return Ok(from_hit(hit, verdict, phases));
+                }
+                Flight::Follow(follow) => match follow.wait().await {
+                    Some(Ok(hit)) => {
+                        phases.store_us = micros(began);
+                        return Ok(from_hit(hit, CacheVerdict::Collapsed, phases));
                     }
-                };
-                let ttl = plan.ttl(cache);
-                let (hit, kept) =
-                    cache.finish_fill(pending, answer.body, answer.rows, answer.total, &answer.fence, ttl);
-                lead.succeed(hit.clone());
-                let verdict = match kept {
-                    Ok(()) => CacheVerdict::Stored,
-                    Err(why) => CacheVerdict::Miss(why),
-                };
-                Ok(from_hit(hit, verdict, phases))
+                    Some(Err(error)) => return Err(error),
+                    // The leader's client went away before the store answered: one of those who waited takes over.
+                    None => {}
+                },
             }
-            Flight::Follow(follow) => match follow.wait().await {
-                Some(Ok(hit)) => {
-                    phases.store_us = micros(began);
-                    Ok(from_hit(hit, CacheVerdict::Collapsed, phases))
-                }
-                Some(Err(error)) => Err(error),
-                // The leader's client went away before the store answered.
-                None => {
-                    let answer = self.ask(plan, query, identity, &**representation, &mut phases).await?;
-                    Ok(reply(answer, CacheVerdict::Miss("leader gone"), phases))
-                }
-            },
         }
+        let answer = self
+            .ask(plan, query, &plan.class(identity), &**representation, &mut phases)
+            .await?;
+        Ok(reply(answer, CacheVerdict::Miss("leaders gone"), phases))
     }
 
     async fn ask(

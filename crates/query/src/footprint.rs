@@ -1,17 +1,35 @@
-//! What an answer depends on: for each table read, which rows and which columns. Made once per plan; a request's values are put
-//! in when its answer is kept.
+//! What an answer depends on: for each table read, which rows and which columns. Made once per plan; a request adds the values of
+//! its parameters and claims.
+//!
+//! Which rows is said as narrowly as can be proved. Every condition used is one that a row must satisfy for the answer to contain
+//! it, or to be counted, ordered, grouped or looked at on the way to something that is contained: so a row that satisfies it neither
+//! before nor after a change leaves the answer as it was. What cannot be decided from the row alone may stand in a condition:
+//! the index takes it for "maybe".
 
-use mainstay_cache::{Columns, Footprint, TableFootprint};
+use mainstay_cache::{Columns, Footprint, ReadSet, TableReads};
 use mainstay_model::{
-    EmbedJoin, Expr, ExprKind, FromItem, Identity, Item, QueryShape, RelationId, RelationRef, Result, Rewrite, Schema,
-    Select, Source, SourceId, Statement, Value, rewrite_expr, rewrite_select, rewrite_statement,
+    Claim, ColumnRef, EmbedJoin, Expr, ExprKind, FromItem, Identity, Item, Operator, QueryShape, RelationId,
+    RelationRef, Result, Rewrite, Schema, Select, Source, SourceId, Statement, Type, Value, rewrite_expr,
+    rewrite_select, rewrite_statement,
 };
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// A footprint without values.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Template {
-    tables: Vec<Part>,
+    relations: Vec<RelationId>,
+    read_set: Arc<ReadSet>,
+    slots: Vec<Slot>,
+}
+
+/// What a request gives to a condition.
+#[derive(Debug, PartialEq)]
+enum Slot {
+    /// The value of a parameter.
+    Param(u16),
+    /// What its token says, as a type.
+    Claim(Claim, Type),
 }
 
 /// One table's part in it.
@@ -20,54 +38,80 @@ struct Part {
     relation: RelationId,
     /// `None` is every column.
     columns: Option<BTreeSet<u32>>,
-    /// Which rows; `None` is every row. Still with parameters and claims.
+    /// Which rows; `None` is every row. Still with the request's parameters and claims.
     filter: Option<Expr>,
 }
 
 impl Template {
+    fn new(parts: Vec<Part>) -> Template {
+        let relations: BTreeSet<RelationId> = parts.iter().map(|part| part.relation).collect();
+        let mut slots = Slots(Vec::new());
+        let tables = parts
+            .into_iter()
+            .map(|part| TableReads {
+                relation: part.relation,
+                columns: match part.columns {
+                    None => Columns::All,
+                    Some(columns) => columns.into_iter().collect(),
+                },
+                // The rewriting fails on nothing.
+                filter: part
+                    .filter
+                    .map(|f| rewrite_expr(&f, &mut slots).unwrap_or_else(|_| unknowable(&f))),
+            })
+            .collect();
+        Template {
+            relations: relations.into_iter().collect(),
+            read_set: Arc::new(ReadSet::new(tables)),
+            slots: slots.0,
+        }
+    }
+
     /// The tables read.
     pub fn relations(&self) -> Vec<RelationId> {
-        let set: BTreeSet<RelationId> = self.tables.iter().map(|t| t.relation).collect();
-        set.into_iter().collect()
+        self.relations.clone()
     }
 
     /// With the values of one request.
-    pub fn footprint(&self, params: &[Value], class: &Identity) -> Result<Footprint> {
-        let mut values = Values { params, class };
-        let tables = self
-            .tables
-            .iter()
-            .map(|part| {
-                Ok(TableFootprint {
-                    relation: part.relation,
-                    columns: match &part.columns {
-                        None => Columns::All,
-                        Some(columns) => columns.iter().copied().collect(),
-                    },
-                    filter: part.filter.as_ref().map(|f| rewrite_expr(f, &mut values)).transpose()?,
-                })
-            })
-            .collect::<Result<_>>()?;
-        Ok(Footprint { tables })
+    pub fn footprint(&self, params: &[Value], class: &Identity) -> Footprint {
+        let value = |slot: &Slot| match slot {
+            Slot::Param(index) => params.get(usize::from(*index)).cloned(),
+            // A claim that is no value of the type: what the database makes of it is not for us to know.
+            Slot::Claim(claim, ty) => class.claim(claim, ty).ok(),
+        };
+        Footprint::new(self.read_set.clone(), self.slots.iter().map(value).collect())
     }
 }
 
-/// Puts values in the place of parameters and claims.
-struct Values<'a> {
-    params: &'a [Value],
-    class: &'a Identity,
-}
+/// Numbers what a request gives, and takes out what nobody can decide from a row.
+struct Slots(Vec<Slot>);
 
-impl Rewrite for Values<'_> {
+impl Rewrite for Slots {
     fn expr(&mut self, expr: &Expr) -> Result<Option<Expr>> {
-        Ok(match &expr.kind {
-            ExprKind::Param(i) => self
-                .params
-                .get(*i as usize)
-                .map(|v| Expr::literal(v.clone(), expr.ty.clone())),
-            ExprKind::Claim(claim) => Some(Expr::literal(self.class.claim(claim, &expr.ty)?, expr.ty.clone())),
-            _ => None,
-        })
+        let slot = match &expr.kind {
+            ExprKind::Param(index) => Slot::Param(*index),
+            ExprKind::Claim(claim) => Slot::Claim(claim.clone(), expr.ty.clone()),
+            ExprKind::Exists(_)
+            | ExprKind::Scalar(_)
+            | ExprKind::ArraySelect(_)
+            | ExprKind::InSelect { .. }
+            | ExprKind::Call(..)
+            | ExprKind::UserCall(..)
+            | ExprKind::Case { .. }
+            | ExprKind::Aggregate(_)
+            | ExprKind::Embedded(_)
+            | ExprKind::EmbeddedColumn(..) => return Ok(Some(unknowable(expr))),
+            ExprKind::Column(column) if column.source != SourceId::SELF => return Ok(Some(unknowable(expr))),
+            _ => return Ok(None),
+        };
+        let index = self.0.iter().position(|known| *known == slot).unwrap_or_else(|| {
+            self.0.push(slot);
+            self.0.len() - 1
+        });
+        Ok(Some(match u16::try_from(index) {
+            Ok(index) => Expr::param(index, expr.ty.clone()),
+            Err(_) => unknowable(expr),
+        }))
     }
 }
 
@@ -75,20 +119,23 @@ impl Rewrite for Values<'_> {
 pub(crate) fn of(schema: &Schema, shape: &QueryShape) -> Template {
     let mut reads = Reads {
         schema,
-        template: Template::default(),
+        parts: Vec::new(),
+        args: None,
     };
-    reads.shape(shape, BTreeSet::new());
-    reads.template
+    reads.shape(shape, BTreeSet::new(), Vec::new());
+    Template::new(reads.parts)
 }
 
 struct Reads<'a> {
     schema: &'a Schema,
-    template: Template,
+    parts: Vec<Part>,
+    /// Within a function's body: what its parameters stand for.
+    args: Option<Vec<Expr>>,
 }
 
 impl Reads<'_> {
-    /// `read`: columns that the query around this one reads of it.
-    fn shape(&mut self, shape: &QueryShape, mut read: BTreeSet<u32>) {
+    /// `read`: columns that the query around this one reads of it; `given`: what its rows must satisfy to be looked at.
+    fn shape(&mut self, shape: &QueryShape, mut read: BTreeSet<u32>, given: Vec<Expr>) {
         let embeds = shape.select.iter().filter(|i| matches!(i, Item::Embed(_))).count();
         let mut embedded = vec![BTreeSet::new(); embeds];
         for item in &shape.select {
@@ -104,63 +151,107 @@ impl Reads<'_> {
                 self.expr(&key.expr, &mut read, &mut embedded);
             }
         }
+        let conditions: Vec<Expr> = given.into_iter().chain(shape.filter.clone()).collect();
+        let (outer, mut known) = match &shape.from {
+            Source::Relation(relation) => (
+                Some(relation.relation),
+                relation.security.iter().map(|s| (**s).clone()).collect(),
+            ),
+            Source::Call(_) => (None, Vec::new()),
+        };
+        known.extend(conditions.iter().cloned());
         let mut embedded = embedded.into_iter();
         for item in &shape.select {
             let Item::Embed(embed) = item else { continue };
             let mut inner: BTreeSet<u32> = embedded.next().unwrap_or_default();
+            let mut narrowed = Vec::new();
             match &embed.join {
                 EmbedJoin::Columns(pairs) => {
                     read.extend(pairs.iter().map(|p| p.0));
                     inner.extend(pairs.iter().map(|p| p.1));
+                    if let Source::Relation(relation) = &embed.query.from {
+                        narrowed = self.carried(outer, &known, relation.relation, pairs);
+                    }
                 }
                 EmbedJoin::Through {
                     junction,
-                    outer,
+                    outer: pairs,
                     related,
                 } => {
-                    read.extend(outer.iter().map(|p| p.0));
+                    read.extend(pairs.iter().map(|p| p.0));
                     inner.extend(related.iter().map(|p| p.1));
-                    let between = outer.iter().map(|p| p.1).chain(related.iter().map(|p| p.0)).collect();
-                    self.relation(junction, between, None);
+                    let between = pairs.iter().map(|p| p.1).chain(related.iter().map(|p| p.0)).collect();
+                    let carried = self.carried(outer, &known, junction.relation, pairs);
+                    self.relation(junction, between, carried);
                 }
-                EmbedJoin::Computed(_) => {}
+                EmbedJoin::Computed(_) => {
+                    // The function is handed this row.
+                    if let Source::Call(call) = &embed.query.from {
+                        call.args.iter().for_each(|arg| self.expr(arg, &mut read, &mut []));
+                    }
+                }
             }
-            self.shape(&embed.query, inner);
+            self.shape(&embed.query, inner, narrowed);
         }
         match &shape.from {
-            Source::Relation(relation) => self.relation(relation, read, shape.filter.as_ref()),
+            Source::Relation(relation) => self.relation(relation, read, conditions),
             Source::Call(call) => {
                 for arg in &call.args {
                     self.expr(arg, &mut BTreeSet::new(), &mut []);
                 }
+                let outer_args = self.args.replace(call.args.clone());
                 for statement in call.body.iter().flat_map(|b| b.iter()) {
                     self.statement(statement);
                 }
+                self.args = outer_args;
             }
         }
     }
 
-    /// A relation of which `read` columns are read, where `filter` holds.
-    fn relation(&mut self, relation: &RelationRef, mut read: BTreeSet<u32>, filter: Option<&Expr>) {
+    /// What the join's equalities carry over from one relation's conditions to the other's: when the outer rows all have one
+    /// value, so have the rows that they are joined with.
+    fn carried(&self, outer: Option<RelationId>, known: &[Expr], to: RelationId, pairs: &[(u32, u32)]) -> Vec<Expr> {
+        let type_of = |relation: RelationId, column: u32| {
+            let columns = &self.schema.relation(relation).columns;
+            columns.get(column as usize).map(|c| c.ty.clone())
+        };
+        let mut conjuncts = Vec::new();
+        known.iter().for_each(|condition| flatten(condition, &mut conjuncts));
+        let mut out = Vec::new();
+        for &(from_column, to_column) in pairs {
+            let ty = outer.and_then(|outer| type_of(outer, from_column));
+            // Across types equality may be another.
+            let (Some(ty), true) = (&ty, ty == type_of(to, to_column)) else {
+                continue;
+            };
+            for conjunct in &conjuncts {
+                if equates(conjunct, from_column) {
+                    let mut moved = Moved(from_column, Expr::column(to_column, ty.clone()));
+                    out.extend(rewrite_expr(conjunct, &mut moved).ok());
+                }
+            }
+        }
+        out
+    }
+
+    /// A relation of which `read` columns are read, of the rows that satisfy all `conditions`.
+    fn relation(&mut self, relation: &RelationRef, mut read: BTreeSet<u32>, mut conditions: Vec<Expr>) {
         if let Some(security) = &relation.security {
             self.expr(security, &mut read, &mut []);
+            conditions.push((**security).clone());
         }
         if let Some(select) = &relation.expansion {
-            // A view's rows are its tables' rows; which, its own filters tell.
-            self.select(select);
+            let through = conditions.iter().filter_map(|c| through_view(select, c)).collect();
+            // A view has no parameters; those in the conditions are the request's by now.
+            let args = self.args.take();
+            self.select(select, through);
+            self.args = args;
             return;
         }
         let whole = read.contains(&u32::MAX);
         let count = self.schema.relation(relation.relation).columns.len() as u32;
         read.retain(|c| *c < count);
-        // Parameters of a function's body and outer columns mean nothing here; the index takes what it cannot decide for "maybe".
-        let conditions: Vec<Expr> = relation
-            .security
-            .iter()
-            .map(|s| (**s).clone())
-            .chain(filter.cloned())
-            .collect();
-        self.template.tables.push(Part {
+        self.parts.push(Part {
             relation: relation.relation,
             columns: (!whole).then_some(read),
             filter: (!conditions.is_empty()).then(|| Expr::all(conditions)),
@@ -183,7 +274,7 @@ impl Reads<'_> {
             }
         }
         for select in walk.selects {
-            self.select(&select);
+            self.select(&select, Vec::new());
             // Columns of the row at hand inside a subquery belong to it as well.
             let mut inner = Outer::default();
             let _ = rewrite_select(&select, &mut inner);
@@ -191,59 +282,163 @@ impl Reads<'_> {
         }
     }
 
-    fn select(&mut self, select: &Select) {
+    /// `more`: what its rows must satisfy besides, in its own terms.
+    fn select(&mut self, select: &Select, more: Vec<Expr>) {
         let mut tables = Tables::default();
         let _ = rewrite_select(select, &mut tables);
-        self.tables(tables, select_is_flat(select).then_some(select));
+        let conditions = match select_is_flat(select) {
+            true => select.filter.iter().cloned().chain(more).collect(),
+            false => Vec::new(),
+        };
+        self.tables(tables, conditions);
     }
 
     fn statement(&mut self, statement: &Statement) {
         match statement {
-            Statement::Select(select) => self.select(select),
+            Statement::Select(select) => self.select(select, Vec::new()),
             other => {
                 let mut tables = Tables::default();
                 let _ = rewrite_statement(other, &mut tables);
-                self.tables(tables, None);
+                self.tables(tables, Vec::new());
             }
         }
     }
 
-    /// Each table found in a statement. When the statement is one flat SELECT over a single table, its WHERE narrows the rows.
-    fn tables(&mut self, tables: Tables, flat: Option<&Select>) {
+    /// Each table found in a statement. If it is the only one, `conditions` say which of its rows count.
+    fn tables(&mut self, tables: Tables, conditions: Vec<Expr>) {
         let single = tables.relations.len() == 1;
         for (relation, source) in &tables.relations {
             let read = tables.used.get(source).cloned().unwrap_or_default();
-            let filter = match flat {
-                Some(select) if single => select.filter.as_ref().map(|f| as_self(f, *source)),
-                _ => None,
+            let conditions = match single {
+                true => conditions.iter().map(|c| self.as_self(c, *source)).collect(),
+                false => Vec::new(),
             };
-            self.relation(relation, read, filter.as_ref());
+            self.relation(relation, read, conditions);
         }
+    }
+
+    /// An expression over a row source as one over the row at hand. Other sources become something that nobody can decide.
+    fn as_self(&self, expr: &Expr, source: SourceId) -> Expr {
+        let mut as_self = AsSelf {
+            source,
+            args: self.args.as_deref(),
+        };
+        rewrite_expr(expr, &mut as_self).unwrap_or_else(|_| unknowable(expr))
+    }
+}
+
+struct AsSelf<'a> {
+    source: SourceId,
+    args: Option<&'a [Expr]>,
+}
+
+impl Rewrite for AsSelf<'_> {
+    fn expr(&mut self, expr: &Expr) -> Result<Option<Expr>> {
+        Ok(match (&expr.kind, self.args) {
+            (ExprKind::Column(c), _) if c.source != self.source => Some(unknowable(expr)),
+            (ExprKind::WholeRow(_), _) => Some(unknowable(expr)),
+            (ExprKind::Param(index), Some(args)) => Some(match args.get(usize::from(*index)) {
+                Some(arg) if arg.ty == expr.ty && is_constant(arg) => arg.clone(),
+                _ => unknowable(expr),
+            }),
+            _ => None,
+        })
+    }
+
+    fn source(&mut self, source: SourceId) -> SourceId {
+        if source == self.source { SourceId::SELF } else { source }
+    }
+}
+
+/// A condition on a view's row as one on the rows of the one table behind it, where each row of the view is made of one of those
+/// or of several that all satisfy it.
+fn through_view(select: &Select, condition: &Expr) -> Option<Expr> {
+    struct Through<'a>(&'a Select);
+    impl Rewrite for Through<'_> {
+        fn expr(&mut self, expr: &Expr) -> Result<Option<Expr>> {
+            Ok(match &expr.kind {
+                ExprKind::Column(ColumnRef { source, column }) if *source == SourceId::SELF => Some(
+                    self.0
+                        .projection
+                        .get(*column as usize)
+                        .map_or_else(|| unknowable(expr), |p| p.expr.clone()),
+                ),
+                ExprKind::WholeRow(_)
+                | ExprKind::Exists(_)
+                | ExprKind::Scalar(_)
+                | ExprKind::ArraySelect(_)
+                | ExprKind::InSelect { .. } => Some(unknowable(expr)),
+                _ => None,
+            })
+        }
+    }
+    // Rows are cut off before the condition is looked at, or come of several rows.
+    let cut = select.limit.is_some() || select.offset.is_some() || !select.distinct_on.is_empty();
+    let grouped = !select.group_by.is_empty()
+        || select.having.is_some()
+        || select.projection.iter().any(|p| p.expr.has_aggregate());
+    if cut || grouped {
+        return None;
+    }
+    rewrite_expr(condition, &mut Through(select)).ok()
+}
+
+/// The parts of an AND, at any depth.
+fn flatten<'a>(condition: &'a Expr, into: &mut Vec<&'a Expr>) {
+    match &condition.kind {
+        ExprKind::And(all) => all.iter().for_each(|part| flatten(part, into)),
+        _ => into.push(condition),
+    }
+}
+
+/// Whether a condition says that a column of the row at hand is one of some constants.
+fn equates(condition: &Expr, column: u32) -> bool {
+    let is_column =
+        |expr: &Expr| matches!(&expr.kind, ExprKind::Column(c) if c.source == SourceId::SELF && c.column == column);
+    match &condition.kind {
+        ExprKind::Operator(Operator::Eq, operands) => match &**operands {
+            [a, b] => is_column(a) && is_constant(b) || is_column(b) && is_constant(a),
+            _ => false,
+        },
+        ExprKind::In {
+            operand,
+            list,
+            negated: false,
+        } => is_column(operand) && list.iter().all(is_constant),
+        ExprKind::Quantified {
+            operator: Operator::Eq,
+            all: false,
+            operand,
+            array,
+        } => is_column(operand) && is_constant(array),
+        _ => false,
+    }
+}
+
+/// Whether it is the same for every row of a request.
+fn is_constant(expr: &Expr) -> bool {
+    match &expr.kind {
+        ExprKind::Literal(_) | ExprKind::Param(_) | ExprKind::Claim(_) => true,
+        ExprKind::Cast(inner) => is_constant(inner),
+        _ => false,
+    }
+}
+
+/// A column of the row at hand becomes another's.
+struct Moved(u32, Expr);
+
+impl Rewrite for Moved {
+    fn expr(&mut self, expr: &Expr) -> Result<Option<Expr>> {
+        Ok(match &expr.kind {
+            ExprKind::Column(c) if c.source == SourceId::SELF && c.column == self.0 => Some(self.1.clone()),
+            _ => None,
+        })
     }
 }
 
 /// Whether a query's one WHERE decides which rows of its one table count.
 fn select_is_flat(select: &Select) -> bool {
     select.with.is_empty() && select.set_operation.is_none() && matches!(&*select.from, [FromItem::Relation { .. }])
-}
-
-/// An expression over a row source as one over the row at hand; other sources, and the parameters of a body that is not the
-/// request's, become something that nobody can decide.
-fn as_self(expr: &Expr, source: SourceId) -> Expr {
-    struct AsSelf(SourceId);
-    impl Rewrite for AsSelf {
-        fn expr(&mut self, expr: &Expr) -> Result<Option<Expr>> {
-            Ok(match &expr.kind {
-                ExprKind::Param(_) => Some(unknowable(expr)),
-                ExprKind::Column(c) if c.source != self.0 => Some(unknowable(expr)),
-                _ => None,
-            })
-        }
-        fn source(&mut self, source: SourceId) -> SourceId {
-            if source == self.0 { SourceId::SELF } else { source }
-        }
-    }
-    rewrite_expr(expr, &mut AsSelf(source)).unwrap_or_else(|_| unknowable(expr))
 }
 
 /// An expression of the same type whose value the index cannot know.

@@ -2,7 +2,7 @@
 
 use crate::authorise::Authoriser;
 use crate::footprint::{self, Template};
-use mainstay_cache::{Cache, Footprint};
+use mainstay_cache::{Cache, Footprint, Key};
 use mainstay_model::{Claim, Error, Identity, QueryShape, RelationId, Result, Schema, Value};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -12,6 +12,9 @@ use std::time::Duration;
 
 /// At most so many plans are kept; beyond it all are forgotten and made anew.
 const PLANS_MAX: usize = 16_384;
+
+/// At most so many of them are found without hashing their shape, per thread: each may hold a shape of its own in memory.
+const RECENT_MAX: usize = 2048;
 
 /// A read as a role may do it.
 #[derive(Debug)]
@@ -40,8 +43,13 @@ impl Plan {
         }
     }
 
+    /// The key of the answer that a class gets.
+    pub fn key(&self, schema: &Schema, params: &[Value], caller: &Identity, representation: &str) -> Key {
+        Key::new(self.id, schema.digest, params, caller, &self.claims, representation)
+    }
+
     /// What the answer depends on, with the values of one request.
-    pub fn footprint(&self, params: &[Value], class: &Identity) -> Result<Footprint> {
+    pub fn footprint(&self, params: &[Value], class: &Identity) -> Footprint {
         self.template.footprint(params, class)
     }
 
@@ -54,17 +62,25 @@ impl Plan {
 /// A shape and a role: what a plan belongs to.
 type PlanKey = (Arc<QueryShape>, Arc<str>);
 
-/// All plans of a process.
+/// The last number given to a plan. Stores and caches know plans by number and may outlive an engine: no two plans of a process
+/// share one.
+static LAST_PLAN: AtomicU64 = AtomicU64::new(0);
+
+/// The last number given to a collection of plans.
+static LAST_PLANS: AtomicU64 = AtomicU64::new(0);
+
+/// All plans of an engine.
 #[derive(Default)]
 pub(crate) struct Plans {
-    next: AtomicU64,
+    /// Tells this collection's plans from another's on the same thread.
+    id: u64,
     stores: HashMap<Arc<str>, u16>,
     known: RwLock<HashMap<PlanKey, Arc<Plan>, ahash::RandomState>>,
 }
 
 /// Plans by the address of their shape, and for each the roles that have one: an address is hashed in no time, a shape is not.
 /// The shape is kept beside them, so that its address is not used again while it is here.
-type Recent = HashMap<usize, (Arc<QueryShape>, Vec<(Arc<str>, Arc<Plan>)>), ahash::RandomState>;
+type Recent = HashMap<(u64, usize), (Arc<QueryShape>, Vec<(Arc<str>, Arc<Plan>)>), ahash::RandomState>;
 
 thread_local! {
     static RECENT: RefCell<Recent> = RefCell::default();
@@ -74,6 +90,7 @@ impl Plans {
     /// Knows the stores by name.
     pub fn new(stores: HashMap<Arc<str>, u16>) -> Plans {
         Plans {
+            id: LAST_PLANS.fetch_add(1, Ordering::Relaxed) + 1,
             stores,
             ..Plans::default()
         }
@@ -81,7 +98,7 @@ impl Plans {
 
     /// The plan for a shape and a role, or why the role may not. Refusals are not kept.
     pub fn authorised(&self, schema: &Schema, shape: &Arc<QueryShape>, role: &Arc<str>) -> Result<Arc<Plan>> {
-        let address = Arc::as_ptr(shape) as usize;
+        let address = (self.id, Arc::as_ptr(shape) as usize);
         let recent = RECENT.with_borrow(|recent| {
             let (_, roles) = recent.get(&address)?;
             roles
@@ -106,7 +123,7 @@ impl Plans {
             }
         };
         RECENT.with_borrow_mut(|recent| {
-            if recent.len() >= PLANS_MAX {
+            if recent.len() >= RECENT_MAX {
                 recent.clear();
             }
             let (_, roles) = recent.entry(address).or_insert_with(|| (shape.clone(), Vec::new()));
@@ -133,7 +150,7 @@ impl Plans {
         let template = footprint::of(schema, &authorised);
         let relations = template.relations();
         Ok(Plan {
-            id: self.next.fetch_add(1, Ordering::Relaxed) + 1,
+            id: LAST_PLAN.fetch_add(1, Ordering::Relaxed) + 1,
             shape: Arc::new(authorised),
             store,
             claims: facts.claims.into_iter().collect(),
