@@ -24,6 +24,15 @@ impl Shop {
         Shop { project, process, anon, ports }
     }
 
+    /// SIGKILL, and served again from what is on disk.
+    fn killed_and_back(self) -> Shop {
+        let Shop { project, process, ports, .. } = self;
+        process.kill();
+        let process = project.serve();
+        let anon = process.client();
+        Shop { project, process, anon, ports }
+    }
+
     fn payments(&self, which: usize) -> Process {
         Command::new("python3", "payments on ")
             .arg(self.project.dir().join("payments/payments.py"))
@@ -36,7 +45,7 @@ impl Shop {
     fn register(&self, email: &str) -> User {
         let answer = self.anon.post("/auth/v1/signup", &json!({"email": email, "password": "correct horse"})).expect(200).json();
         let token = answer["access_token"].as_str().expect("a session").to_owned();
-        User { client: self.anon.with_token(&token), id: answer["user"]["id"].as_str().expect("an id").to_owned() }
+        User { client: self.anon.with_token(&token), token, id: answer["user"]["id"].as_str().expect("an id").to_owned() }
     }
 
     fn products(&self, query: &str) -> Vec<Json> {
@@ -50,10 +59,16 @@ impl Shop {
 
 struct User {
     client: Client,
+    token: String,
     id: String,
 }
 
 impl User {
+    /// The same user at another start of the shop.
+    fn on(&self, shop: &Shop) -> User {
+        User { client: shop.anon.with_token(&self.token), token: self.token.clone(), id: self.id.clone() }
+    }
+
     /// A cart with so many of a product.
     fn cart(&self, product: &str, quantity: i64) -> String {
         let cart = self.client.post("/rest/v1/rpc/new_cart", &json!({})).expect(200).json()[0]["id"].as_str().expect("an id").to_owned();
@@ -160,6 +175,44 @@ fn twenty_checkouts_with_one_key_buy_once() {
     assert_eq!(shop.stock(&product), before - 2, "bought once");
     let other = user.client.post_with("/rest/v1/rpc/checkout", &[("idempotency-key", "the-one")], &json!({"cart": product}));
     assert_eq!(other.status, 422, "{}", other.text());
+}
+
+/// Killed somewhere between taking the request and answering it, again and again: whoever asks again with the same key gets the
+/// one order, and the stock is less once.
+#[test]
+fn a_crash_amid_checkouts_buys_once() {
+    let mut shop = Shop::start();
+    let user = shop.register("zoe@example.com");
+    let product = shop.products("select=id&stock=gte.100&limit=1").remove(0)["id"].as_str().expect("an id").to_owned();
+    let mut committed_unanswered = 0;
+    for round in 0..12u64 {
+        let cart = user.on(&shop).cart(&product, 2);
+        let before = shop.stock(&product);
+        let key = format!("round-{round}");
+        let threads: Vec<_> = (0..20)
+            .map(|_| {
+                let (client, cart, key) = (user.on(&shop).client, cart.clone(), key.clone());
+                std::thread::spawn(move || {
+                    let headers = [("content-type", "application/json"), ("idempotency-key", &*key)];
+                    let body = json!({"cart": cart}).to_string();
+                    client.try_send("POST", "/rest/v1/rpc/checkout", &headers, Some(body.as_bytes())).ok()
+                })
+            })
+            .collect();
+        // A moment that moves through the whole of a check-out from round to round.
+        std::thread::park_timeout(std::time::Duration::from_micros(300 * round));
+        shop = shop.killed_and_back();
+        let answered: Vec<Vec<u8>> =
+            threads.into_iter().filter_map(|t| t.join().expect("no panic")).map(|a| a.expect(200).body).collect();
+        let taken = shop.stock(&product) < before;
+        assert!(taken || answered.is_empty(), "an acknowledged order is lost");
+        committed_unanswered += u32::from(taken && answered.is_empty());
+        let again = user.on(&shop).checkout(&cart, &key).expect(200).body;
+        assert!(answered.iter().all(|body| *body == again), "the answer after the crash is the answer before it");
+        assert_eq!(shop.stock(&product), before - 2, "bought once");
+        assert_eq!(user.on(&shop).order_status(&cart), "placed");
+    }
+    println!("12 crashes amid 20 check-outs each: bought once every time; {committed_unanswered} fell between commit and reply");
 }
 
 #[test]
