@@ -1,0 +1,187 @@
+//! Writes: each step with its privileges, the rows it may see, and the check that new rows must pass.
+
+use super::Authoriser;
+use super::statement::own_columns;
+use mainstay_model::{
+    Action, Error, Expr, Identity, Item, PolicyCommand, Privilege, QueryShape, RelationId, RelationRef, Result, Schema,
+    Source, Step, Transaction, rewrite_expr,
+};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// A whole transaction, and the one store that it goes to.
+pub(crate) fn transaction(
+    schema: &Schema,
+    transaction: Transaction,
+    identity: &Identity,
+) -> Result<(Transaction, Arc<str>)> {
+    let mut authoriser = Authoriser::new(schema, &identity.role);
+    let steps = transaction
+        .steps
+        .iter()
+        .map(|s| authoriser.step(s))
+        .collect::<Result<Vec<_>>>()?;
+    let mut stores = authoriser.facts.stores.into_iter();
+    let store = stores.next().unwrap_or_else(|| "main".into());
+    if let Some(other) = stores.next() {
+        return Err(Error::unsupported(format!(
+            "one transaction cannot span the stores \"{store}\" and \"{other}\""
+        ))
+        .hint("let an event carry the change to the other store"));
+    }
+    Ok((Transaction { steps, ..transaction }, store))
+}
+
+impl Authoriser<'_> {
+    /// One step of a transaction.
+    pub fn step(&mut self, step: &Step) -> Result<Step> {
+        let returning = step.returning.as_ref();
+        let action = match &step.action {
+            Action::Insert {
+                relation,
+                columns,
+                rows,
+                conflict,
+                ..
+            } => {
+                let id = relation.relation;
+                self.privileges(id, Privilege::Insert, columns.iter().copied())?;
+                let check = self.policy(id, PolicyCommand::Insert, true)?;
+                let mut out = RelationRef::new(id);
+                self.facts.stores.insert(self.schema.relation(id).store.clone());
+                let mut checks: Vec<Expr> = check.into_iter().collect();
+                if let Some(conflict) = conflict {
+                    self.privileges(id, Privilege::Select, conflict.target.iter().copied())?;
+                    if !conflict.ignore {
+                        self.privileges(id, Privilege::Update, columns.iter().copied())?;
+                        out = self.expanded(id, &[PolicyCommand::Update, PolicyCommand::Select])?;
+                        checks.extend(self.policy(id, PolicyCommand::Update, true)?);
+                    }
+                }
+                let visible = match returning {
+                    Some(_) => self.policy(id, PolicyCommand::Select, false)?.map(Arc::new),
+                    None => None,
+                };
+                Action::Insert {
+                    relation: out,
+                    columns: columns.clone(),
+                    rows: rows.clone(),
+                    conflict: conflict.clone(),
+                    check: (!checks.is_empty()).then(|| Arc::new(Expr::all(checks))),
+                    visible,
+                }
+            }
+            Action::Update {
+                relation,
+                set,
+                filter,
+                order,
+                limit,
+                offset,
+                ..
+            } => {
+                let id = relation.relation;
+                self.privileges(id, Privilege::Update, set.iter().map(|s| s.0))?;
+                let reads = self.reads(id, filter.as_ref(), order, returning)?;
+                let commands: &[PolicyCommand] = if reads {
+                    &[PolicyCommand::Update, PolicyCommand::Select]
+                } else {
+                    &[PolicyCommand::Update]
+                };
+                let out = self.expanded(id, commands)?;
+                let mut checks: Vec<Expr> = self.policy(id, PolicyCommand::Update, true)?.into_iter().collect();
+                if reads {
+                    checks.extend(self.policy(id, PolicyCommand::Select, false)?);
+                }
+                Action::Update {
+                    relation: out,
+                    set: set.clone(),
+                    filter: filter.as_ref().map(|e| rewrite_expr(e, self)).transpose()?,
+                    order: order.clone(),
+                    limit: *limit,
+                    offset: *offset,
+                    check: (!checks.is_empty()).then(|| Arc::new(Expr::all(checks))),
+                }
+            }
+            Action::Delete {
+                relation,
+                filter,
+                order,
+                limit,
+                offset,
+            } => {
+                let id = relation.relation;
+                self.privileges(id, Privilege::Delete, std::iter::empty())?;
+                let reads = self.reads(id, filter.as_ref(), order, returning)?;
+                let commands: &[PolicyCommand] = if reads {
+                    &[PolicyCommand::Delete, PolicyCommand::Select]
+                } else {
+                    &[PolicyCommand::Delete]
+                };
+                Action::Delete {
+                    relation: self.expanded(id, commands)?,
+                    filter: filter.as_ref().map(|e| rewrite_expr(e, self)).transpose()?,
+                    order: order.clone(),
+                    limit: *limit,
+                    offset: *offset,
+                }
+            }
+            Action::Call(call) => Action::Call(self.call(call)?),
+            Action::Read => Action::Read,
+        };
+        let returning = match returning {
+            None => None,
+            Some(shape) => {
+                let mut authorised = match (&step.action, &shape.from) {
+                    // The call stands in the action; its privilege and body have been seen to.
+                    (Action::Call(_), Source::Call(_)) => self.over_rows(shape)?,
+                    _ => self.shape(shape)?,
+                };
+                if step.relation().is_some()
+                    && let Source::Relation(relation) = &mut authorised.from
+                {
+                    // Which rows are returned the action has decided; `visible` and `check` have looked at each.
+                    relation.security = None;
+                }
+                Some(authorised)
+            }
+        };
+        Ok(Step {
+            action,
+            params: step.params.clone(),
+            returning,
+            max_affected: step.max_affected,
+            singular: step.singular,
+        })
+    }
+
+    /// A shape over rows that a call has already made: the rows are the function's to give, what is embedded is not.
+    pub(super) fn over_rows(&mut self, shape: &QueryShape) -> Result<QueryShape> {
+        let mut out = shape.clone();
+        for item in &mut out.select {
+            if let Item::Embed(embed) = item {
+                *embed = self.embed(embed, BTreeSet::new())?;
+            }
+        }
+        Ok(out)
+    }
+
+    /// Whether an update or delete reads the table's columns, having checked that it may.
+    pub(super) fn reads(
+        &mut self,
+        id: RelationId,
+        filter: Option<&Expr>,
+        order: &[mainstay_model::OrderBy],
+        returning: Option<&QueryShape>,
+    ) -> Result<bool> {
+        let mut columns = BTreeSet::new();
+        for expr in filter.into_iter().chain(order.iter().map(|o| &o.expr)) {
+            own_columns(expr, &mut columns, &mut [])?;
+        }
+        let reads = !columns.is_empty() || returning.is_some();
+        if !columns.is_empty() {
+            self.privileges(id, Privilege::Select, columns.into_iter())?;
+        }
+        Ok(reads)
+    }
+}
