@@ -25,6 +25,8 @@ pub(crate) struct Binder<'s> {
     pub params: Vec<Value>,
     /// Where the values of comparisons stood in the request.
     pub origins: Vec<Origin>,
+    /// Whether a value depends on when the request was read.
+    pub momentary: bool,
 }
 
 type Bound<T> = Result<T, Error>;
@@ -38,6 +40,7 @@ impl<'s> Binder<'s> {
             page_limit: None,
             params: Vec::new(),
             origins: Vec::new(),
+            momentary: false,
         }
     }
 
@@ -49,6 +52,7 @@ impl<'s> Binder<'s> {
     /// The text of a comparison's operand as a parameter.
     fn comparand(&mut self, text: &str, declared: &Type) -> Bound<Expr> {
         let (value, ty) = types::operand(text, declared, self.schema)?;
+        self.momentary |= types::is_momentary(text, declared);
         let slot = self.slot(value)?;
         self.origins.push(Origin::new(slot, text, declared, &ty));
         Ok(Expr::param(slot, ty))
@@ -176,6 +180,20 @@ impl<'s> Binder<'s> {
             Some(name) => Ok::<_, Error>(Expr::new(ExprKind::Cast(Box::new(expr)), types::named(name, schema)?)),
             None => Ok(expr),
         };
+        if let Some(field) = self.count_as_column(selected, rows) {
+            let call = Aggregate {
+                function: AggregateFunction::Count,
+                args: Vec::new(),
+                distinct: false,
+                filter: None,
+                order: Vec::new(),
+            };
+            let count = Expr::new(ExprKind::Aggregate(Box::new(call)), Type::Int8);
+            return Ok(Projected {
+                expr: cast(count, &selected.cast, self.schema)?,
+                name: selected.alias.as_deref().unwrap_or(&field.name).into(),
+            });
+        }
         let value = match &selected.field {
             Some(field) => Some(cast(self.field(field, rows)?, &selected.cast, self.schema)?),
             None => None,
@@ -204,6 +222,14 @@ impl<'s> Binder<'s> {
             expr,
             name: selected.alias.as_deref().unwrap_or(own_name).into(),
         })
+    }
+
+    /// `count` where no column is called so counts the rows, as it did before there were aggregates, and like then it needs no
+    /// leave of `aggregates`.
+    fn count_as_column<'f, 'a>(&self, selected: &'f SelectedField<'a>, rows: &Rows<'s>) -> Option<&'f Field<'a>> {
+        let field = selected.field.as_ref()?;
+        let is_count = selected.aggregate.is_none() && field.name == "count" && field.path.is_empty();
+        (is_count && rows.column("count").is_none() && self.computed("count", rows).is_none()).then_some(field)
     }
 
     /// A column, a computed column, or something inside its JSON.
@@ -346,6 +372,7 @@ impl<'s> Binder<'s> {
             Test::In(values) => {
                 refuse_operator(Operator::Eq, "=", &left.ty)?;
                 let (list, ty) = types::list(values, &left.ty, self.schema)?;
+                self.momentary |= values.iter().any(|text| types::is_momentary(text, &left.ty));
                 let array = Box::new(self.param(list, ty)?);
                 let operand = Box::new(left);
                 Ok(Expr::condition(ExprKind::Quantified {
@@ -377,6 +404,7 @@ impl<'s> Binder<'s> {
                 match quantifier {
                     Some(quantifier) => {
                         let ty = Type::Array(Box::new(ty));
+                        self.momentary |= types::is_momentary(&value, &ty);
                         let (value, ty) = types::operand(&value, &ty, self.schema)?;
                         let array = Box::new(self.param(value, ty)?);
                         let (operator, all) = (*operator, *quantifier == Quantifier::All);

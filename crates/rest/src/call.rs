@@ -122,7 +122,7 @@ pub(crate) fn bind(
         let value = if unnamed {
             whole_body(given, &ty)?
         } else {
-            named(schema, argument, &ty, given)?
+            named(binder, argument, &ty, given)?
         };
         args.push(match (value, &argument.default) {
             (Some(value), _) => binder.param(value, ty)?,
@@ -137,7 +137,8 @@ pub(crate) fn bind(
     })
 }
 
-fn named(schema: &Schema, argument: &Argument, ty: &Type, given: &Given<'_>) -> Result<Option<Value>, Error> {
+fn named(binder: &mut Binder<'_>, argument: &Argument, ty: &Type, given: &Given<'_>) -> Result<Option<Value>, Error> {
+    let schema = binder.schema;
     match given {
         Given::Texts(pairs) => {
             let mut texts = pairs
@@ -148,6 +149,7 @@ fn named(schema: &Schema, argument: &Argument, ty: &Type, given: &Given<'_>) -> 
             if texts.peek().is_none() {
                 return Ok(None);
             }
+            binder.momentary |= texts.clone().any(|text| types::is_momentary(text, ty));
             if let (true, Type::Array(element)) = (argument.variadic, ty) {
                 let values = texts
                     .map(|text| types::parse(text, element, schema))

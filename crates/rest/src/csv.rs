@@ -61,7 +61,7 @@ impl CsvEncoder {
             if self.cells > 0 {
                 self.header.push(b',');
             }
-            quote(name.as_bytes(), &mut self.header);
+            quote(name.as_bytes(), b",\"\n\r", &mut self.header);
         }
         if self.cells > 0 {
             self.out.push(b',');
@@ -72,7 +72,7 @@ impl CsvEncoder {
                 // An empty text is not NULL.
                 self.out.extend_from_slice(b"\"\"");
             } else {
-                quote(&self.cell, &mut self.out);
+                quote(&self.cell, QUOTED_IN_CELLS, &mut self.out);
             }
         }
         self.cell.clear();
@@ -189,8 +189,12 @@ impl Encoder for CsvEncoder {
     }
 }
 
-fn quote(text: &[u8], out: &mut Vec<u8>) {
-    if !text.iter().any(|b| matches!(b, b',' | b'"' | b'\n' | b'\r')) {
+/// Cells are quoted wherever Postgres quotes a row's values, which the dialect takes its CSV from: more often than CSV itself asks.
+const QUOTED_IN_CELLS: &[u8] = b",\"\\() \t\n\r\x0b\x0c";
+
+/// Quotes a text that holds any of these bytes.
+fn quote(text: &[u8], which: &[u8], out: &mut Vec<u8>) {
+    if !text.iter().any(|b| which.contains(b)) {
         return out.extend_from_slice(text);
     }
     out.push(b'"');
@@ -210,7 +214,13 @@ mod tests {
     #[test]
     fn cells_are_quoted_where_they_must_be() {
         let mut encoder = Csv::new(None).encoder();
-        for (a, b) in [("x", Some("a,b")), ("", None), ("say \"hi\"", Some("line\nbreak"))] {
+        let rows = [
+            ("x", Some("a,b")),
+            ("", None),
+            ("say \"hi\"", Some("line\nbreak")),
+            ("two words", Some("(1)")),
+        ];
+        for (a, b) in rows {
             encoder.begin_row();
             encoder.field("a", &Type::Text, ValueRef::Text(a));
             encoder.field("b", &Type::Text, b.map_or(ValueRef::Null, ValueRef::Text));
@@ -225,7 +235,9 @@ mod tests {
         let cell = "\"[{\"\"n\"\":1}]\"";
         assert_eq!(
             text,
-            format!("a,b,c\nx,\"a,b\",{cell}\n\"\",,{cell}\n\"say \"\"hi\"\"\",\"line\nbreak\",{cell}")
+            format!(
+                "a,b,c\nx,\"a,b\",{cell}\n\"\",,{cell}\n\"say \"\"hi\"\"\",\"line\nbreak\",{cell}\n\"two words\",\"(1)\",{cell}"
+            )
         );
     }
 }

@@ -234,7 +234,9 @@ pub(crate) fn status(error: &Error, anonymous: bool) -> StatusCode {
         // The class decides.
         _ => match code.get(..2).unwrap_or_default() {
             "08" => 503,
-            "09" | "21" | "25" | "2D" | "38" | "39" | "3B" | "40" | "54" | "55" | "57" | "58" => 500,
+// A limit that the request itself has exceeded, which PostgREST takes for a fault of the server.
+            "54" => 400,
+            "09" | "21" | "25" | "2D" | "38" | "39" | "3B" | "40" | "55" | "57" | "58" => 500,
             "0L" | "0P" | "28" => 403,
             "53" => 503,
             "F0" | "HV" | "P0" | "XX" => 500,
@@ -322,6 +324,7 @@ mod tests {
             ("PT402", "", false, 402),
             ("P0001", "", false, 400),
             ("XX000", "", false, 500),
+            ("54001", "", false, 400),
             ("MS404", "", false, 404),
             ("MS409", "", false, 409),
             ("MS422", "", false, 422),

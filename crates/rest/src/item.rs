@@ -261,6 +261,7 @@ impl<D: Data> Rest<D> {
         let options = ReadOptions {
             bypass_cache: true,
             consistency: Consistency::Strong,
+            ..ReadOptions::default()
         };
         let reply = self.data.read(&query, identity, &representation, options).await?;
         if reply.rows != 1 || !condition::if_match_holds(headers, &condition::tag(reply.tag, None)) {

@@ -42,7 +42,8 @@ pub use response::Facts;
 pub use rpc::{AsyncCall, Background};
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response};
+use http::header::ALLOW;
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use mainstay_model::{Error, FunctionId, Identity, RelationId, Schema};
 use mainstay_query::Engine;
 use std::borrow::Cow;
@@ -197,7 +198,18 @@ impl<D: Data> Rest<D> {
         };
         match self.answer(&request, &identity).await {
             Ok(response) => response,
-            Err(error) => error::response(&error, *identity.role == *self.config.anon),
+            Err(error) => {
+                let mut response = error::response(&error, *identity.role == *self.config.anon);
+                // RFC 9110 §15.5.6: which methods there are instead.
+                if response.status() == StatusCode::METHOD_NOT_ALLOWED
+                    && let Ok(route) = Route::read(request.uri().path())
+                    && let Ok(options) = self.options(&route, request.headers(), &identity)
+                    && let Some(allow) = options.headers().get(ALLOW)
+                {
+                    response.headers_mut().insert(ALLOW, allow.clone());
+                }
+                response
+            }
         }
     }
 

@@ -30,6 +30,8 @@ pub(crate) struct Prepared {
     pub offset: u64,
     /// Headers that do not depend on the answer.
     pub headers: HeaderMap,
+    /// Whether it depends on when it was understood: good for this one request.
+    pub momentary: bool,
     /// Where the request's values go.
     pub slots: Vec<Slot>,
 }
@@ -141,7 +143,7 @@ impl<D: Data> Rest<D> {
             )?,
         };
         let prepared = match (seen, skeleton::slots(&skeleton, origins)) {
-            (Some(seen), Some(slots)) => {
+            (Some(seen), Some(slots)) if !prepared.momentary => {
                 prepared.slots = slots;
                 let prepared = Arc::new(prepared);
                 self.memo.put(&seen, prepared.clone());
@@ -165,6 +167,7 @@ impl<D: Data> Rest<D> {
     ) -> Result<Response<Bytes>, Error> {
         let options = ReadOptions {
             bypass_cache: is_no_cache(headers),
+            momentary: prepared.momentary,
             consistency: prepared.consistency,
         };
         let reply = self.data.read(query, identity, &prepared.representation, options).await;
@@ -264,6 +267,7 @@ pub(crate) fn prepare(
         },
         offset,
         headers: response::template(Some(media.content_type()), place.profile(), applied),
+        momentary: binder.momentary,
         slots: Vec::new(),
     };
     Ok((prepared, binder.origins))

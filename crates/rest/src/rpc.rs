@@ -294,6 +294,7 @@ impl<D: Data> Rest<D> {
             },
             offset,
             headers: response::template(content_type, place.profile(), applied),
+            momentary: binder.momentary,
             slots: Vec::new(),
         };
         Ok(Understood {

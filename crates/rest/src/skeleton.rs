@@ -128,7 +128,8 @@ pub(crate) fn slots(skeleton: &Skeleton<'_>, origins: Vec<Origin>) -> Option<Vec
     skeleton.values.iter().map(find).collect()
 }
 
-/// The parameters with other values in their slots; `None` when a value has another type than the one understood first.
+/// The parameters with other values in their slots; `None` when a value has another type than the one understood first,
+/// or means the time at which it is read.
 ///
 /// Errors: those of reading a value.
 pub(crate) fn fill(
@@ -139,6 +140,9 @@ pub(crate) fn fill(
 ) -> Result<Option<Vec<Value>>, Error> {
     let mut filled = params.to_vec();
     for (slot, text) in slots.iter().zip(values) {
+        if types::is_momentary(text, &slot.declared) {
+            return Ok(None);
+        }
         let (value, ty) = types::operand(text, &slot.declared, schema)?;
         match filled.get_mut(slot.param as usize) {
             Some(place) if ty == slot.bound => *place = value,

@@ -89,6 +89,19 @@ pub(crate) fn parse(text: &str, ty: &Type, schema: &Schema) -> Result<Value, Err
     }
 }
 
+/// Whether a text names its moment by its distance from the present (`now`, `today`, …), so that it means something else each time
+/// it is read.
+pub(crate) fn is_momentary(text: &str, ty: &Type) -> bool {
+    match ty {
+        Type::Array(element) => is_momentary(text, element),
+        Type::Date | Type::Time | Type::Timestamp | Type::TimestampTz => {
+            let lower = text.to_ascii_lowercase();
+            ["now", "today", "tomorrow", "yesterday"].iter().any(|word| lower.contains(word))
+        }
+        _ => false,
+    }
+}
+
 fn label(text: &str, name: &Arc<str>, schema: &Schema) -> Result<Value, Error> {
     let known = schema
         .enums

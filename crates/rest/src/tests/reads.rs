@@ -69,6 +69,10 @@ fn query_strings_mean() {
         ("clients?select=name->>x", "clients[x:ToJsonb(name) JsonGetText 'x']"),
         ("projects?select=id,shout", "projects[id,shout:shout(row)]"),
         (
+            "clients?select=count",
+            "clients[count=Count()]",
+        ),
+        (
             "clients?select=rating.sum(),n:id.count(),count()",
             "clients[sum:Sum(rating)::numeric,n:Count(id)::bigint,count:Count()::bigint]",
         ),
