@@ -70,7 +70,7 @@ fn query_strings_mean() {
         ("projects?select=id,shout", "projects[id,shout:shout(row)]"),
         (
             "clients?select=count",
-            "clients[count=Count()]",
+            "clients[count:Count()::bigint]",
         ),
         (
             "clients?select=rating.sum(),n:id.count(),count()",
