@@ -91,6 +91,16 @@ impl Capture {
         look(rows.get(mark..).unwrap_or_default())
     }
 
+    /// The rowids of the rows of a table that statements themselves changed after a mark.
+    pub fn rowids(&self, mark: usize, relation: RelationId) -> Vec<i64> {
+        self.since(mark, |rows| {
+            rows.iter()
+                .filter(|t| t.depth == 0 && t.change.relation == relation)
+                .map(|t| t.rowid)
+                .collect()
+        })
+    }
+
     /// Takes the rows changed after a mark.
     pub fn take(&self, mark: usize) -> Vec<Touched> {
         let mut rows = self.rows.borrow_mut();

@@ -6,8 +6,8 @@ use crate::capture::Touched;
 use crate::failure::plain;
 use crate::statement::{Failure, Statement};
 use mainstay_model::{
-    ChangeKind, Error, Expr, ExprKind, ForeignKey, Identity, OrderBy, Projected, RelationId, RelationRef, Schema,
-    Select, Statement as Sql, Type, Value, time,
+    Change, ChangeKind, Error, Expr, ExprKind, ForeignKey, Identity, OrderBy, Projected, RelationId, RelationRef,
+    Schema, Select, Statement as Sql, Type, Value, time,
 };
 use mainstay_sql::sqlite::{self, Stored, column_form, decode, encode, quote_identifier, table_name};
 use rusqlite::{Connection, ffi};
@@ -61,16 +61,58 @@ impl Inquiry<'_> {
         } else if let Some(name) = message.strip_prefix("CHECK constraint failed: ") {
             self.check(name, attempt)
         } else if message.starts_with("FOREIGN KEY constraint failed") {
-            Some(
-                self.foreign_key(touched, false)
-                    .unwrap_or_else(|| Error::new("23503", "a foreign key constraint is violated")),
-            )
+            Some(self.foreign_key_of(attempt, touched))
         } else if failure.code == ffi::SQLITE_CONSTRAINT_DATATYPE {
             Some(Error::new("42804", message.to_owned()))
         } else {
             None
         };
         found.unwrap_or_else(|| plain(failure))
+    }
+
+    fn foreign_key_of(&self, attempt: &Attempt<'_>, touched: &[Touched]) -> Error {
+        if let Some(error) = self.foreign_key(touched, false) {
+            return error;
+        }
+        // A statement for a single row looks for the parent before it writes, so that nothing was seen of the row.
+        let (id, kind) = match attempt {
+            Attempt::Insert { relation, .. } => (Some(*relation), ChangeKind::Insert),
+            Attempt::Update { relation, .. } => (Some(relation.relation), ChangeKind::Update),
+            Attempt::Other { relation } => (*relation, ChangeKind::Update),
+        };
+        let found = id.zip(self.attempted_row(attempt)).and_then(|(relation, row)| {
+            let change = Change {
+                relation,
+                kind,
+                before: None,
+                after: Some(row.into()),
+            };
+            self.foreign_key(
+                &[Touched {
+                    change,
+                    rowid: 0,
+                    depth: 0,
+                }],
+                false,
+            )
+        });
+        if let Some(error) = found {
+            return error;
+        }
+        match id
+            .map(|id| self.schema.relation(id))
+            .and_then(|r| Some((r, r.table()?.foreign_keys.as_slice())))
+        {
+            Some((relation, [only])) => Error::new(
+                "23503",
+                format!(
+                    "insert or update on table \"{}\" violates foreign key constraint \"{}\"",
+                    relation.name, only.name
+                ),
+            )
+            .constraint(&*only.name),
+            _ => Error::new("23503", "a foreign key constraint is violated"),
+        }
     }
 
     fn tables(&self) -> impl Iterator<Item = (RelationId, String)> {

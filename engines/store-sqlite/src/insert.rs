@@ -4,7 +4,7 @@ use crate::bind::{Env, Prepared};
 use crate::call::row_refused;
 use crate::constraint::{Attempt, Inquiry};
 use crate::statement::deferred_violations;
-use crate::step::{Rows, StepContext, Steps, column_types, one_rowid, value};
+use crate::step::{Rows, StepContext, Steps, column_types, value, without_returning};
 use mainstay_model::{Cell, ChangeKind, Error, Expr, OnConflict, RelationRef, Result, Schema, Type};
 use mainstay_sql::sqlite::{self, NoRow};
 use rusqlite::Connection;
@@ -60,8 +60,9 @@ impl InsertParts<'_> {
         )?;
         let prepare =
             |rendered: &Option<sqlite::Rendered>| rendered.as_ref().map(|r| Prepared::new(conn, r)).transpose();
+        let insert = without_returning(plan.insert, schema, self.relation.relation);
         let run = InsertRun {
-            insert: Prepared::new(conn, &plan.insert)?,
+            insert: Prepared::new(conn, &insert)?,
             no_row: plan.no_row,
             check: prepare(&plan.check)?,
             visible: prepare(&plan.visible)?,
@@ -128,8 +129,11 @@ impl Steps {
             )?;
             let env = env.with_cells(&values, &types);
             run.insert.bind(&env, None)?;
-            let rowid = match one_rowid(&mut run.insert) {
-                Ok(rowid) => rowid,
+            let written = match run.insert.statement.run() {
+                Ok(()) => hook.observer().since(mark, |touched| {
+                    let own = touched.iter().find(|t| t.depth == 0 && t.change.relation == id);
+                    own.map(|t| (t.rowid, t.change.kind == ChangeKind::Insert))
+                }),
                 Err(failure) => {
                     let given = parts
                         .columns
@@ -149,7 +153,7 @@ impl Steps {
                     return Err(inquiry.error(&failure, &Attempt::Insert { relation: id, given }, &touched));
                 }
             };
-            let Some(rowid) = rowid else {
+            let Some((rowid, is_new)) = written else {
                 match run.no_row {
                     NoRow::Ignored => continue,
                     NoRow::Denied => {
@@ -167,11 +171,6 @@ impl Steps {
                     return Err(row_refused(&schema, Some(id)));
                 }
             }
-            let is_new = hook.observer().since(mark, |touched| {
-                touched
-                    .iter()
-                    .any(|t| t.depth == 0 && t.change.relation == id && t.change.kind == ChangeKind::Insert)
-            });
             if parts.conflict.is_some() && !is_new && out.rowids.contains(&rowid) {
                 return Err(Error::new("21000", "ON CONFLICT DO UPDATE command cannot affect row a second time")
                     .hint("Ensure that no rows proposed for insertion within the same command have duplicate constrained values."));

@@ -5,7 +5,7 @@ use crate::call::row_refused;
 use crate::constraint::{Attempt, Inquiry};
 use crate::failure::plain;
 use crate::statement::Failure;
-use crate::step::{Rows, StepContext, Steps, all_rowids, column_types, value};
+use crate::step::{Rows, StepContext, Steps, all_rowids, column_types, value, without_returning};
 use bytes::Bytes;
 use mainstay_model::{Action, Cell, Error, Expr, OrderBy, RelationId, RelationRef, Result, Schema, Step, Type, Value};
 use mainstay_sql::sqlite;
@@ -103,15 +103,15 @@ impl Steps {
                     offset: *offset,
                     check: check.clone(),
                 };
-                let update = Prepared::new(conn, &plan.update)?;
+                let update = Prepared::new(conn, &without_returning(plan.update, &schema, id))?;
                 let check = plan.check.as_ref().map(|c| Prepared::new(conn, c)).transpose()?;
                 Ok::<_, Error>((key, UpdateRun { update, check }))
             },
         )?;
         let env = env.with_cells(&values, &types);
         run.update.bind(&env, None)?;
-        let rowids = match all_rowids(&mut run.update) {
-            Ok(rowids) => rowids,
+        let rowids = match run.update.statement.run() {
+            Ok(()) => hook.observer().rowids(mark, id),
             Err(failure) => {
                 let given = set
                     .iter()
@@ -170,8 +170,8 @@ impl Steps {
             None => {
                 let run = self.deletion(&schema, relation, filter, order, *limit, *offset)?;
                 run.delete.bind(env, None)?;
-                match all_rowids(&mut run.delete) {
-                    Ok(rowids) => rowids,
+                match run.delete.statement.run() {
+                    Ok(()) => self.capture().rowids(mark, relation.relation),
                     Err(failure) => return Err(self.deletion_failed(&failure, relation.relation, mark, env)),
                 }
             }
@@ -193,7 +193,10 @@ impl Steps {
                     }
                     _ => {
                         run.delete.bind(env, None)?;
-                        all_rowids(&mut run.delete).map(|deleted| deleted.len())
+                        run.delete
+                            .statement
+                            .run()
+                            .map(|()| self.capture().rowids(mark, relation.relation).len())
                     }
                 };
                 match result {
@@ -240,7 +243,7 @@ impl Steps {
                 };
                 let run = DeleteRun {
                     select: Prepared::new(conn, &plan.select)?,
-                    delete: Prepared::new(conn, &plan.delete)?,
+                    delete: Prepared::new(conn, &without_returning(plan.delete, schema, relation.relation))?,
                     delete_row: Prepared::new(conn, &plan.delete_row)?,
                 };
                 Ok((key, run))

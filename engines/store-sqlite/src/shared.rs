@@ -4,6 +4,7 @@ use crate::config::Config;
 use mainstay_model::{Changes, Schema};
 use mainstay_store::CommitListener;
 use parking_lot::RwLock;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -52,9 +53,14 @@ impl Shared {
         self.listeners.write().push(listener);
     }
 
-    /// Tells of a commit.
+    /// Tells of a commit. A listener that panics has not understood, and is told that everything is void.
     pub fn tell_committed(&self, changes: &Changes) {
-        self.listeners.read().iter().for_each(|l| l.committed(changes));
+        for listener in self.listeners.read().iter() {
+            if catch_unwind(AssertUnwindSafe(|| listener.committed(changes))).is_err() {
+                let void = || listener.voided(self.config.index, "a change could not be applied");
+                let _ = catch_unwind(AssertUnwindSafe(void));
+            }
+        }
     }
 
     /// Tells that everything derived is void.

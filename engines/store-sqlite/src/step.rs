@@ -16,7 +16,7 @@ use mainstay_model::{
     Action, Cell, Count, Error, Identity, QueryShape, RelationId, Representation, Result, Row, Schema, Step,
     StepOutcome, Type, Value,
 };
-use mainstay_sql::sqlite::{self, RowsFrom, Stored};
+use mainstay_sql::sqlite::{self, Rendered, RowsFrom, Stored};
 use rusqlite::Connection;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -377,9 +377,13 @@ pub(crate) fn value(cell: &Cell, ty: &Type, earlier: &[Vec<Row>]) -> Result<Valu
     }
 }
 
-/// Runs a statement to its end; the integer of its first row, if it had one.
-pub(crate) fn one_rowid(prepared: &mut Prepared) -> Result<Option<i64>, Failure> {
-    Ok(all_rowids(prepared)?.first().copied())
+/// A write that does not tell the rowids of the rows it touched: the hook does, and RETURNING would open a temporary b-tree each time.
+pub(crate) fn without_returning(mut rendered: Rendered, schema: &Schema, id: RelationId) -> Rendered {
+    let returning = format!(" RETURNING {}", sqlite::rowid_name(schema.relation(id)));
+    if let Some(length) = rendered.sql.strip_suffix(&returning).map(str::len) {
+        rendered.sql.truncate(length);
+    }
+    rendered
 }
 
 /// Runs a statement to its end and collects the integers it yields.

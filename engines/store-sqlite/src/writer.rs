@@ -289,8 +289,9 @@ impl Writer {
         // Visible to every read that starts now; only then may anybody be told.
         self.shared.position.store(last, Ordering::Release);
         let store = self.shared.config.index;
-        for (member, result) in members.drain(..).zip(results) {
-            let answer = result.map(|done| match done {
+        let mut answers = Vec::with_capacity(results.len());
+        for result in results {
+            answers.push(result.map(|done| match done {
                 Done::Changed { outcomes, changes } => {
                     let position = Position {
                         store,
@@ -322,7 +323,10 @@ impl Writer {
                     },
                     replayed: false,
                 },
-            });
+            }));
+        }
+        // Together, so that whoever waits for several is woken once.
+        for (member, answer) in members.drain(..).zip(answers) {
             member.answer(answer);
         }
     }
