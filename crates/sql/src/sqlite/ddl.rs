@@ -59,6 +59,7 @@ pub(super) fn create_table(schema: &Schema, id: RelationId) -> Result<Vec<String
     let table = relation
         .table()
         .ok_or_else(|| Error::unsupported(format!("{} is a view; SQLite holds tables only", relation.name)))?;
+    check_names(schema, id)?;
     let mut lines = Vec::new();
     for index in 0..relation.columns.len() as u32 {
         lines.push(column_definition(schema, id, index)?);
@@ -134,6 +135,45 @@ pub(super) fn create_table(schema: &Schema, id: RelationId) -> Result<Vec<String
         }
     }
     Ok(statements)
+}
+
+/// Names that Postgres tells apart and SQLite does not, and names that are SQLite's or ours.
+fn check_names(schema: &Schema, id: RelationId) -> Result<()> {
+    let relation = schema.relation(id);
+    let name = table_name(schema, id).to_lowercase();
+    if name.starts_with("sqlite_") || name.starts_with("_mainstay_") {
+        return Err(Error::unsupported(format!(
+            "a table called \"{}\" is not supported by SQLite: the prefix is reserved",
+            relation.name
+        )));
+    }
+    if relation.columns.is_empty() {
+        return Err(Error::unsupported(format!(
+            "table \"{}\" has no columns, which SQLite does not support",
+            relation.name
+        )));
+    }
+    for other in (0..id.0).map(RelationId) {
+        if schema.relation(other).table().is_some() && table_name(schema, other).to_lowercase() == name {
+            return Err(Error::unsupported(format!(
+                "tables \"{}\" and \"{}\" differ in upper and lower case only, which SQLite does not tell apart",
+                schema.relation(other).name,
+                relation.name
+            )));
+        }
+    }
+    for (at, column) in relation.columns.iter().enumerate() {
+        if let Some(other) = relation.columns[..at]
+            .iter()
+            .find(|c| c.name.to_lowercase() == column.name.to_lowercase())
+        {
+            return Err(Error::unsupported(format!(
+                "columns \"{}\" and \"{}\" of table \"{}\" differ in upper and lower case only, which SQLite does not tell apart",
+                other.name, column.name, relation.name
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn unique_index(schema: &Schema, id: RelationId, name: &str, columns: &[u32]) -> String {

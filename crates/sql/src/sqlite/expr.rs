@@ -79,7 +79,15 @@ impl<'a> Renderer<'a> {
         Ok(Term::plain(match parts.len() {
             0 => empty.to_owned(),
             1 => parts.into_iter().next().unwrap_or_default(),
-            _ => format!("({})", parts.join(word)),
+            2..=64 => format!("({})", parts.join(word)),
+            // A long chain nests as deeply as it is long; SQLite takes a thousand levels.
+            _ => {
+                let groups: Vec<String> = parts
+                    .chunks(64)
+                    .map(|chunk| format!("({})", chunk.join(word)))
+                    .collect();
+                format!("({})", groups.join(word))
+            }
         }))
     }
 

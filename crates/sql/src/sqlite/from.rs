@@ -1,7 +1,7 @@
 //! Row sources: tables, views, subqueries, functions and joins, with the security that authorisation put on them.
 
 use super::render::{Argument, Renderer, RowSource, Scope, SourceColumn, Term, column_digits};
-use super::select::RenderedSelect;
+use super::select::{RenderedSelect, is_volatile};
 use super::storage::{Form, column_form};
 use mainstay_model::{
     Error, Expr, FromItem, FunctionId, JoinKind, RelationRef, Result, Returns, Rewrite, Series, SourceId, Statement,
@@ -45,7 +45,10 @@ impl<'a> Renderer<'a> {
             // What the authorisation inlines may refer to its neighbours without being marked so: `lateral` decides nothing.
             FromItem::Subquery { select, source, .. } => {
                 let correlated = self.mentions_neighbours(|m| rewrite_select(select, m).map(|_| ()))?;
-                let rendered = self.select(select, None)?;
+                let mut rendered = self.select(select, None)?;
+                if is_volatile(select) && !correlated {
+                    rendered.sql = format!("WITH m AS MATERIALIZED ({}) SELECT * FROM m", rendered.sql);
+                }
                 self.derived(rendered, *source, correlated, nullable)
             }
             FromItem::CommonTable { id, source } => {
@@ -315,11 +318,21 @@ impl<'a> Renderer<'a> {
             .hint("Call it by itself, or make its body one SELECT."));
         };
         let arguments = self.arguments(args)?;
+        let given: Vec<String> = arguments
+            .iter()
+            .filter_map(|argument| match argument {
+                Argument::Term(term) if function.strict => Some(format!("{} IS NOT NULL", term.sql)),
+                _ => None,
+            })
+            .collect();
         let scope = Scope {
             arguments: Some(Rc::new(arguments)),
             ..Scope::default()
         };
         let mut rendered = self.scoped(scope, |r| r.select(select, None))?;
+        if !given.is_empty() {
+            rendered.sql = format!("SELECT * FROM ({}) WHERE {}", rendered.sql, given.join(" AND "));
+        }
         let declared: Option<Vec<Arc<str>>> = match &function.returns {
             Returns::Row(relation) | Returns::SetOfRow(relation) => Some(
                 self.schema

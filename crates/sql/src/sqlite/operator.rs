@@ -12,6 +12,10 @@ impl<'a> Renderer<'a> {
             [one] if operator == Neg => return self.negative(one, ty),
             [one] if operator == Add => return self.expr(one),
             [left, right] => (left, right),
+            // With the language as a third operand, too.
+            _ if matches!(operator, TextSearch | TextSearchPlain | TextSearchPhrase | TextSearchWeb) => {
+                return Err(no_text_search());
+            }
             _ => {
                 return Err(Error::internal(format!(
                     "operator {operator:?} with {} operands",
@@ -91,10 +95,7 @@ impl<'a> Renderer<'a> {
             StrictlyLeft | StrictlyRight | NotExtendsRight | NotExtendsLeft | Adjacent => {
                 Err(not_here(operator, &left.ty))
             }
-            TextSearch | TextSearchPlain | TextSearchPhrase | TextSearchWeb => {
-                Err(Error::unsupported("full text search (@@) is not supported by SQLite")
-                    .hint("Use ilike or a regular expression, or a store on Postgres."))
-            }
+            TextSearch | TextSearchPlain | TextSearchPhrase | TextSearchWeb => Err(no_text_search()),
             Neg => Err(Error::internal("unary minus with two operands")),
         }
     }
@@ -383,6 +384,11 @@ fn glob_of(pattern: &str) -> Option<String> {
     }
     out.push('\'');
     Some(out)
+}
+
+fn no_text_search() -> Error {
+    Error::unsupported("full text search (@@) is not supported by SQLite")
+        .hint("Use ilike or a regular expression, or a store on Postgres.")
 }
 
 /// The refusal of an operator on a type.

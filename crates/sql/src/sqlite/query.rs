@@ -356,9 +356,9 @@ impl<'a> Renderer<'a> {
         let definition = self.schema.relation(relation.relation);
         let keys = match embed.map(|embed| &embed.join) {
             None => true,
-            Some(EmbedJoin::Columns(pairs)) => {
-                pairs.iter().all(|(_, key)| insertion_order::is_key_free(definition, rowid, *key))
-            }
+            Some(EmbedJoin::Columns(pairs)) => pairs
+                .iter()
+                .all(|(_, key)| insertion_order::is_key_free(definition, rowid, *key)),
             Some(_) => false,
         };
         let conditions = shape.filter.iter().chain(relation.security.as_deref());
@@ -416,11 +416,7 @@ impl<'a> Renderer<'a> {
     }
 
     /// A shape's source with the condition that ties it to its parent's row.
-    fn linked_rows(
-        &mut self,
-        shape: &QueryShape,
-        link: Option<(&Embed, &Rc<RowSource>)>,
-    ) -> Result<LinkedRows> {
+    fn linked_rows(&mut self, shape: &QueryShape, link: Option<(&Embed, &Rc<RowSource>)>) -> Result<LinkedRows> {
         let mut conditions = Vec::new();
         let alias = self.alias();
         let mut rowid = None;

@@ -4,7 +4,9 @@ use super::compare::wide_key;
 use super::quote_identifier;
 use super::render::{Common, Renderer, RowSource, SourceColumn, Term, value_form};
 use super::storage::Form;
-use mainstay_model::{CommonTable, Error, Expr, ExprKind, Result, Select, SetOperation, SourceId, Statement, Type};
+use mainstay_model::{
+    CommonTable, Error, Expr, ExprKind, Result, Select, SetOperation, SourceId, Statement, Type, Volatility,
+};
 use std::rc::Rc;
 
 /// A rendered query: its columns are named `c0`, `c1` ….
@@ -123,7 +125,11 @@ impl<'a> Renderer<'a> {
                 .map(|at| format!("c{at}"))
                 .collect::<Vec<_>>()
                 .join(", ");
-            parts.push(format!("{name} ({names}) AS ({sql})"));
+            let once = match &member.statement {
+                Statement::Select(select) if is_volatile(select) => "MATERIALIZED ",
+                _ => "",
+            };
+            parts.push(format!("{name} ({names}) AS {once}({sql})"));
             self.scope.common.insert(member.id, Rc::new(Common { name, columns }));
         }
         let recursive = if members.iter().any(|m| m.recursive) {
@@ -626,6 +632,22 @@ impl<'a> Renderer<'a> {
             _ => column,
         }
     }
+}
+
+/// Whether a query yields what a function gives anew at each call: SQLite would call it once per mention, were the query flattened into
+/// the one around it.
+pub(super) fn is_volatile(select: &Select) -> bool {
+    let mut found = false;
+    let mut visit = |e: &Expr| {
+        found |= matches!(&e.kind, ExprKind::Call(function, _) if function.volatility() == Volatility::Volatile);
+    };
+    select.projection.iter().for_each(|p| p.expr.walk(&mut visit));
+    select.values.iter().flatten().for_each(|e| e.walk(&mut visit));
+    found
+        || select
+            .set_operation
+            .as_ref()
+            .is_some_and(|(_, right)| is_volatile(right))
 }
 
 fn is_null(expr: &Expr) -> bool {
