@@ -15,8 +15,9 @@ use crate::ranges::Ranges;
 use ahash::RandomState;
 use mainstay_model::{Change, ChangeKind, RelationId, Row, Value};
 use smallvec::SmallVec;
-use std::collections::HashMap;
+use std::collections::btree_map::Entry as Ordered;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 
 /// One kept answer within the index. Never used twice.
 pub(crate) type EntryId = u64;
@@ -47,7 +48,7 @@ impl Filing {
         self.0
             .iter()
             .map(|(_, place)| match place {
-                Place::Equal(_, values) => values.len() * 208,
+                Place::Equal(_, values) => values.len() * 144,
                 Place::Range(_, low, high) => 416 + 2 * (value(low) + value(high)),
                 Place::Residual | Place::Whole => 96,
             })
@@ -55,10 +56,11 @@ impl Filing {
     }
 }
 
-/// The kept answers of one store, by what they depend on.
+/// The kept answers of one store, by what they depend on. What may grow large is in trees: a hash table that has to grow doubles
+/// its memory at once, and lets the writer wait for it.
 #[derive(Default)]
 pub(crate) struct Index {
-    entries: HashMap<EntryId, Filed, RandomState>,
+    entries: BTreeMap<EntryId, Filed>,
     tables: HashMap<RelationId, Table, RandomState>,
     hash: RandomState,
 }
@@ -83,7 +85,7 @@ enum Spot {
 #[derive(Default)]
 struct Table {
     /// By the hash of (column, value). A collision finds a candidate too many.
-    equal: HashMap<u64, List, RandomState>,
+    equal: BTreeMap<u64, List>,
     /// How many postings each column has in `equal`: which columns of an image are worth hashing.
     equal_columns: HashMap<u32, usize, RandomState>,
     ranges: HashMap<u32, Ranges<Posting>, RandomState>,
@@ -164,7 +166,7 @@ impl Index {
             };
             match spot {
                 Spot::Equal(column, at) => {
-                    if let Entry::Occupied(mut list) = table.equal.entry(*at)
+                    if let Ordered::Occupied(mut list) = table.equal.entry(*at)
                         && list.get_mut().removed_one(&alive)
                     {
                         list.remove();
