@@ -26,12 +26,18 @@ pub struct Answer {
 impl Client {
     /// Of `http://host:port`.
     pub fn new(url: &str) -> Client {
-        Client { address: url.trim_start_matches("http://").trim_end_matches('/').to_owned(), token: None }
+        Client {
+            address: url.trim_start_matches("http://").trim_end_matches('/').to_owned(),
+            token: None,
+        }
     }
 
     /// The same server with a token.
     pub fn with_token(&self, token: &str) -> Client {
-        Client { token: Some(token.to_owned()), ..self.clone() }
+        Client {
+            token: Some(token.to_owned()),
+            ..self.clone()
+        }
     }
 
     /// GET
@@ -41,7 +47,12 @@ impl Client {
 
     /// POST of JSON
     pub fn post(&self, path: &str, body: &Json) -> Answer {
-        self.send("POST", path, &[("content-type", "application/json")], Some(body.to_string().as_bytes()))
+        self.send(
+            "POST",
+            path,
+            &[("content-type", "application/json")],
+            Some(body.to_string().as_bytes()),
+        )
     }
 
     /// POST of JSON with further headers
@@ -53,7 +64,12 @@ impl Client {
 
     /// PATCH of JSON
     pub fn patch(&self, path: &str, body: &Json) -> Answer {
-        self.send("PATCH", path, &[("content-type", "application/json")], Some(body.to_string().as_bytes()))
+        self.send(
+            "PATCH",
+            path,
+            &[("content-type", "application/json")],
+            Some(body.to_string().as_bytes()),
+        )
     }
 
     /// DELETE
@@ -63,14 +79,26 @@ impl Client {
 
     /// Any request; panics when there is no answer.
     pub fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Option<&[u8]>) -> Answer {
-        self.try_send(method, path, headers, body).unwrap_or_else(|e| panic!("{method} {path}: {e}"))
+        self.try_send(method, path, headers, body)
+            .unwrap_or_else(|e| panic!("{method} {path}: {e}"))
     }
 
     /// Any request; the error when there is no answer (the server was killed, say).
-    pub fn try_send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Option<&[u8]>) -> Result<Answer, String> {
+    pub fn try_send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<&[u8]>,
+    ) -> Result<Answer, String> {
         let mut stream = TcpStream::connect(&self.address).map_err(|e| e.to_string())?;
-        stream.set_read_timeout(Some(Duration::from_secs(60))).map_err(|e| e.to_string())?;
-        let mut head = format!("{method} {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n", self.address);
+        stream
+            .set_read_timeout(Some(Duration::from_secs(60)))
+            .map_err(|e| e.to_string())?;
+        let mut head = format!(
+            "{method} {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n",
+            self.address
+        );
         if let Some(token) = &self.token {
             head.push_str(&format!("authorization: Bearer {token}\r\n"));
         }
@@ -89,23 +117,38 @@ impl Client {
         parse(&answer, method)
     }
 
-    /// Any bytes, and whatever comes back.
+    /// Any bytes, and whatever comes back until the server ends the connection. When nothing comes, our side is ended first: the
+    /// bytes were no whole request.
     pub fn raw(&self, bytes: &[u8]) -> Vec<u8> {
         let mut stream = TcpStream::connect(&self.address).expect("connects");
-        stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a timeout");
+        stream
+            .set_read_timeout(Some(Duration::from_millis(500)))
+            .expect("a timeout");
         stream.write_all(bytes).expect("sends");
-        let _ = stream.shutdown(std::net::Shutdown::Write);
         let mut answer = Vec::new();
-        let _ = stream.read_to_end(&mut answer);
+        if stream.read_to_end(&mut answer).is_err() {
+            stream
+                .set_read_timeout(Some(Duration::from_secs(30)))
+                .expect("a timeout");
+            let _ = stream.shutdown(std::net::Shutdown::Write);
+            let _ = stream.read_to_end(&mut answer);
+        }
         answer
     }
 }
 
 fn parse(bytes: &[u8], method: &str) -> Result<Answer, String> {
-    let end = bytes.windows(4).position(|w| w == b"\r\n\r\n").ok_or("the answer broke off in its head")?;
+    let end = bytes
+        .windows(4)
+        .position(|w| w == b"\r\n\r\n")
+        .ok_or("the answer broke off in its head")?;
     let head = String::from_utf8_lossy(&bytes[..end]);
     let mut lines = head.split("\r\n");
-    let status = lines.next().and_then(|l| l.split(' ').nth(1)).and_then(|s| s.parse().ok()).ok_or("no status")?;
+    let status = lines
+        .next()
+        .and_then(|l| l.split(' ').nth(1))
+        .and_then(|s| s.parse().ok())
+        .ok_or("no status")?;
     let headers: Vec<(String, String)> = lines
         .filter_map(|line| line.split_once(':'))
         .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
@@ -130,7 +173,8 @@ fn dechunked(mut rest: &[u8]) -> Result<Vec<u8>, String> {
     let mut out = Vec::new();
     loop {
         let line = rest.windows(2).position(|w| w == b"\r\n").ok_or("a chunk broke off")?;
-        let size = usize::from_str_radix(String::from_utf8_lossy(&rest[..line]).trim(), 16).map_err(|e| e.to_string())?;
+        let size =
+            usize::from_str_radix(String::from_utf8_lossy(&rest[..line]).trim(), 16).map_err(|e| e.to_string())?;
         rest = &rest[line + 2..];
         if size == 0 {
             return Ok(out);
@@ -144,6 +188,11 @@ fn dechunked(mut rest: &[u8]) -> Result<Vec<u8>, String> {
 }
 
 impl Answer {
+    /// What our cache did, as `Cache-Status` says.
+    pub fn cache(&self) -> &str {
+        self.header("cache-status").unwrap_or_default()
+    }
+
     /// A header's value.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
@@ -156,7 +205,8 @@ impl Answer {
 
     /// The body as JSON; panics when it is none.
     pub fn json(&self) -> Json {
-        serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{} is not JSON: {e}: {}", self.status, self.text()))
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|e| panic!("{} is not JSON: {e}: {}", self.status, self.text()))
     }
 
     /// Panics unless the status is this one.

@@ -2,13 +2,23 @@
 //! fixed time: whoever waits, waits for something.
 
 mod client;
+mod connection;
+mod port;
 mod postgres;
 mod process;
 mod project;
+mod receiver;
+mod sign;
 mod skip;
+mod sqlite;
 
 pub use client::{Answer, Client};
+pub use connection::Connection;
+pub use port::free_port;
 pub use postgres::Postgres;
 pub use process::{Command, Process, binary, until};
 pub use project::Project;
+pub use receiver::{Delivery, Receiver};
+pub use sign::{assert_signed, token};
 pub use skip::skip;
+pub use sqlite::sqlite;

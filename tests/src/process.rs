@@ -17,7 +17,10 @@ pub fn binary() -> PathBuf {
         return path.into();
     }
     let test = std::env::current_exe().expect("a test has a path");
-    let folder = test.parent().and_then(|deps| deps.parent()).expect("target/<profile>/deps");
+    let folder = test
+        .parent()
+        .and_then(|deps| deps.parent())
+        .expect("target/<profile>/deps");
     let path = folder.join("mainstay");
     assert!(path.exists(), "{} is missing: cargo build -p mainstay", path.display());
     path
@@ -41,8 +44,14 @@ impl Command {
     /// A program that prints a line beginning with `ready` once it can be used.
     pub fn new(program: impl AsRef<OsStr>, ready: &str) -> Command {
         let mut command = std::process::Command::new(program);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
-        Command { command, ready: ready.to_owned() }
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit());
+        Command {
+            command,
+            ready: ready.to_owned(),
+        }
     }
 
     /// `mainstay serve` with arguments.
@@ -77,7 +86,10 @@ impl Command {
 
     /// Starts it and waits until it is ready.
     pub fn start(mut self) -> Process {
-        let mut child = self.command.spawn().unwrap_or_else(|e| panic!("{:?}: {e}", self.command.get_program()));
+        let mut child = self
+            .command
+            .spawn()
+            .unwrap_or_else(|e| panic!("{:?}: {e}", self.command.get_program()));
         let (sender, lines) = channel();
         let output = child.stdout.take().expect("piped");
         std::thread::spawn(move || {
@@ -92,7 +104,11 @@ impl Command {
             match lines.recv_timeout(PATIENCE.saturating_sub(began.elapsed())) {
                 Ok(line) => {
                     if let Some(rest) = line.strip_prefix(&self.ready) {
-                        return Process { ready: rest.trim().to_owned(), child, lines };
+                        return Process {
+                            ready: rest.trim().to_owned(),
+                            child,
+                            lines,
+                        };
                     }
                 }
                 Err(_) => {
@@ -131,9 +147,13 @@ impl Process {
 
     /// SIGTERM, and gone when this returns; whether it ended by itself with success.
     pub fn terminate(mut self) -> bool {
-        let sent = std::process::Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
+        let sent = std::process::Command::new("kill")
+            .args(["-TERM", &self.child.id().to_string()])
+            .status();
         assert!(sent.is_ok_and(|s| s.success()), "kill -TERM");
-        until("the process ends", || self.child.try_wait().expect("a child").map(|status| status.success()))
+        until("the process ends", || {
+            self.child.try_wait().expect("a child").map(|status| status.success())
+        })
     }
 
     /// The next line it prints, if one comes in time.

@@ -61,6 +61,18 @@ impl Project {
             .args(["--set", "log.access=false"])
     }
 
+    /// `mainstay serve` on a free port with its operators' listener on this one.
+    pub fn command_with_admin(&self, admin: u16) -> Command {
+        Command::serve([self.dir.as_os_str()])
+            .args(["--listen", "127.0.0.1:0", "--admin", &format!("127.0.0.1:{admin}")])
+            .args(["--set", "log.access=false"])
+    }
+
+    /// The token that was made for its operators.
+    pub fn admin_token(&self) -> String {
+        self.read(".mainstay/admin.token").trim().to_owned()
+    }
+
     /// Serves it.
     pub fn serve(&self) -> Process {
         self.command().start()
@@ -68,7 +80,10 @@ impl Project {
 
     /// A token of its development key.
     pub fn token(&self, role: &str, sub: Option<&str>) -> String {
-        let mut command = Command::new(crate::binary(), "").arg("token").arg(&self.dir).args(["--role", role]);
+        let mut command = Command::new(crate::binary(), "")
+            .arg("token")
+            .arg(&self.dir)
+            .args(["--role", role]);
         if let Some(sub) = sub {
             command = command.args(["--sub", sub]);
         }
@@ -88,7 +103,10 @@ impl Drop for Project {
 
 fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).expect("a folder");
-    for entry in std::fs::read_dir(from).unwrap_or_else(|e| panic!("{}: {e}", from.display())).flatten() {
+    for entry in std::fs::read_dir(from)
+        .unwrap_or_else(|e| panic!("{}: {e}", from.display()))
+        .flatten()
+    {
         let name = entry.file_name();
         if name == ".mainstay" || name == "__pycache__" {
             continue;

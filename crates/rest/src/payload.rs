@@ -148,25 +148,30 @@ pub(crate) fn arguments<'a>(body: &'a [u8], content: Content) -> Result<Object<'
     }
 }
 
+/// PGRST102 with the place.
+fn invalid_json(why: impl fmt::Display) -> Error {
+    error::invalid_body(INVALID_JSON).detail(why.to_string())
+}
+
 fn json_objects(body: &[u8]) -> Result<Vec<Object<'_>>, Error> {
-    let invalid = || error::invalid_body(INVALID_JSON);
-    let text = std::str::from_utf8(body).map_err(|_| invalid())?;
+    let text = std::str::from_utf8(body)
+        .map_err(|e| invalid_json(format!("the body is not UTF-8: byte {} is not", e.valid_up_to())))?;
     match text.trim_start().as_bytes().first() {
-        Some(b'{') => Ok(vec![serde_json::from_str(text).map_err(|_| invalid())?]),
+        Some(b'{') => Ok(vec![serde_json::from_str(text).map_err(invalid_json)?]),
         Some(b'[') => {
-            let items: Vec<&RawValue> = serde_json::from_str(text).map_err(|_| invalid())?;
+            let items: Vec<&RawValue> = serde_json::from_str(text).map_err(invalid_json)?;
             let mut objects = Vec::with_capacity(items.len());
             for item in items {
                 if !item.get().starts_with('{') {
                     return Err(error::invalid_body("All object keys must match"));
                 }
-                objects.push(serde_json::from_str(item.get()).map_err(|_| invalid())?);
+                objects.push(serde_json::from_str(item.get()).map_err(invalid_json)?);
             }
             Ok(objects)
         }
         // A lone scalar has no rows, as the dialect has it; what is no JSON at all is refused.
         _ => {
-            let _: &RawValue = serde_json::from_str(text).map_err(|_| invalid())?;
+            let _: &RawValue = serde_json::from_str(text).map_err(invalid_json)?;
             Ok(Vec::new())
         }
     }
