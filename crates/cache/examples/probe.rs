@@ -18,6 +18,7 @@ fn main() {
         relation: RelationId(0),
         columns: Columns::All,
         filter: Some(filter),
+        certain: true,
     };
     let read_set = Arc::new(ReadSet::new(vec![reads]));
     let claims = [Claim::Uid];

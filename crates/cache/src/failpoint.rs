@@ -2,11 +2,12 @@
 //! feature `failpoints`.
 
 /// The names: what each one breaks stands where it is asked.
-pub const NAMES: [&str; 4] = [
+pub const NAMES: [&str; 5] = [
     "ignore-before-images",
     "forget-order-columns",
     "no-fence",
     "drop-1-in-1000",
+    "forget-claims",
 ];
 
 #[cfg(feature = "failpoints")]

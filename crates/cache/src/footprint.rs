@@ -27,6 +27,9 @@ pub struct TableReads {
     /// Which rows, over the row at hand; [`mainstay_model::ExprKind::Param`] refers to [`Footprint::new`]'s values. What cannot be
     /// reproduced exactly counts as "maybe". `None` is every row.
     pub filter: Option<Expr>,
+    /// Whether a row that satisfies the filter is certainly in the answer; else something besides decides, of which the row alone
+    /// does not tell: a join, a page. Makes no difference to what is dropped, only to what is said of it.
+    pub certain: bool,
 }
 
 impl ReadSet {

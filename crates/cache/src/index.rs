@@ -293,9 +293,10 @@ pub(crate) fn touches(footprint: &Footprint, change: &Change) -> bool {
 }
 
 fn may_touch(reads: &TableReads, values: &[Option<Value>], change: &Change) -> Truth {
+    let most = if reads.certain { Truth::Yes } else { Truth::Maybe };
     let matches = |row: &Row| match &reads.filter {
-        None => Truth::Yes,
-        Some(filter) => decide(filter, Given { row, values }),
+        None => most,
+        Some(filter) => decide(filter, Given { row, values }).min(most),
     };
     let blind = failpoint::is_set("ignore-before-images");
     match (change.kind, before_image(change), &change.after) {
@@ -332,6 +333,7 @@ mod tests {
             relation: TABLE,
             columns: Columns::All,
             filter,
+            certain: true,
         };
         Footprint::new(Arc::new(ReadSet::new(vec![reads])), Vec::new())
     }

@@ -129,6 +129,7 @@ mod tests {
             relation: RelationId(relation),
             columns: Columns::All,
             filter: None,
+            certain: true,
         };
         Footprint::new(Arc::new(ReadSet::new(vec![reads])), Vec::new())
     }

@@ -34,7 +34,7 @@ pub struct Stats {
 pub trait Watch: Send + Sync {
     /// An answer was kept.
     fn kept(&self, key: Key);
-    /// An answer was dropped for a change. `certain`: a row that it depends on changed; else nobody could tell.
+    /// An answer was dropped for a change. `certain`: a row came, went or changed that is certainly in it; else nobody could tell.
     fn dropped(&self, key: Key, certain: bool);
 }
 

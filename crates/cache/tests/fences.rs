@@ -104,6 +104,7 @@ impl Ask {
             relation: TABLE,
             columns: Columns::All,
             filter,
+            certain: true,
         };
         let values = vec![self.plan().1.map(Value::Int)];
         Footprint::new(Arc::new(ReadSet::new(vec![reads])), values)

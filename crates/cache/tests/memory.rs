@@ -52,6 +52,7 @@ fn table(relation: u32, filter: Option<Expr>) -> TableReads {
         relation: RelationId(relation),
         columns: Columns::All,
         filter,
+        certain: true,
     }
 }
 

@@ -40,6 +40,8 @@ struct Part {
     columns: Option<BTreeSet<u32>>,
     /// Which rows; `None` is every row. Still with the request's parameters and claims.
     filter: Option<Expr>,
+    /// Whether such a row is certainly in the answer.
+    certain: bool,
 }
 
 impl Template {
@@ -55,6 +57,7 @@ impl Template {
                     Some(columns) => columns.into_iter().collect(),
                 },
                 // The rewriting fails on nothing.
+                certain: part.certain,
                 filter: part
                     .filter
                     .map(|f| rewrite_expr(&f, &mut slots).unwrap_or_else(|_| unknowable(&f))),
@@ -123,7 +126,21 @@ pub(crate) fn of(schema: &Schema, shape: &QueryShape) -> Template {
         args: None,
     };
     reads.shape(shape, BTreeSet::new(), Vec::new());
+    if let Source::Relation(relation) = &shape.from
+        && is_page_free(shape)
+        && let Some(part) = reads.parts.last_mut()
+    {
+        // What the shape itself reads comes last.
+        part.certain = relation.expansion.is_none() && part.relation == relation.relation;
+    }
     Template::new(reads.parts)
+}
+
+/// Whether every row that matches is shown by itself.
+fn is_page_free(shape: &QueryShape) -> bool {
+    let hides = |item: &Item| matches!(item, Item::Embed(embed) if embed.inner);
+    let paged = shape.limit.is_some() || shape.offset.is_some();
+    !paged && !shape.distinct && !shape.is_aggregate() && !shape.select.iter().any(hides)
 }
 
 struct Reads<'a> {
@@ -255,6 +272,7 @@ impl Reads<'_> {
             relation: relation.relation,
             columns: (!whole).then_some(read),
             filter: (!conditions.is_empty()).then(|| Expr::all(conditions)),
+            certain: false,
         });
     }
 
