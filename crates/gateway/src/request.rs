@@ -133,9 +133,7 @@ async fn phases(
             response
         }
         CompiledTarget::Files(files) => {
-            let response = files
-                .answer(&parts.method, &path, &parts.headers, site.compress)
-                .await?;
+            let response = Box::pin(files.answer(&parts.method, &path, &parts.headers, site.compress)).await?;
             exchange.phase("files");
             response
         }

@@ -41,7 +41,8 @@ pub(crate) async fn call(
     let bytes = if body.is_end_stream() {
         Bytes::new()
     } else {
-        collect(body, route.body_bytes_max, timeout).await?
+        // Boxed: a request without a body, the most common one, should not carry the room for reading one.
+        Box::pin(collect(body, route.body_bytes_max, timeout)).await?
     };
     let mut request = Request::from_parts(parts, bytes);
     route.headers.apply(request.headers_mut());

@@ -193,8 +193,8 @@ impl Engine {
                 Ok(reply(answer, CacheVerdict::Bypass(why), phases))
             }
             Lookup::Miss => {
-                self.fill(cache, key, &plan, query, identity, representation, phases)
-                    .await
+                // Boxed: a hit should not carry the room for a miss.
+                Box::pin(self.fill(cache, key, &plan, query, identity, representation, phases)).await
             }
         }
     }

@@ -215,21 +215,22 @@ impl<D: Data> Rest<D> {
 
     async fn answer(&self, request: &Request<Bytes>, identity: &Arc<Identity>) -> Result<Response<Bytes>, Error> {
         let route = Route::read(request.uri().path())?;
+        // Writes are boxed, so that a read, which may be answered in a microsecond, does not carry the room for them.
         match (&route, request.method().as_str()) {
             (Route::Root, "GET" | "HEAD") => self.describe(request, identity),
             (_, "OPTIONS") => self.options(&route, request.headers(), identity),
             (Route::Relation(_) | Route::Item(..) | Route::Function(_), "GET" | "HEAD") => {
                 self.read(request, &route, identity).await
             }
-            (Route::Function(name), "POST") => self.call(request, name, identity).await,
+            (Route::Function(name), "POST") => Box::pin(self.call(request, name, identity)).await,
             (Route::Function(_), _) => Err(error::function_method(request.method())),
-            (Route::Relation(name), "POST") => self.insert(request, name, identity).await,
-            (Route::Relation(name), "PUT") => self.put(request, name, identity).await,
-            (Route::Relation(name), "PATCH") => self.update(request, name, identity).await,
-            (Route::Relation(name), "DELETE") => self.delete(request, name, identity).await,
-            (Route::Item(name, id), "PUT") => self.put_item(request, name, id, identity).await,
-            (Route::Item(name, id), "PATCH") => self.update_item(request, name, id, identity).await,
-            (Route::Item(name, id), "DELETE") => self.delete_item(request, name, id, identity).await,
+            (Route::Relation(name), "POST") => Box::pin(self.insert(request, name, identity)).await,
+            (Route::Relation(name), "PUT") => Box::pin(self.put(request, name, identity)).await,
+            (Route::Relation(name), "PATCH") => Box::pin(self.update(request, name, identity)).await,
+            (Route::Relation(name), "DELETE") => Box::pin(self.delete(request, name, identity)).await,
+            (Route::Item(name, id), "PUT") => Box::pin(self.put_item(request, name, id, identity)).await,
+            (Route::Item(name, id), "PATCH") => Box::pin(self.update_item(request, name, id, identity)).await,
+            (Route::Item(name, id), "DELETE") => Box::pin(self.delete_item(request, name, id, identity)).await,
             (_, _) => Err(error::unsupported_method(request.method())),
         }
     }
