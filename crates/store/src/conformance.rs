@@ -5,6 +5,7 @@ mod constraints;
 mod encoder;
 mod events;
 mod functions;
+mod library;
 mod listeners;
 mod reads;
 mod steps;
@@ -13,7 +14,8 @@ pub mod world;
 mod writes;
 
 pub use encoder::JsonRows;
-pub use world::{World, library};
+pub use library::library;
+pub use world::World;
 
 use crate::{BoxFuture, Store};
 use mainstay_model::{ChangeKind, RelationId, Schema};

@@ -45,6 +45,8 @@ pub struct Config {
     pub idempotency_kept: Duration,
     /// How long consumed events are remembered.
     pub consumed_kept: Duration,
+    /// What sequences of a new store begin with, beyond their declaration: (name, next value), as `setval` gives it.
+    pub sequences: Vec<(String, i64)>,
     /// A registered VFS to use instead of the platform's, for tests that lose unsynced pages.
     pub vfs: Option<String>,
 }
@@ -71,6 +73,7 @@ impl Config {
             reader_cache_kib: 2 << 10,
             idempotency_kept: Duration::from_secs(24 * 3600),
             consumed_kept: Duration::from_secs(30 * 24 * 3600),
+            sequences: Vec::new(),
             vfs: None,
         }
     }

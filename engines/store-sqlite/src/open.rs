@@ -67,6 +67,7 @@ pub(crate) fn open(config: &Config, schema: &Schema, seeds: &[Seed]) -> Result<O
         ));
     }
     let lock = lock(path)?;
+    create_private(path);
     let conn = connection::open_writer(config).map_err(|error| explain(path, &error))?;
     conn.query_row("PRAGMA schema_version", [], |_| Ok(()))
         .map_err(|error| explain(path, &error))?;
@@ -141,6 +142,9 @@ fn prepare(
     reconcile(conn, schema, &config.name, path)?;
     if is_new {
         seed::load(conn, schema, &config.name, path, seeds)?;
+        for (name, next) in &config.sequences {
+            seed::set_sequence(conn, schema, name, *next).map_err(failed)?;
+        }
     }
     let positions = Counter::open(conn, "position", 0).map_err(failed)?;
     let used: Option<i64> = conn
@@ -275,6 +279,15 @@ fn lock(path: &Path) -> Result<File, OpenError> {
     // Only for the message of whoever comes second.
     let _ = file.set_len(0).and_then(|()| write!(file, "{}", std::process::id()));
     Ok(file)
+}
+
+/// A new file is its owner's alone; SQLite gives the files beside it the same rights. What goes wrong here, SQLite reports better.
+fn create_private(path: &Path) {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let _ = options.open(path);
 }
 
 /// `main.db` is locked by `main.db.lock`.

@@ -175,6 +175,36 @@ fn describe_row(conn: &Connection, schema: &Schema, table: &str, rowid: i64) -> 
     Some(format!(", row ({text}),"))
 }
 
+/// Sets a sequence's next value: one of our own, or SQLite's behind the column that it belongs to.
+pub(crate) fn set_sequence(conn: &Connection, schema: &Schema, name: &str, next: i64) -> rusqlite::Result<()> {
+    for (at, relation) in schema.relations.iter().enumerate() {
+        let Some(column) = sqlite::rowid_column(schema, RelationId(at as u32)) else {
+            continue;
+        };
+        let column = &relation.columns[column as usize];
+        if column.identity.is_none() || format!("{}_{}_seq", relation.name, column.name) != name {
+            continue;
+        }
+        let table = table_name(schema, RelationId(at as u32));
+        let changed = conn.execute(
+            "UPDATE sqlite_sequence SET seq = ?2 WHERE name = ?1",
+            rusqlite::params![table, next - 1],
+        )?;
+        if changed == 0 {
+            conn.execute(
+                "INSERT INTO sqlite_sequence (name, seq) VALUES (?1, ?2)",
+                rusqlite::params![table, next - 1],
+            )?;
+        }
+        return Ok(());
+    }
+    conn.execute(
+        "INSERT INTO _mainstay_sequence (name, next) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET next = excluded.next",
+        rusqlite::params![name, next],
+    )?;
+    Ok(())
+}
+
 /// A sequence behind a column goes on above the values that were loaded. SQLite sees to its own (INTEGER PRIMARY KEY).
 fn advance_sequences(conn: &Connection, schema: &Schema, id: RelationId) -> rusqlite::Result<()> {
     let relation = schema.relation(id);

@@ -48,9 +48,11 @@ impl Shared {
         self.closed.store(true, Ordering::Release);
     }
 
-    /// Adds a listener.
+    /// Adds a listener. It knows of nothing yet, so the latest proof holds for it as well.
     pub fn listen(&self, listener: Arc<dyn CommitListener>) {
-        self.listeners.write().push(listener);
+        let mut listeners = self.listeners.write();
+        listener.checked(self.config.index, self.last_checked());
+        listeners.push(listener);
     }
 
     /// Tells of a commit. A listener that panics has not understood, and is told that everything is void.

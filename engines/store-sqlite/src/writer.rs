@@ -3,21 +3,18 @@
 //! listeners are told, the client is answered.
 
 use crate::budget::Budget;
-use crate::capture::Touched;
 use crate::config::Captured;
 use crate::context;
 use crate::counter::Counter;
 use crate::failure::{closed, plain};
-use crate::idempotency;
 use crate::open::Opened;
-use crate::outbox::{Entry, Outbox, change_event};
+use crate::outbox::Outbox;
 use crate::preupdate::Hook;
 use crate::shared::Shared;
 use crate::statement::{Failure, Statement};
-use crate::step::{StepContext, Steps};
+use crate::step::Steps;
 use mainstay_model::{
-    Action, Cell, Change, Changes, Committed, Error, Idempotency, Identity, Position, Representation, Result, Row,
-    StepOutcome, Transaction, time,
+    Change, Changes, Committed, Error, Identity, Position, Representation, Result, StepOutcome, Transaction, time,
 };
 use mainstay_sql::sqlite::Stored;
 use rusqlite::{Connection, ffi};
@@ -64,7 +61,7 @@ enum Member {
 }
 
 /// What a member did, before it is known whether it is committed.
-enum Done {
+pub(crate) enum Done {
     /// Its changes are in the open transaction.
     Changed {
         outcomes: Vec<StepOutcome>,
@@ -76,33 +73,33 @@ enum Done {
     Confirmed,
 }
 
-struct Statements {
-    begin: Statement,
-    commit: Statement,
-    rollback: Statement,
-    savepoint: Statement,
-    release: Statement,
-    rollback_to: Statement,
-    data_version: Statement,
-    find_idempotency: Statement,
-    put_idempotency: Statement,
-    put_consumed: Statement,
-    put_sequence: Statement,
+pub(crate) struct Statements {
+    pub begin: Statement,
+    pub commit: Statement,
+    pub rollback: Statement,
+    pub savepoint: Statement,
+    pub release: Statement,
+    pub rollback_to: Statement,
+    pub data_version: Statement,
+    pub find_idempotency: Statement,
+    pub put_idempotency: Statement,
+    pub put_consumed: Statement,
+    pub put_sequence: Statement,
 }
 
 /// The writer's state, all on its thread.
 pub(crate) struct Writer {
-    steps: Steps,
-    statements: Statements,
-    outbox: Outbox,
+    pub(crate) steps: Steps,
+    pub(crate) statements: Statements,
+    pub(crate) outbox: Outbox,
     budget: Arc<Budget>,
-    captured: Captured,
+    pub(crate) captured: Captured,
     positions: Counter,
-    sequence: Counter,
+    pub(crate) sequence: Counter,
     /// `PRAGMA data_version` as last seen: another value means that somebody else has written.
     seen_version: Option<i64>,
     swept: Instant,
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     conn: Rc<Connection>,
     /// Held until the connection is closed.
     _lock: File,
@@ -405,166 +402,6 @@ impl Writer {
         result
     }
 
-    fn transaction(&mut self, submission: &Submission) -> Result<Done> {
-        let Submission {
-            transaction,
-            identity,
-            representations,
-            ..
-        } = submission;
-        let now_us = time::now();
-        context::begin_write(now_us);
-        if let Some(idempotency) = &transaction.idempotency
-            && let Some(outcomes) = self.replay(idempotency, now_us)?
-        {
-            return Ok(Done::Nothing {
-                outcomes,
-                replayed: true,
-            });
-        }
-        for consumed in &transaction.consumed {
-            if !self.consume(&consumed.consumer, &consumed.event, now_us)? {
-                return Ok(Done::Nothing {
-                    outcomes: vec![StepOutcome::default(); transaction.steps.len()],
-                    replayed: true,
-                });
-            }
-        }
-        let keep_rows = refers_to_earlier(transaction);
-        let mut outcomes = Vec::with_capacity(transaction.steps.len());
-        let mut earlier: Vec<Vec<Row>> = Vec::new();
-        for (index, step) in transaction.steps.iter().enumerate() {
-            let representation = representations.get(index);
-            if step.returning.is_some() && representation.is_none() {
-                return Err(Error::internal(
-                    "a step returns rows and nobody says how they are encoded",
-                ));
-            }
-            let context = StepContext {
-                identity,
-                now_us,
-                representation,
-                earlier: &earlier,
-                keep_rows,
-            };
-            let (outcome, rows) = self.steps.run(step, &context)?;
-            outcomes.push(outcome);
-            earlier.push(rows);
-        }
-        if let Some(error) = self.steps.deferred_violation(0, identity, now_us) {
-            return Err(error);
-        }
-        if transaction.dry_run {
-            return Ok(Done::Nothing {
-                outcomes,
-                replayed: false,
-            });
-        }
-        let touched = self.steps.capture().take(0);
-        self.write_events(transaction, &touched, now_us)?;
-        if let Some(idempotency) = &transaction.idempotency {
-            self.remember(idempotency, &outcomes, now_us)?;
-        }
-        Ok(Done::Changed {
-            outcomes,
-            changes: touched.into_iter().map(|t| t.change).collect(),
-        })
-    }
-
-    fn write_events(&mut self, transaction: &Transaction, touched: &[Touched], now_us: i64) -> Result<()> {
-        let traceparent = transaction.traceparent.as_deref();
-        for Touched { change, .. } in touched {
-            if self.captured.contains(change.relation, change.kind) {
-                let (topic, key, payload) = change_event(&self.shared.schema, change);
-                let entry = Entry {
-                    id: "",
-                    topic: &topic,
-                    key: &key,
-                    time_us: now_us,
-                    payload: &payload,
-                    traceparent,
-                };
-                self.outbox.append(self.sequence.take(), &entry)?;
-            }
-        }
-        for record in &transaction.emit {
-            self.outbox
-                .append(self.sequence.take(), &Entry::of(record, traceparent))?;
-        }
-        for event in context::take_emitted() {
-            let entry = Entry {
-                id: "",
-                topic: &event.topic,
-                key: &event.key,
-                time_us: now_us,
-                payload: &event.payload,
-                traceparent,
-            };
-            self.outbox.append(self.sequence.take(), &entry)?;
-        }
-        Ok(())
-    }
-
-    /// The outcomes of the same request before. Error: MS422 when it was another request.
-    fn replay(&mut self, idempotency: &Idempotency, now_us: i64) -> Result<Option<Vec<StepOutcome>>> {
-        let failed = |failure: Failure| plain(&failure);
-        let oldest = now_us.saturating_sub(self.shared.config.idempotency_kept.as_micros() as i64);
-        let statement = &mut self.statements.find_idempotency;
-        statement
-            .bind(1, &Stored::Blob(Cow::Borrowed(&idempotency.scope)))
-            .map_err(failed)?;
-        statement.bind(2, &Stored::Integer(oldest)).map_err(failed)?;
-        if !statement.step().map_err(failed)? {
-            return Ok(None);
-        }
-        let same = matches!(statement.value(0), Stored::Blob(bytes) if *bytes == idempotency.fingerprint);
-        let outcomes = match statement.value(1) {
-            Stored::Blob(bytes) => idempotency::read(&bytes),
-            _ => None,
-        };
-        statement.reset();
-        if !same {
-            return Err(Error::new("MS422", "this Idempotency-Key was used for another request")
-                .hint("Use a new key for a new request; repeat a request unchanged.")
-                .status(422));
-        }
-        outcomes
-            .map(Some)
-            .ok_or_else(|| Error::new("XX001", "a recorded outcome cannot be read"))
-    }
-
-    fn remember(&mut self, idempotency: &Idempotency, outcomes: &[StepOutcome], now_us: i64) -> Result<()> {
-        let failed = |failure: Failure| plain(&failure);
-        let statement = &mut self.statements.put_idempotency;
-        statement
-            .bind(1, &Stored::Blob(Cow::Borrowed(&idempotency.scope)))
-            .map_err(failed)?;
-        statement
-            .bind(2, &Stored::Blob(Cow::Borrowed(&idempotency.fingerprint)))
-            .map_err(failed)?;
-        statement
-            .bind(3, &Stored::Blob(Cow::Owned(idempotency::write(outcomes))))
-            .map_err(failed)?;
-        statement.bind(4, &Stored::Integer(now_us)).map_err(failed)?;
-        statement.run().map_err(failed)
-    }
-
-    /// Notes that a consumer has had an event; `false` if it had it before.
-    fn consume(&mut self, consumer: &str, event: &str, now_us: i64) -> Result<bool> {
-        let failed = |failure: Failure| plain(&failure);
-        let statement = &mut self.statements.put_consumed;
-        statement
-            .bind(1, &Stored::Text(Cow::Borrowed(consumer)))
-            .map_err(failed)?;
-        statement.bind(2, &Stored::Text(Cow::Borrowed(event))).map_err(failed)?;
-        statement.bind(3, &Stored::Integer(now_us)).map_err(failed)?;
-        let mut is_new = false;
-        while statement.step().map_err(failed)? {
-            is_new = true;
-        }
-        Ok(is_new)
-    }
-
     /// Looks whether somebody else has written.
     fn check_version(&mut self) {
         self.budget.lift();
@@ -630,13 +467,4 @@ fn admit(job: Job, members: &mut VecDeque<Member>) -> bool {
         Job::Stop => return true,
     }
     false
-}
-
-fn refers_to_earlier(transaction: &Transaction) -> bool {
-    let earlier = |cell: &Cell| matches!(cell, Cell::Earlier(..));
-    transaction.steps.iter().any(|step| match &step.action {
-        Action::Insert { rows, .. } => rows.iter().flatten().any(earlier),
-        Action::Update { set, .. } => set.iter().any(|(_, cell)| earlier(cell)),
-        _ => false,
-    })
 }

@@ -360,3 +360,34 @@ async fn the_shell_can_read_and_write_what_the_store_keeps() {
     );
     assert_eq!(w.table(TAGS, &["id"]).await, r#"[{"id":1},{"id":2},{"id":9}]"#);
 }
+
+#[tokio::test]
+async fn sequences_begin_where_they_were_set() {
+    let scratch = Scratch::new();
+    let path = scratch.path().join("main.db");
+    let sequences = vec![("authors_id_seq".to_owned(), 41)];
+    let config = Config {
+        sequences,
+        ..Config::new(&path)
+    };
+    let store = SqliteStore::open(config, Arc::new(library()), Captured::none(), Vec::new()).unwrap();
+    let w = world(store, library());
+    let outcome = w.done(w.insert(AUTHORS, &["name"], vec![vec![text("Ann")]])).await;
+    assert_eq!(outcome.key, [(0, "41".to_owned())]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_new_store_is_its_owners_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let scratch = Scratch::new();
+    let path = scratch.path().join("main.db");
+    let _store = open(&path).unwrap();
+    for name in ["main.db", "main.db-wal"] {
+        let mode = std::fs::metadata(scratch.path().join(name))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+}
