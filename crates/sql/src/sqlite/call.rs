@@ -1,10 +1,9 @@
-//! Functions: every built-in of the model, and the inlining of the schema's own.
+//! Functions: every built-in of the model but the mathematical ones.
 
 use super::Bind;
-use super::render::{Argument, Renderer, Scope, Term, quote_text};
-use super::storage::{Form, SCALED_DIGITS_MAX};
-use mainstay_model::{Builtin, Error, Expr, ExprKind, FunctionId, Operator, Result, Returns, Type, Value};
-use std::rc::Rc;
+use super::render::{Renderer, Term, quote_text};
+use super::storage::Form;
+use mainstay_model::{Builtin, Error, Expr, ExprKind, Operator, Result, Type, Value};
 
 /// Microseconds in a day.
 const DAY_US: i64 = 86_400_000_000;
@@ -405,7 +404,7 @@ impl<'a> Renderer<'a> {
     }
 
     /// An integer among numerics takes a numeric form.
-    fn as_numeric(&self, term: Term, from: &Type, to: &Type) -> Term {
+    pub fn as_numeric(&self, term: Term, from: &Type, to: &Type) -> Term {
         match from {
             ty if ty.is_integer() && matches!(to, Type::Numeric(_)) && !term.null => {
                 let digits = match ty {
@@ -436,130 +435,6 @@ impl<'a> Renderer<'a> {
         Ok(out)
     }
 
-    fn mathematics(&mut self, function: Builtin, args: &[Expr], ty: &Type) -> Result<Term> {
-        use Builtin::*;
-        let first = args
-            .first()
-            .ok_or_else(|| Error::internal(format!("{function:?} without an argument")))?;
-        let name = match function {
-            Abs => "abs",
-            Ceil => "ceil",
-            Floor => "floor",
-            Sign => "sign",
-            Sqrt => "sqrt",
-            Exp => "exp",
-            Ln => "ln",
-            Log => "log",
-            Power => "power",
-            Round => "round",
-            _ => "trunc",
-        };
-        if ty.is_integer() && function == Abs {
-            let sql = format!("abs({})", self.condition(first)?);
-            return Ok(self.integer(sql, ty));
-        }
-        if !matches!(ty, Type::Numeric(_)) {
-            let mut parts = Vec::new();
-            for arg in args {
-                parts.push(self.float(arg)?);
-            }
-            return Ok(Term::plain(match function {
-                Abs => format!("abs({})", parts.join(", ")),
-                _ => format!("mainstay_float_{name}({})", parts.join(", ")),
-            }));
-        }
-        let term = self.number(first)?;
-        if term.null {
-            return Ok(term);
-        }
-        let places = match args.get(1) {
-            None => Some(0),
-            Some(Expr {
-                kind: ExprKind::Literal(Value::Int(places)),
-                ..
-            }) => Some(*places),
-            Some(_) => None,
-        };
-        match (function, term.form, places) {
-            (Abs, Form::Scaled(scale), _) => return Ok(Term::scaled(format!("abs({})", term.sql), scale, term.digits)),
-            (Ceil | Floor, Form::Scaled(0), _) => return Ok(term),
-            // To as many digits as there are, or more: nothing to round.
-            (Round | Trunc, Form::Scaled(scale), Some(places)) if (i64::from(scale)..=18).contains(&places) => {
-                if let Some(term) = self.rescale(&term, places as u16) {
-                    return Ok(term);
-                }
-            }
-            (Round, Form::Scaled(scale), Some(places))
-                if (0..i64::from(scale)).contains(&places) && term.digits <= SCALED_DIGITS_MAX =>
-            {
-                let sql = format!("mainstay_scaled_round({}, {})", term.sql, i64::from(scale) - places);
-                return Ok(Term::scaled(
-                    sql,
-                    places as u16,
-                    term.digits.saturating_sub(scale - places as u16) + 1,
-                ));
-            }
-            _ => {}
-        }
-        let wide = self.to_wide(term);
-        let mut parts = vec![wide.sql];
-        for (at, arg) in args.iter().enumerate().skip(1) {
-            let term = self.number(arg)?;
-            let places = matches!(function, Round | Trunc) && at == 1;
-            parts.push(if places { term.sql } else { self.to_wide(term).sql });
-        }
-        if matches!(function, Round | Trunc) && parts.len() == 1 {
-            parts.push("0".to_owned());
-        }
-        Ok(Term::wide(format!("mainstay_num_{name}({})", parts.join(", "))))
-    }
-
-    /// GREATEST and LEAST, which pass over NULL.
-    fn extreme(&mut self, function: Builtin, args: &[Expr], ty: &Type) -> Result<Term> {
-        let name = if function == Builtin::Greatest {
-            "mainstay_greatest"
-        } else {
-            "mainstay_least"
-        };
-        let mut terms = Vec::new();
-        for arg in args {
-            let term = self.expr(arg)?;
-            terms.push(self.as_numeric(term, &arg.ty, ty));
-        }
-        match ty {
-            Type::Enum(enumeration) => {
-                let labels = self.schema.enums.get(enumeration).cloned().unwrap_or_else(|| [].into());
-                let mut keys = Vec::new();
-                for term in terms {
-                    keys.push(self.order_key(term, ty)?);
-                }
-                let mut sql = format!("(CASE {name}({})", keys.join(", "));
-                for (at, label) in labels.iter().enumerate() {
-                    sql.push_str(&format!(" WHEN {at} THEN {}", quote_text(label).unwrap_or_default()));
-                }
-                Ok(Term::plain(sql + " END)"))
-            }
-            Type::Interval | Type::Jsonb | Type::Json | Type::Array(_) | Type::Other(_) => Err(Error::unsupported(
-                format!("GREATEST and LEAST of {ty} are not supported by SQLite"),
-            )),
-            _ => {
-                let (terms, form) = self.align(terms)?;
-                let digits = terms.iter().map(|t| t.digits).max().unwrap_or(0);
-                let sql = format!(
-                    "{name}({})",
-                    terms.iter().map(|t| t.sql.as_str()).collect::<Vec<_>>().join(", ")
-                );
-                Ok(Term {
-                    sql,
-                    form,
-                    digits,
-                    atom: false,
-                    null: false,
-                })
-            }
-        }
-    }
-
     fn setting(&mut self, args: &[Expr]) -> Result<Term> {
         let literal = |at: usize| match args.get(at).map(|a| &a.kind) {
             Some(ExprKind::Literal(value)) => Some(value.clone()),
@@ -578,117 +453,5 @@ impl<'a> Renderer<'a> {
                 "current_setting of a name that is computed is not supported by SQLite",
             )),
         }
-    }
-
-    /// A function of the schema's own as a value: its body as a scalar subquery over the arguments.
-    pub fn user_call(&mut self, id: FunctionId, args: &[Expr]) -> Result<Term> {
-        let schema = self.schema;
-        let function = schema.function(id);
-        if function.returns.is_set() {
-            return Err(Error::unsupported(format!(
-                "function {} returns a set and cannot be used as a value on SQLite",
-                function.name
-            ))
-            .hint("Call it in FROM."));
-        }
-        if function.writes {
-            return Err(Error::unsupported(format!(
-                "function {} writes and cannot be part of an expression on SQLite",
-                function.name
-            ))
-            .hint("Call it by itself."));
-        }
-        let [mainstay_model::Statement::Select(select)] = function.body.as_slice() else {
-            return Err(Error::unsupported(format!(
-                "function {} has more than one statement and cannot be part of an expression on SQLite",
-                function.name
-            ))
-            .hint("Make its body one SELECT."));
-        };
-        if matches!(function.returns, Returns::Void) {
-            return Ok(Term::null());
-        }
-        // Arguments that are more than a name are computed once, in a row of their own.
-        let mut arguments = self.arguments(args)?;
-        let row = self.alias();
-        let mut computed = Vec::new();
-        let mut present = Vec::new();
-        for argument in &mut arguments {
-            let Argument::Term(term) = argument else { continue };
-            if !term.atom {
-                let name = format!("a{}", computed.len());
-                computed.push(format!("{} AS {name}", term.sql));
-                term.sql = format!("{row}.{name}");
-                term.atom = true;
-            }
-            present.push(format!("{} IS NOT NULL", term.sql));
-        }
-        let scope = Scope {
-            arguments: Some(Rc::new(arguments)),
-            ..Scope::default()
-        };
-        let rendered = self.scoped(scope, |r| r.select(select, None))?;
-        let column = match (&function.returns, rendered.columns.as_slice()) {
-            (Returns::Scalar(_), [column, ..]) => column.clone(),
-            (Returns::Row(_) | Returns::Record(_), _) => {
-                return self.row_call(&rendered, &row, &computed);
-            }
-            _ => return Err(Error::internal(format!("function {} yields nothing", function.name))),
-        };
-        // A SQL function gives its first row, however many there are.
-        let mut sql = format!("({} LIMIT 1)", trimmed(&rendered.sql, select));
-        if function.strict && !present.is_empty() {
-            sql = format!("(CASE WHEN {} THEN {sql} END)", present.join(" AND "));
-        }
-        if !computed.is_empty() {
-            sql = format!("(SELECT {sql} FROM (SELECT {}) AS {row})", computed.join(", "));
-        }
-        Ok(Term {
-            sql,
-            form: column.form,
-            digits: column.digits,
-            atom: false,
-            null: false,
-        })
-    }
-
-    /// A function that gives a row, as the row's JSON.
-    fn row_call(&mut self, rendered: &super::select::RenderedSelect, row: &str, computed: &[String]) -> Result<Term> {
-        let alias = self.alias();
-        let source = Rc::new(self.derived_source(&rendered.columns, &alias, false));
-        let json = self.whole_row(&source)?.sql;
-        let mut sql = format!("(SELECT {json} FROM ({}) AS {alias} LIMIT 1)", rendered.sql);
-        if !computed.is_empty() {
-            sql = format!("(SELECT {sql} FROM (SELECT {}) AS {row})", computed.join(", "));
-        }
-        Ok(Term::plain(sql))
-    }
-
-    /// A field of a row-typed argument, which the body names like a member of JSON.
-    pub fn row_field(&mut self, left: &Expr, right: &Expr) -> Option<(Rc<super::render::RowSource>, u32)> {
-        let ExprKind::Literal(Value::Text(name)) = &right.kind else {
-            return None;
-        };
-        let source = match &left.kind {
-            ExprKind::WholeRow(source) => self.scope.sources.get(source)?,
-            ExprKind::Param(index) if matches!(left.ty, Type::Row(_)) => {
-                match self.scope.arguments.as_ref()?.get(usize::from(*index))? {
-                    Argument::Row(source) => source,
-                    Argument::Term(_) => return None,
-                }
-            }
-            _ => return None,
-        };
-        let at = source.columns.iter().position(|c| *c.name == **name)?;
-        Some((source.clone(), at as u32))
-    }
-}
-
-/// A query that can take a LIMIT: one with a LIMIT of its own, or a compound, is wrapped.
-fn trimmed(sql: &str, select: &mainstay_model::Select) -> String {
-    if select.limit.is_some() || select.offset.is_some() {
-        format!("SELECT * FROM ({sql})")
-    } else {
-        sql.to_owned()
     }
 }

@@ -11,13 +11,18 @@ mod call;
 mod cast;
 mod compare;
 mod ddl;
+mod embed;
 mod expr;
 mod from;
+mod inline;
 mod insertion_order;
+mod mathematics;
 mod operator;
 mod query;
 mod render;
 mod select;
+mod set_operation;
+mod statement;
 mod storage;
 mod write;
 
@@ -203,7 +208,7 @@ pub fn compile_query_over(schema: &Schema, shape: &QueryShape, rows: &RowsFrom) 
 
 /// Compiles a statement of a function's body; [`Bind::Param`] counts the function's arguments.
 pub fn compile_statement(schema: &Schema, statement: &Statement) -> Result<StatementPlan> {
-    write::compile_statement(schema, statement)
+    statement::compile_statement(schema, statement)
 }
 
 /// Compiles the insertion of one row. `columns` are those the action names; [`Bind::Cell`] counts them. Where `defaulted` is true

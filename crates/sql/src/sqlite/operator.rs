@@ -13,7 +13,11 @@ impl<'a> Renderer<'a> {
             [one] if operator == Add => return self.expr(one),
             [left, right] => (left, right),
             // With the language as a third operand, too.
-            _ if matches!(operator, TextSearch | TextSearchPlain | TextSearchPhrase | TextSearchWeb) => {
+            _ if matches!(
+                operator,
+                TextSearch | TextSearchPlain | TextSearchPhrase | TextSearchWeb
+            ) =>
+            {
                 return Err(no_text_search());
             }
             _ => {

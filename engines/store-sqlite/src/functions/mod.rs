@@ -12,9 +12,11 @@ mod format;
 mod json;
 mod moment;
 mod number;
+mod number_to_char;
 mod pattern;
 mod series;
 mod text;
+mod to_char;
 mod transcendental;
 
 use mainstay_model::{Error, Result, Type};

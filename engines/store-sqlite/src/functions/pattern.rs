@@ -187,7 +187,17 @@ fn translate(pattern: &str) -> Result<String, String> {
     let mut out = String::with_capacity(pattern.len());
     let mut chars = pattern.chars().peekable();
     let mut in_class = false;
+    // After a quantifier: whether it may still be made lazy.
+    let mut quantified: Option<bool> = None;
     while let Some(ch) = chars.next() {
+        if !in_class {
+            quantified = match (ch, quantified) {
+                ('?', Some(true)) => Some(false),
+                ('*' | '+' | '?' | '{', Some(_)) => return Err("quantifier operand invalid".to_owned()),
+                ('*' | '+' | '?' | '}', None) => Some(true),
+                _ => None,
+            };
+        }
         match ch {
             '\\' => match chars.next() {
                 None => return Err("invalid escape \\ sequence".to_owned()),

@@ -266,12 +266,7 @@ pub(super) fn power(base: &Decimal, exponent: &Decimal) -> Result<Decimal> {
         return Err(Error::new("2201F", "zero raised to a negative power is undefined"));
     }
     if whole && let Some(n) = exponent.to_i64().and_then(|n| i32::try_from(n).ok()) {
-        let scale = power_scale(base, exponent);
-        return Ok(match scale {
-            // As many digits as the result's size asks for, with those that the power itself rounds away carried along.
-            Some(scale) => at(&at(base, scale + GUARD).power(n)?, scale),
-            None => base.power(n)?,
-        });
+        return base.power(n);
     }
     if base.is_nan() || exponent.is_nan() || !base.is_finite() || !exponent.is_finite() {
         return Ok(Decimal::NAN);
