@@ -167,9 +167,15 @@ impl Notes {
             ))
         });
         let (upstream, server): (Option<&str>, Option<SocketAddr>) = group.map_or((None, None), |(u, s)| (Some(u), s));
+        // Only the log shows it; the metrics count by route.
+        let path = if access_log_enabled() {
+            redacted(&self.uri)
+        } else {
+            Cow::Borrowed("")
+        };
         let record = RequestRecord {
             method: self.method.as_str(),
-            path: &redacted(&self.uri),
+            path: &path,
             route: route.map_or("", |r| &r.name),
             status,
             bytes,
