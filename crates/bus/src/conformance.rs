@@ -1,7 +1,7 @@
 //! The conformance suite of the bus contract. An engine runs each check against the real thing:
 //! `conformance::all(&|| open_fresh()).await`.
 
-use crate::{Bus, BoxFuture, Message, Schedule, Selection, Subscription};
+use crate::{BoxFuture, Bus, Message, Schedule, Selection, Subscription};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -33,12 +33,18 @@ fn message(id: &str, topic: &str, key: &str) -> Message {
 }
 
 fn subscription(name: &str, topics: &[&str]) -> Subscription {
-    Subscription { name: name.into(), topics: topics.iter().map(|t| (*t).to_owned()).collect() }
+    Subscription {
+        name: name.into(),
+        topics: topics.iter().map(|t| (*t).to_owned()).collect(),
+    }
 }
 
 async fn ids(bus: &dyn Bus, subscription: &str, limit: usize) -> Vec<(u64, String, u32)> {
     let deliveries = bus.fetch(subscription, limit).await.expect("fetch");
-    deliveries.into_iter().map(|d| (d.serial, d.message.id, d.attempt)).collect()
+    deliveries
+        .into_iter()
+        .map(|d| (d.serial, d.message.id, d.attempt))
+        .collect()
 }
 
 fn names(found: &[(u64, String, u32)]) -> Vec<&str> {
@@ -46,22 +52,41 @@ fn names(found: &[(u64, String, u32)]) -> Vec<&str> {
 }
 
 async fn fan_out(bus: &dyn Bus) {
-    bus.declare(vec![subscription("a", &["user.registered"]), subscription("b", &["user.*"]), subscription("c", &["order.placed"])])
-        .await
-        .expect("declare");
-    bus.publish(vec![message("1", "user.registered", "k"), message("2", "user.left", "k2")]).await.expect("publish");
+    bus.declare(vec![
+        subscription("a", &["user.registered"]),
+        subscription("b", &["user.*"]),
+        subscription("c", &["order.placed"]),
+    ])
+    .await
+    .expect("declare");
+    bus.publish(vec![
+        message("1", "user.registered", "k"),
+        message("2", "user.left", "k2"),
+    ])
+    .await
+    .expect("publish");
     assert_eq!(names(&ids(bus, "a", 10).await), ["1"]);
     assert_eq!(names(&ids(bus, "b", 10).await), ["1", "2"]);
     assert!(ids(bus, "c", 10).await.is_empty());
     let full = bus.publish(vec![message("3", "order.placed", "k")]).await;
     assert!(full.is_ok());
     let delivery = bus.fetch("c", 1).await.expect("fetch").remove(0);
-    assert_eq!(delivery.message, message("3", "order.placed", "k"), "a message arrives as it was published");
+    assert_eq!(
+        delivery.message,
+        message("3", "order.placed", "k"),
+        "a message arrives as it was published"
+    );
 }
 
 async fn order_per_key(bus: &dyn Bus) {
     bus.declare(vec![subscription("s", &["t"])]).await.expect("declare");
-    bus.publish(vec![message("a1", "t", "a"), message("a2", "t", "a"), message("b1", "t", "b")]).await.expect("publish");
+    bus.publish(vec![
+        message("a1", "t", "a"),
+        message("a2", "t", "a"),
+        message("b1", "t", "b"),
+    ])
+    .await
+    .expect("publish");
     let first = ids(bus, "s", 10).await;
     assert_eq!(names(&first), ["a1", "b1"], "one in flight per key");
     assert!(ids(bus, "s", 10).await.is_empty(), "in flight is not fetched again");
@@ -71,11 +96,18 @@ async fn order_per_key(bus: &dyn Bus) {
 
 async fn a_failing_head_blocks_its_key_only(bus: &dyn Bus) {
     bus.declare(vec![subscription("s", &["t"])]).await.expect("declare");
-    bus.publish(vec![message("a1", "t", "a"), message("a2", "t", "a"), message("b1", "t", "b"), message("b2", "t", "b")])
-        .await
-        .expect("publish");
+    bus.publish(vec![
+        message("a1", "t", "a"),
+        message("a2", "t", "a"),
+        message("b1", "t", "b"),
+        message("b2", "t", "b"),
+    ])
+    .await
+    .expect("publish");
     let first = ids(bus, "s", 10).await;
-    bus.retry(first[0].0, Duration::from_millis(150), "down".into()).await.expect("retry");
+    bus.retry(first[0].0, Duration::from_millis(150), "down".into())
+        .await
+        .expect("retry");
     bus.acknowledge(first[1].0).await.expect("ack");
     assert_eq!(names(&ids(bus, "s", 10).await), ["b2"], "a waits, b goes on");
     let began = Instant::now();
@@ -87,23 +119,46 @@ async fn a_failing_head_blocks_its_key_only(bus: &dyn Bus) {
         assert!(began.elapsed() < Duration::from_secs(10), "the retry never came");
         tokio::time::sleep(Duration::from_millis(5)).await;
     };
-    assert!(began.elapsed() >= Duration::from_millis(100), "the retry came before its time");
-    assert_eq!((&*again[0].1, again[0].2), ("a1", 2), "the head again, its second attempt");
+    assert!(
+        began.elapsed() >= Duration::from_millis(100),
+        "the retry came before its time"
+    );
+    assert_eq!(
+        (&*again[0].1, again[0].2),
+        ("a1", 2),
+        "the head again, its second attempt"
+    );
 }
 
 async fn dead_letters(bus: &dyn Bus) {
     bus.declare(vec![subscription("s", &["t"])]).await.expect("declare");
-    bus.publish(vec![message("a1", "t", "a"), message("a2", "t", "a")]).await.expect("publish");
+    bus.publish(vec![message("a1", "t", "a"), message("a2", "t", "a")])
+        .await
+        .expect("publish");
     let first = ids(bus, "s", 10).await;
     bus.park(first[0].0, "never".into()).await.expect("park");
     assert_eq!(names(&ids(bus, "s", 10).await), ["a2"], "a parked head frees its key");
     let parked = bus.parked(Selection::default()).await.expect("parked");
-    assert_eq!((parked.len(), &*parked[0].message.id, &*parked[0].error, parked[0].attempts), (1, "a1", "never", 1));
+    assert_eq!(
+        (
+            parked.len(),
+            &*parked[0].message.id,
+            &*parked[0].error,
+            parked[0].attempts
+        ),
+        (1, "a1", "never", 1)
+    );
     let backlog = bus.backlog().await.expect("backlog");
     assert_eq!((backlog[0].waiting, backlog[0].parked), (1, 1));
-    let other = Selection { subscription: Some("another".into()), ..Selection::default() };
+    let other = Selection {
+        subscription: Some("another".into()),
+        ..Selection::default()
+    };
     assert_eq!(bus.replay(other).await.expect("replay"), 0);
-    let this = Selection { serial: Some(parked[0].serial), ..Selection::default() };
+    let this = Selection {
+        serial: Some(parked[0].serial),
+        ..Selection::default()
+    };
     assert_eq!(bus.replay(this).await.expect("replay"), 1);
     assert!(bus.parked(Selection::default()).await.expect("parked").is_empty());
     // a2 is in flight: the replayed one waits for its key like any other.
@@ -114,17 +169,25 @@ async fn dead_letters(bus: &dyn Bus) {
 
 async fn not_taken_twice(bus: &dyn Bus) {
     bus.declare(vec![subscription("s", &["t"])]).await.expect("declare");
-    bus.publish(vec![message("1", "t", "a"), message("1", "t", "a")]).await.expect("publish");
+    bus.publish(vec![message("1", "t", "a"), message("1", "t", "a")])
+        .await
+        .expect("publish");
     bus.publish(vec![message("1", "t", "a")]).await.expect("publish");
     assert_eq!(bus.backlog().await.expect("backlog")[0].waiting, 1);
 }
 
 async fn schedules(bus: &dyn Bus) {
     bus.declare(vec![subscription("hourly", &[])]).await.expect("declare");
-    let every = vec![Schedule { subscription: "hourly".into(), every: Duration::from_millis(400) }];
+    let every = vec![Schedule {
+        subscription: "hourly".into(),
+        every: Duration::from_millis(400),
+    }];
     let next = bus.tick(every.clone()).await.expect("tick").expect("one schedule");
     assert!(next <= Duration::from_millis(400));
-    assert!(ids(bus, "hourly", 10).await.is_empty(), "the first slot is one period away");
+    assert!(
+        ids(bus, "hourly", 10).await.is_empty(),
+        "the first slot is one period away"
+    );
     tokio::time::sleep(Duration::from_millis(450)).await;
     bus.tick(every.clone()).await.expect("tick");
     bus.tick(every).await.expect("tick");
@@ -136,20 +199,29 @@ async fn jobs(bus: &dyn Bus) {
     bus.open_job("j".into()).await.expect("open");
     assert_eq!(bus.job("j").await.expect("job").expect("there").result, None);
     bus.close_job("j".into(), Ok("[1]".into())).await.expect("close");
-    assert_eq!(bus.job("j").await.expect("job").expect("there").result, Some(Ok("[1]".into())));
+    assert_eq!(
+        bus.job("j").await.expect("job").expect("there").result,
+        Some(Ok("[1]".into()))
+    );
 }
 
 async fn what_was_in_flight_comes_again(open: &Open<'_>) {
     let bus = open(false).await;
     bus.declare(vec![subscription("s", &["t"])]).await.expect("declare");
-    bus.publish(vec![message("1", "t", "a"), message("2", "t", "b")]).await.expect("publish");
+    bus.publish(vec![message("1", "t", "a"), message("2", "t", "b")])
+        .await
+        .expect("publish");
     let taken = ids(&*bus, "s", 10).await;
     bus.acknowledge(taken[1].0).await.expect("ack");
     bus.close().await;
     drop(bus);
     let bus = open(true).await;
     bus.declare(vec![subscription("s", &["t"])]).await.expect("declare");
-    assert_eq!(names(&ids(&*bus, "s", 10).await), ["1"], "what was not acknowledged, and nothing else");
+    assert_eq!(
+        names(&ids(&*bus, "s", 10).await),
+        ["1"],
+        "what was not acknowledged, and nothing else"
+    );
 }
 
 async fn wakes(bus: Arc<dyn Bus>) {
@@ -159,5 +231,8 @@ async fn wakes(bus: Arc<dyn Bus>) {
     let woken = tokio::spawn(async move { waiting.ready("s").await });
     tokio::task::yield_now().await;
     bus.publish(vec![message("1", "t", "a")]).await.expect("publish");
-    tokio::time::timeout(Duration::from_secs(5), woken).await.expect("a publication wakes").expect("no panic");
+    tokio::time::timeout(Duration::from_secs(5), woken)
+        .await
+        .expect("a publication wakes")
+        .expect("no panic");
 }

@@ -43,7 +43,12 @@ impl Fence {
     pub fn sees(&self, position: Position) -> bool {
         match self {
             Fence::UpTo(seen) => position <= *seen,
-            Fence::Snapshot { store, min, max, in_progress } => {
+            Fence::Snapshot {
+                store,
+                min,
+                max,
+                in_progress,
+            } => {
                 *store == position.store
                     && position.token < *max
                     && (position.token < *min || in_progress.binary_search(&position.token).is_err())

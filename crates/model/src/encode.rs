@@ -14,6 +14,7 @@ pub trait Representation: Send + Sync {
 
 /// Receives one answer's rows in order. For each row: `begin_row`, its items, `end_row`. An embed is `begin_one`/`begin_many`,
 /// rows, `end_one`/`end_many` in the place of a value.
+#[allow(clippy::len_without_is_empty, reason = "nobody asks an encoder whether it is empty")]
 pub trait Encoder: Send {
     /// A row begins.
     fn begin_row(&mut self);

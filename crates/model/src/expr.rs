@@ -409,7 +409,13 @@ impl Expr {
 
     /// A column of the row at hand.
     pub fn column(column: u32, ty: Type) -> Expr {
-        Expr::new(ExprKind::Column(ColumnRef { source: SourceId::SELF, column }), ty)
+        Expr::new(
+            ExprKind::Column(ColumnRef {
+                source: SourceId::SELF,
+                column,
+            }),
+            ty,
+        )
     }
 
     /// A parameter.

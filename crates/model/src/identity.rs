@@ -21,7 +21,10 @@ impl Identity {
 
     /// A caller with a role and no claims.
     pub fn role(role: &str) -> Identity {
-        Identity { role: role.into(), claims: Arc::default() }
+        Identity {
+            role: role.into(),
+            claims: Arc::default(),
+        }
     }
 
     /// Passes every policy and privilege.
@@ -43,10 +46,11 @@ impl Identity {
     pub fn claim(&self, claim: &Claim, ty: &Type) -> Result<Value> {
         let path = |path: &[Arc<str>]| {
             let (first, rest) = path.split_first()?;
-            rest.iter().try_fold(self.claims.get(&**first)?, |json, key| match json {
-                Json::Array(items) => items.get(key.parse::<usize>().ok()?),
-                json => json.get(&**key),
-            })
+            rest.iter()
+                .try_fold(self.claims.get(&**first)?, |json, key| match json {
+                    Json::Array(items) => items.get(key.parse::<usize>().ok()?),
+                    json => json.get(&**key),
+                })
         };
         Ok(match claim {
             Claim::Uid => match self.subject() {
@@ -86,6 +90,9 @@ impl Identity {
                 kept.insert(root.to_owned(), json.clone());
             }
         }
-        Identity { role: self.role.clone(), claims: Arc::new(kept) }
+        Identity {
+            role: self.role.clone(),
+            claims: Arc::new(kept),
+        }
     }
 }

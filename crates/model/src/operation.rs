@@ -85,6 +85,7 @@ pub enum Count {
 }
 
 /// One thing that a row yields.
+#[allow(clippy::large_enum_variant, reason = "a shape is made once and shared")]
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Item {
     /// A value under a name.
@@ -296,7 +297,13 @@ pub struct StepOutcome {
 impl Step {
     /// A step that answers nothing.
     pub fn new(action: Action) -> Step {
-        Step { action, params: Vec::new(), returning: None, max_affected: None, singular: false }
+        Step {
+            action,
+            params: Vec::new(),
+            returning: None,
+            max_affected: None,
+            singular: false,
+        }
     }
 
     /// The relation it writes to, if it writes to one.

@@ -14,13 +14,16 @@ pub struct Relationship {
     pub constraint: Arc<str>,
     /// (own column, target column); of many-to-many (own column, junction column).
     pub columns: Vec<(u32, u32)>,
-    /// Of many-to-many: the junction and (junction column, target column).
-    pub through: Option<(RelationId, Vec<(u32, u32)>, Arc<str>)>,
+    /// Of many-to-many.
+    pub through: Option<Through>,
     /// Of a computed relationship.
     pub function: Option<FunctionId>,
     /// Points back to the same relation.
     pub is_self: bool,
 }
+
+/// The junction of a many-to-many, (junction column, target column), and the name of the foreign key to the target.
+pub type Through = (RelationId, Vec<(u32, u32)>, Arc<str>);
 
 /// How many rows there are on each side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,8 +117,10 @@ impl Schema {
         let mut edges = Vec::new();
         // Each table stands for itself and for every view that shows its columns.
         let faces = |table: RelationId| {
-            let mut faces: Vec<(RelationId, Vec<Option<u32>>)> =
-                vec![(table, (0..self.relation(table).columns.len() as u32).map(Some).collect())];
+            let mut faces: Vec<(RelationId, Vec<Option<u32>>)> = vec![(
+                table,
+                (0..self.relation(table).columns.len() as u32).map(Some).collect(),
+            )];
             for (i, relation) in self.relations.iter().enumerate() {
                 let Some(view) = relation.view() else { continue };
                 let mut shown = vec![None; self.relation(table).columns.len()];
@@ -142,7 +147,8 @@ impl Schema {
                     columns
                 };
                 let own = sorted(&key.columns);
-                let unique = sorted(&table.primary_key) == own || table.uniques.iter().any(|u| sorted(&u.columns) == own);
+                let unique =
+                    sorted(&table.primary_key) == own || table.uniques.iter().any(|u| sorted(&u.columns) == own);
                 for (from, from_columns) in &own_faces {
                     for (to, to_columns) in faces(key.target) {
                         let columns: Option<Vec<(u32, u32)>> = key
@@ -152,7 +158,13 @@ impl Schema {
                             .map(|(&own, &other)| Some((from_columns[own as usize]?, to_columns[other as usize]?)))
                             .collect();
                         if let Some(columns) = columns {
-                            edges.push(Edge { from: *from, to, name: key.name.clone(), columns, unique });
+                            edges.push(Edge {
+                                from: *from,
+                                to,
+                                name: key.name.clone(),
+                                columns,
+                                unique,
+                            });
                         }
                     }
                 }

@@ -436,12 +436,16 @@ impl Schema {
     /// A relation by schema and name.
     pub fn find_relation(&self, namespace: &str, name: &str) -> Option<RelationId> {
         // A borrowed pair cannot be looked up in a map of owned ones without this shape; both are short.
-        self.relation_names.get(&(Arc::from(namespace), Arc::from(name))).copied()
+        self.relation_names
+            .get(&(Arc::from(namespace), Arc::from(name)))
+            .copied()
     }
 
     /// A function's overloads by schema and name.
     pub fn find_functions(&self, namespace: &str, name: &str) -> &[FunctionId] {
-        self.function_names.get(&(Arc::from(namespace), Arc::from(name))).map_or(&[], Vec::as_slice)
+        self.function_names
+            .get(&(Arc::from(namespace), Arc::from(name)))
+            .map_or(&[], Vec::as_slice)
     }
 
     /// Fills the name indexes; call after relations or functions were added.
@@ -454,7 +458,10 @@ impl Schema {
             .collect();
         self.function_names.clear();
         for (i, f) in self.functions.iter().enumerate() {
-            self.function_names.entry((f.namespace.clone(), f.name.clone())).or_default().push(FunctionId(i as u32));
+            self.function_names
+                .entry((f.namespace.clone(), f.name.clone()))
+                .or_default()
+                .push(FunctionId(i as u32));
         }
     }
 }

@@ -30,7 +30,11 @@ pub struct RelationRef {
 impl RelationRef {
     /// A relation before authorisation.
     pub fn new(relation: RelationId) -> RelationRef {
-        RelationRef { relation, expansion: None, security: None }
+        RelationRef {
+            relation,
+            expansion: None,
+            security: None,
+        }
     }
 }
 

@@ -82,12 +82,23 @@ impl Type {
 
     /// Whether `=` on two values of this type is equality of their stored bytes in every engine, so that a cache may reproduce it.
     pub fn equal_bytes_are_equal(&self) -> bool {
-        match self {
-            Type::Bool | Type::Int2 | Type::Int4 | Type::Int8 | Type::Text | Type::Varchar(_) | Type::Uuid => true,
-            Type::Date | Type::Time | Type::Timestamp | Type::TimestampTz | Type::Bytea | Type::Enum(_) => true,
-            Type::Numeric(Some(_)) => true,
-            _ => false,
-        }
+        matches!(
+            self,
+            Type::Bool
+                | Type::Int2
+                | Type::Int4
+                | Type::Int8
+                | Type::Text
+                | Type::Varchar(_)
+                | Type::Uuid
+                | Type::Date
+                | Type::Time
+                | Type::Timestamp
+                | Type::TimestampTz
+                | Type::Bytea
+                | Type::Enum(_)
+                | Type::Numeric(Some(_))
+        )
     }
 }
 

@@ -6,9 +6,7 @@ use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
-use telemetry::{
-    Config, Fact, Format, Level, Output, PhaseTime, RequestRecord, RouteMetrics, TraceContext,
-};
+use telemetry::{Config, Fact, Format, Level, Output, PhaseTime, RequestRecord, RouteMetrics, TraceContext};
 
 #[derive(Clone, Default)]
 struct Captured(Arc<Mutex<Vec<u8>>>);
@@ -42,10 +40,7 @@ fn lines_parse_carry_their_facts_and_are_bounded() {
         access_log: true,
         buffer_bytes_max: 64 * 1024,
     }));
-    assert!(
-        !telemetry::install(Config::default()),
-        "a second wish comes too late"
-    );
+    assert!(!telemetry::install(Config::default()), "a second wish comes too late");
 
     telemetry::info!("store", "hello \"{}\"\n", "w\u{1}orld\\");
     telemetry::debug!("store", "not shown");
@@ -102,10 +97,7 @@ fn lines_parse_carry_their_facts_and_are_bounded() {
     ] {
         assert_eq!(request[key].to_string(), value, "{key}");
     }
-    assert_eq!(
-        request["trace"].as_str(),
-        Some(trace.trace.to_string().as_str())
-    );
+    assert_eq!(request["trace"].as_str(), Some(trace.trace.to_string().as_str()));
     assert!(request.get("user").is_none());
     let metrics = telemetry::render_metrics();
     assert!(
@@ -117,16 +109,10 @@ fn lines_parse_carry_their_facts_and_are_bounded() {
     // Many threads, all at once: every line arrives whole.
     std::thread::scope(|scope| {
         for t in 0..8 {
-            scope.spawn(move || {
-                (0..50).for_each(|i| telemetry::info!("test", "thread {t} line {i}"))
-            });
+            scope.spawn(move || (0..50).for_each(|i| telemetry::info!("test", "thread {t} line {i}")));
         }
     });
-    assert_eq!(
-        lines().len(),
-        400,
-        "threads that have ended leave nothing behind"
-    );
+    assert_eq!(lines().len(), 400, "threads that have ended leave nothing behind");
 
     // A thread that logs faster than anything can write: bounded, and the loss is counted. The writer may drain in
     // between, so the flood is larger than it could.

@@ -45,12 +45,17 @@ impl EmbeddedBus {
     pub fn open(path: &Path) -> Result<Arc<EmbeddedBus>> {
         let path = path.to_owned();
         let thread = Thread::start(move || Queue::open(&path))?;
-        Ok(Arc::new(EmbeddedBus { thread, wakers: Wakers::default() }))
+        Ok(Arc::new(EmbeddedBus {
+            thread,
+            wakers: Wakers::default(),
+        }))
     }
 }
 
 pub(crate) fn now_us() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_micros() as i64)
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| d.as_micros() as i64)
 }
 
 impl Bus for EmbeddedBus {
@@ -78,7 +83,8 @@ impl Bus for EmbeddedBus {
 
     fn fetch<'a>(&'a self, subscription: &'a str, limit: usize) -> BoxFuture<'a, Result<Vec<Delivery>>> {
         let subscription = subscription.to_owned();
-        self.thread.run(move |queue| queue.fetch(&subscription, limit, now_us()))
+        self.thread
+            .run(move |queue| queue.fetch(&subscription, limit, now_us()))
     }
 
     fn ready<'a>(&'a self, subscription: &'a str) -> BoxFuture<'a, ()> {
@@ -158,7 +164,10 @@ impl Bus for EmbeddedBus {
 
 impl EmbeddedBus {
     /// Ends a delivery and wakes its subscription: its key is free.
-    fn settle(&self, work: impl FnOnce(&mut Queue) -> Result<Option<String>> + Send + 'static) -> BoxFuture<'_, Result<()>> {
+    fn settle(
+        &self,
+        work: impl FnOnce(&mut Queue) -> Result<Option<String>> + Send + 'static,
+    ) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
             if let Some(subscription) = self.thread.run(work).await? {
                 self.wakers.wake(&subscription);

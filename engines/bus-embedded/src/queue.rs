@@ -55,23 +55,44 @@ impl Queue {
         let busy = |e: rusqlite::Error| match e.sqlite_error_code() {
             Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked) => Error::new(
                 "55006",
-                format!("{} is in use by another process: an embedded bus serves one process at a time", path.display()),
+                format!(
+                    "{} is in use by another process: an embedded bus serves one process at a time",
+                    path.display()
+                ),
             ),
             _ => failed(e),
         };
         // Exclusive: the lock is kept until the process ends, and WAL needs no shared memory.
-        connection.execute_batch("PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;").map_err(busy)?;
+        connection
+            .execute_batch("PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")
+            .map_err(busy)?;
         connection.execute_batch("BEGIN IMMEDIATE").map_err(busy)?;
-        let version: i32 = connection.pragma_query_value(None, "user_version", |r| r.get(0)).map_err(failed)?;
+        let version: i32 = connection
+            .pragma_query_value(None, "user_version", |r| r.get(0))
+            .map_err(failed)?;
         match version {
-            0 => connection.execute_batch(TABLES).and_then(|()| connection.pragma_update(None, "user_version", VERSION)).map_err(failed)?,
+            0 => connection
+                .execute_batch(TABLES)
+                .and_then(|()| connection.pragma_update(None, "user_version", VERSION))
+                .map_err(failed)?,
             VERSION => {}
             other => {
-                return Err(Error::new("55000", format!("{} has version {other}, and this program knows {VERSION}", path.display())));
+                return Err(Error::new(
+                    "55000",
+                    format!(
+                        "{} has version {other}, and this program knows {VERSION}",
+                        path.display()
+                    ),
+                ));
             }
         }
         connection.execute_batch("COMMIT").map_err(failed)?;
-        Ok(Queue { connection, subscriptions: Vec::new(), in_flight: HashMap::new(), held: HashMap::new() })
+        Ok(Queue {
+            connection,
+            subscriptions: Vec::new(),
+            in_flight: HashMap::new(),
+            held: HashMap::new(),
+        })
     }
 
     pub fn begin(&mut self) -> Result<()> {
@@ -104,8 +125,14 @@ impl Queue {
             for message in messages {
                 for subscription in self.subscriptions.iter().filter(|s| s.wants(&message.topic)) {
                     insert.execute(params![
-                        subscription.name, message.id, message.topic, message.key, message.time_us, message.payload,
-                        message.traceparent, now_us()
+                        subscription.name,
+                        message.id,
+                        message.topic,
+                        message.key,
+                        message.time_us,
+                        message.payload,
+                        message.traceparent,
+                        now_us()
                     ])?;
                     if !woken.contains(&subscription.name) {
                         woken.push(subscription.name.clone());
@@ -120,9 +147,14 @@ impl Queue {
 
     fn release(&self, savepoint: &str, result: rusqlite::Result<()>) -> Result<()> {
         match result {
-            Ok(()) => self.connection.execute_batch(&format!("RELEASE {savepoint}")).map_err(failed),
+            Ok(()) => self
+                .connection
+                .execute_batch(&format!("RELEASE {savepoint}"))
+                .map_err(failed),
             Err(e) => {
-                let _ = self.connection.execute_batch(&format!("ROLLBACK TO {savepoint}; RELEASE {savepoint}"));
+                let _ = self
+                    .connection
+                    .execute_batch(&format!("ROLLBACK TO {savepoint}; RELEASE {savepoint}"));
                 Err(failed(e))
             }
         }
@@ -143,7 +175,11 @@ impl Queue {
                 .map_err(failed)?;
             let rows = select
                 .query_map(params![subscription, now_us, limit + held.len()], |row| {
-                    Ok(Delivery { serial: row.get(0)?, attempt: row.get::<_, u32>(7)? + 1, message: message(row, 1)? })
+                    Ok(Delivery {
+                        serial: row.get(0)?,
+                        attempt: row.get::<_, u32>(7)? + 1,
+                        message: message(row, 1)?,
+                    })
                 })
                 .map_err(failed)?;
             rows.filter(|row| row.as_ref().map_or(true, |d| !held.contains(&d.message.key)))
@@ -153,7 +189,8 @@ impl Queue {
         };
         for delivery in &found {
             held.insert(delivery.message.key.clone());
-            self.in_flight.insert(delivery.serial, (subscription.to_owned(), delivery.message.key.clone()));
+            self.in_flight
+                .insert(delivery.serial, (subscription.to_owned(), delivery.message.key.clone()));
         }
         Ok(found)
     }
@@ -213,7 +250,11 @@ impl Queue {
     }
 
     pub fn parked(&mut self, selection: &Selection) -> Result<Vec<Parked>> {
-        let limit = if selection.limit == 0 { -1 } else { selection.limit as i64 };
+        let limit = if selection.limit == 0 {
+            -1
+        } else {
+            selection.limit as i64
+        };
         let mut select = self
             .connection
             .prepare_cached(
@@ -238,7 +279,10 @@ impl Queue {
     }
 
     pub fn replay(&mut self, selection: &Selection) -> Result<u64> {
-        self.change_parked("UPDATE message SET parked_us = NULL, attempts = 0, due_us = unixepoch() * 1000000", selection)
+        self.change_parked(
+            "UPDATE message SET parked_us = NULL, attempts = 0, due_us = unixepoch() * 1000000",
+            selection,
+        )
     }
 
     pub fn discard(&mut self, selection: &Selection) -> Result<u64> {
@@ -246,9 +290,13 @@ impl Queue {
     }
 
     fn change_parked(&mut self, what: &str, selection: &Selection) -> Result<u64> {
-        let sql =
-            format!("{what} WHERE parked_us IS NOT NULL AND (?1 IS NULL OR subscription = ?1) AND (?2 IS NULL OR serial = ?2)");
-        let changed = self.connection.execute(&sql, params![selection.subscription, selection.serial]).map_err(failed)?;
+        let sql = format!(
+            "{what} WHERE parked_us IS NOT NULL AND (?1 IS NULL OR subscription = ?1) AND (?2 IS NULL OR serial = ?2)"
+        );
+        let changed = self
+            .connection
+            .execute(&sql, params![selection.subscription, selection.serial])
+            .map_err(failed)?;
         Ok(changed as u64)
     }
 
@@ -275,7 +323,10 @@ impl Queue {
         let mut found: Vec<Backlog> = rows.collect::<rusqlite::Result<_>>().map_err(failed)?;
         for subscription in &self.subscriptions {
             if !found.iter().any(|b| b.subscription == subscription.name) {
-                found.push(Backlog { subscription: subscription.name.clone(), ..Backlog::default() });
+                found.push(Backlog {
+                    subscription: subscription.name.clone(),
+                    ..Backlog::default()
+                });
             }
         }
         found.sort_by(|a, b| a.subscription.cmp(&b.subscription));
@@ -289,9 +340,11 @@ impl Queue {
             let every_us = (schedule.every.as_micros() as i64).max(1);
             let known: Option<(i64, i64)> = self
                 .connection
-                .query_row("SELECT every_us, next_us FROM schedule WHERE subscription = ?", [&schedule.subscription], |r| {
-                    Ok((r.get(0)?, r.get(1)?))
-                })
+                .query_row(
+                    "SELECT every_us, next_us FROM schedule WHERE subscription = ?",
+                    [&schedule.subscription],
+                    |r| Ok((r.get(0)?, r.get(1)?)),
+                )
                 .optional()
                 .map_err(failed)?;
             let mut next_us = match known {
@@ -305,7 +358,12 @@ impl Queue {
                     .execute(
                         "INSERT INTO message (subscription, id, topic, key, time_us, payload, due_us)
                          VALUES (?1, ?2, 'schedule', ?1, ?3, '{}', ?4) ON CONFLICT DO NOTHING",
-                        params![schedule.subscription, format!("{}@{slot}", schedule.subscription), slot, now_us],
+                        params![
+                            schedule.subscription,
+                            format!("{}@{slot}", schedule.subscription),
+                            slot,
+                            now_us
+                        ],
                     )
                     .map_err(failed)?;
                 next_us = slot + every_us;
@@ -323,9 +381,14 @@ impl Queue {
 
     pub fn open_job(&mut self, id: &str, now_us: i64) -> Result<()> {
         let old = now_us - JOB_KEPT.as_micros() as i64;
-        self.connection.execute("DELETE FROM job WHERE closed_us < ?", [old]).map_err(failed)?;
         self.connection
-            .execute("INSERT INTO job (id, opened_us) VALUES (?, ?) ON CONFLICT DO NOTHING", params![id, now_us])
+            .execute("DELETE FROM job WHERE closed_us < ?", [old])
+            .map_err(failed)?;
+        self.connection
+            .execute(
+                "INSERT INTO job (id, opened_us) VALUES (?, ?) ON CONFLICT DO NOTHING",
+                params![id, now_us],
+            )
             .map_err(failed)?;
         Ok(())
     }
@@ -336,26 +399,33 @@ impl Queue {
             Err(error) => (None, Some(error)),
         };
         self.connection
-            .execute("UPDATE job SET closed_us = ?, result = ?, error = ? WHERE id = ?", params![now_us, result, error, id])
+            .execute(
+                "UPDATE job SET closed_us = ?, result = ?, error = ? WHERE id = ?",
+                params![now_us, result, error, id],
+            )
             .map_err(failed)?;
         Ok(())
     }
 
     pub fn job(&mut self, id: &str) -> Result<Option<Job>> {
         self.connection
-            .query_row("SELECT opened_us, closed_us, result, error FROM job WHERE id = ?", [id], |row| {
-                let closed: Option<i64> = row.get(1)?;
-                let result: Option<String> = row.get(2)?;
-                let error: Option<String> = row.get(3)?;
-                Ok(Job {
-                    id: id.to_owned(),
-                    opened_us: row.get(0)?,
-                    result: closed.map(|_| match error {
-                        Some(error) => Err(error),
-                        None => Ok(result.unwrap_or_default()),
-                    }),
-                })
-            })
+            .query_row(
+                "SELECT opened_us, closed_us, result, error FROM job WHERE id = ?",
+                [id],
+                |row| {
+                    let closed: Option<i64> = row.get(1)?;
+                    let result: Option<String> = row.get(2)?;
+                    let error: Option<String> = row.get(3)?;
+                    Ok(Job {
+                        id: id.to_owned(),
+                        opened_us: row.get(0)?,
+                        result: closed.map(|_| match error {
+                            Some(error) => Err(error),
+                            None => Ok(result.unwrap_or_default()),
+                        }),
+                    })
+                },
+            )
             .optional()
             .map_err(failed)
     }

@@ -41,8 +41,13 @@ impl Thread {
                 }
             })
             .map_err(|e| Error::internal(format!("the bus' thread could not be started: {e}")))?;
-        opening.recv().map_err(|_| Error::internal("the bus' thread died at its start"))??;
-        Ok(Thread { sender: Mutex::new(Some(sender)), handle: Mutex::new(Some(handle)) })
+        opening
+            .recv()
+            .map_err(|_| Error::internal("the bus' thread died at its start"))??;
+        Ok(Thread {
+            sender: Mutex::new(Some(sender)),
+            handle: Mutex::new(Some(handle)),
+        })
     }
 
     /// Does `work` in the next group; its result is returned after the commit.

@@ -11,7 +11,11 @@ async fn holds_the_contract() {
     std::fs::create_dir_all(&dir).expect("a temporary folder");
     let files = AtomicU32::new(0);
     conformance::all(&|reopen| {
-        let n = if reopen { files.load(Ordering::Relaxed) } else { files.fetch_add(1, Ordering::Relaxed) + 1 };
+        let n = if reopen {
+            files.load(Ordering::Relaxed)
+        } else {
+            files.fetch_add(1, Ordering::Relaxed) + 1
+        };
         let path = dir.join(format!("{n}.db"));
         Box::pin(async move { EmbeddedBus::open(&path).expect("opens") as Arc<dyn Bus> })
     })
