@@ -6,11 +6,11 @@
 //! before nor after a change leaves the answer as it was. What cannot be decided from the row alone may stand in a condition:
 //! the index takes it for "maybe".
 
+use crate::narrow::{Joined, Moved, equates, flatten, is_constant, mentions, through_view, unknowable};
 use mainstay_cache::{Columns, Footprint, ReadSet, TableReads};
 use mainstay_model::{
-    Claim, ColumnRef, EmbedJoin, Expr, ExprKind, FromItem, Identity, Item, Operator, QueryShape, RelationId,
-    RelationRef, Result, Rewrite, Schema, Select, Source, SourceId, Statement, Type, Value, rewrite_expr,
-    rewrite_select, rewrite_statement,
+    Claim, ColumnRef, EmbedJoin, Expr, ExprKind, FromItem, Identity, Item, QueryShape, RelationId, RelationRef, Result,
+    Rewrite, Schema, Select, Source, SourceId, Statement, Type, Value, rewrite_expr, rewrite_select, rewrite_statement,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -242,8 +242,12 @@ impl Reads<'_> {
                 continue;
             };
             for conjunct in &conjuncts {
-                if equates(conjunct, from_column) {
-                    let mut moved = Moved(from_column, Expr::column(to_column, ty.clone()));
+                let from = ColumnRef {
+                    source: SourceId::SELF,
+                    column: from_column,
+                };
+                if equates(conjunct, from) {
+                    let mut moved = Moved(from, Expr::column(to_column, ty.clone()));
                     out.extend(rewrite_expr(conjunct, &mut moved).ok());
                 }
             }
@@ -304,11 +308,17 @@ impl Reads<'_> {
     fn select(&mut self, select: &Select, more: Vec<Expr>) {
         let mut tables = Tables::default();
         let _ = rewrite_select(select, &mut tables);
-        let conditions = match select_is_flat(select) {
-            true => select.filter.iter().cloned().chain(more).collect(),
-            false => Vec::new(),
+        let mut joined = Joined {
+            sources: Vec::new(),
+            conditions: select.filter.iter().cloned().collect(),
         };
-        self.tables(tables, conditions);
+        if select.set_operation.is_none() {
+            joined.conditions.extend(more);
+        }
+        if !select.from.iter().all(|item| joined.take(item)) {
+            joined = Joined::default();
+        }
+        self.tables(tables, joined);
     }
 
     fn statement(&mut self, statement: &Statement) {
@@ -317,21 +327,25 @@ impl Reads<'_> {
             other => {
                 let mut tables = Tables::default();
                 let _ = rewrite_statement(other, &mut tables);
-                self.tables(tables, Vec::new());
+                self.tables(tables, Joined::default());
             }
         }
     }
 
-    /// Each table found in a statement. If it is the only one, `conditions` say which of its rows count.
-    fn tables(&mut self, tables: Tables, conditions: Vec<Expr>) {
-        let single = tables.relations.len() == 1;
+    /// Each table found in a statement, and of those that are joined which rows take part.
+    fn tables(&mut self, tables: Tables, joined: Joined) {
+        let conditions = joined.conjuncts();
         for (relation, source) in &tables.relations {
             let read = tables.used.get(source).cloned().unwrap_or_default();
-            let conditions = match single {
-                true => conditions.iter().map(|c| self.as_self(c, *source)).collect(),
+            let own = match joined.sources.contains(source) {
+                true => conditions
+                    .iter()
+                    .filter(|condition| mentions(condition, *source))
+                    .map(|condition| self.as_self(condition, *source))
+                    .collect(),
                 false => Vec::new(),
             };
-            self.relation(relation, read, conditions);
+            self.relation(relation, read, own);
         }
     }
 
@@ -366,108 +380,6 @@ impl Rewrite for AsSelf<'_> {
     fn source(&mut self, source: SourceId) -> SourceId {
         if source == self.source { SourceId::SELF } else { source }
     }
-}
-
-/// A condition on a view's row as one on the rows of the one table behind it, where each row of the view is made of one of those
-/// or of several that all satisfy it.
-fn through_view(select: &Select, condition: &Expr) -> Option<Expr> {
-    struct Through<'a>(&'a Select);
-    impl Rewrite for Through<'_> {
-        fn expr(&mut self, expr: &Expr) -> Result<Option<Expr>> {
-            Ok(match &expr.kind {
-                ExprKind::Column(ColumnRef { source, column }) if *source == SourceId::SELF => Some(
-                    self.0
-                        .projection
-                        .get(*column as usize)
-                        .map_or_else(|| unknowable(expr), |p| p.expr.clone()),
-                ),
-                ExprKind::WholeRow(_)
-                | ExprKind::Exists(_)
-                | ExprKind::Scalar(_)
-                | ExprKind::ArraySelect(_)
-                | ExprKind::InSelect { .. } => Some(unknowable(expr)),
-                _ => None,
-            })
-        }
-    }
-    // Rows are cut off before the condition is looked at, or come of several rows.
-    let cut = select.limit.is_some() || select.offset.is_some() || !select.distinct_on.is_empty();
-    let grouped = !select.group_by.is_empty()
-        || select.having.is_some()
-        || select.projection.iter().any(|p| p.expr.has_aggregate());
-    if cut || grouped {
-        return None;
-    }
-    rewrite_expr(condition, &mut Through(select)).ok()
-}
-
-/// The parts of an AND, at any depth.
-fn flatten<'a>(condition: &'a Expr, into: &mut Vec<&'a Expr>) {
-    match &condition.kind {
-        ExprKind::And(all) => all.iter().for_each(|part| flatten(part, into)),
-        _ => into.push(condition),
-    }
-}
-
-/// Whether a condition says that a column of the row at hand is one of some constants.
-fn equates(condition: &Expr, column: u32) -> bool {
-    let is_column =
-        |expr: &Expr| matches!(&expr.kind, ExprKind::Column(c) if c.source == SourceId::SELF && c.column == column);
-    match &condition.kind {
-        ExprKind::Operator(Operator::Eq, operands) => match &**operands {
-            [a, b] => is_column(a) && is_constant(b) || is_column(b) && is_constant(a),
-            _ => false,
-        },
-        ExprKind::In {
-            operand,
-            list,
-            negated: false,
-        } => is_column(operand) && list.iter().all(is_constant),
-        ExprKind::Quantified {
-            operator: Operator::Eq,
-            all: false,
-            operand,
-            array,
-        } => is_column(operand) && is_constant(array),
-        _ => false,
-    }
-}
-
-/// Whether it is the same for every row of a request.
-fn is_constant(expr: &Expr) -> bool {
-    match &expr.kind {
-        ExprKind::Literal(_) | ExprKind::Param(_) | ExprKind::Claim(_) => true,
-        ExprKind::Cast(inner) => is_constant(inner),
-        _ => false,
-    }
-}
-
-/// A column of the row at hand becomes another's.
-struct Moved(u32, Expr);
-
-impl Rewrite for Moved {
-    fn expr(&mut self, expr: &Expr) -> Result<Option<Expr>> {
-        Ok(match &expr.kind {
-            ExprKind::Column(c) if c.source == SourceId::SELF && c.column == self.0 => Some(self.1.clone()),
-            _ => None,
-        })
-    }
-}
-
-/// Whether a query's one WHERE decides which rows of its one table count.
-fn select_is_flat(select: &Select) -> bool {
-    select.with.is_empty() && select.set_operation.is_none() && matches!(&*select.from, [FromItem::Relation { .. }])
-}
-
-/// An expression of the same type whose value the index cannot know.
-fn unknowable(expr: &Expr) -> Expr {
-    Expr::new(
-        ExprKind::Opaque {
-            sql: "outer".into(),
-            dependencies: Vec::new(),
-        },
-        expr.ty.clone(),
-    )
 }
 
 /// Columns of the row at hand and of embeds, and the subqueries met.

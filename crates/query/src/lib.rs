@@ -4,6 +4,7 @@
 mod authorise;
 mod engine;
 mod footprint;
+mod narrow;
 mod plan;
 
 pub use engine::{CacheVerdict, Consistency, Engine, Phases, ReadOptions, Reply};
