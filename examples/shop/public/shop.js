@@ -24,8 +24,10 @@ async function call(path, { method = 'GET', body, headers = {} } = {}) {
   }
   const text = await response.text();
   const answer = text ? JSON.parse(text) : null;
-  if (!response.ok) throw Object.assign(new Error(answer?.message ?? answer?.msg ?? response.statusText), { status: response.status, code: answer?.code });
-  return answer;
+  if (response.ok) return answer;
+  // The CHECK on products.stock is what stops a check-out: say it in the words of a shop.
+  const message = answer?.message?.includes('products_stock_check') ? 'There is not that much left of something in your cart.' : answer?.message ?? answer?.msg;
+  throw Object.assign(new Error(message ?? response.statusText), { status: response.status, code: answer?.code });
 }
 const rpc = (name, body = {}, headers) => call(`/rest/v1/rpc/${name}`, { method: 'POST', body, headers });
 
@@ -33,6 +35,7 @@ const money = (n) => Number(n).toLocaleString(undefined, { style: 'currency', cu
 const element = (tag, text, props = {}) => Object.assign(document.createElement(tag), { textContent: text, ...props });
 function row(...cells) { const li = element('li', ''); li.append(...cells.map((c) => (typeof c === 'string' ? element('span', c) : c))); return li; }
 function say(text, bad = false) { $('message').textContent = text; $('message').className = bad ? 'bad' : ''; }
+const quiet = (text) => element('li', text, { className: 'quiet' });
 const guarded = (work) => (...args) => work(...args).catch((error) => say(error.message, true));
 
 let category = null;
@@ -42,6 +45,7 @@ const products = guarded(async () => {
   const list = words
     ? await rpc(`search_products?limit=60${filter}`, { query: words })
     : await call(`/rest/v1/products?select=id,name,description,price,stock&order=name,id&limit=60${filter}`);
+  if (!list.length) return $('products').replaceChildren(element('p', 'Nothing found. Every word must appear in the name or the description.'));
   $('products').replaceChildren(...list.map((p) => {
     const card = element('article', '');
     const foot = element('footer', '');
@@ -59,8 +63,13 @@ const cart = guarded(async () => {
 });
 
 const add = guarded(async (product) => {
+  say('');
   store.cart ??= (await rpc('new_cart'))[0].id;
-  await rpc('add_to_cart', { cart: store.cart, product });
+  const added = await rpc('add_to_cart', { cart: store.cart, product });
+  if (!added.length) {                                       // that cart was bought or merged elsewhere
+    store.cart = (await rpc('new_cart'))[0].id;
+    await rpc('add_to_cart', { cart: store.cart, product });
+  }
   await cart();
 });
 
@@ -69,11 +78,14 @@ const mine = guarded(async () => {
   const [orders, mails] = store.session
     ? await Promise.all([call('/rest/v1/orders?select=total,status,placed_at&order=placed_at.desc&limit=5'), call('/rest/v1/mails?select=subject,created_at&order=created_at.desc')])
     : [[], []];
-  $('orders').replaceChildren(...orders.map((o) => row(money(o.total), o.status)));
-  $('mails').replaceChildren(...mails.map((m) => row(m.subject)));
+  const none = quiet(store.session ? 'Nothing yet.' : 'Log in to see yours.');
+  const fill = (id, rows) => $(id).replaceChildren(...(rows.length ? rows : [none.cloneNode(true)]));
+  fill('orders', orders.map((o) => row(money(o.total), element('b', o.status, { className: o.status }))));
+  fill('mails', mails.map((m) => row(m.subject)));
 });
 
 $('buy').onclick = guarded(async () => {
+  say('');
   if (!store.session) return $('login').showModal();
   const [order] = await rpc('checkout', { cart: store.cart, card: $('card').value }, { 'idempotency-key': `checkout-${store.cart}` });
   if (!order) throw new Error('This cart is not yours.');
@@ -83,6 +95,7 @@ $('buy').onclick = guarded(async () => {
 });
 
 $('account').onclick = guarded(async () => {
+  say('');
   if (!store.session) return $('login').showModal();
   await call('/auth/v1/logout', { method: 'POST' }).catch(() => {});
   store.session = store.cart = null;
