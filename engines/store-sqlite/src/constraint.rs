@@ -2,11 +2,12 @@
 //! (of foreign keys nothing at all), so the rest is found by looking.
 
 use crate::bind::{Env, Prepared};
+use crate::call::row_refused;
 use crate::capture::Touched;
 use crate::failure::plain;
 use crate::statement::Failure;
 use mainstay_model::{
-    Error, Expr, ExprKind, Identity, OrderBy, Projected, RelationId, RelationRef, Schema, Select, Statement as Sql,
+    Error, Expr, ExprKind, FromItem, Identity, OrderBy, Privilege, Projected, RelationId, RelationRef, Schema, Select, SourceId, Statement as Sql,
     Type, Value, time,
 };
 use mainstay_sql::sqlite::{self, decode, quote_identifier, table_name};
@@ -20,6 +21,8 @@ pub(crate) enum Attempt<'a> {
     Insert {
         relation: RelationId,
         given: HashMap<u32, &'a Value>,
+        /// What policies ask of the new row.
+        check: Option<&'a Expr>,
     },
     /// Rows that match, with the values of the columns that were given.
     Update {
@@ -27,6 +30,7 @@ pub(crate) enum Attempt<'a> {
         given: HashMap<u32, &'a Value>,
         filter: Option<&'a Expr>,
         order: &'a [OrderBy],
+        check: Option<&'a Expr>,
     },
     /// A deletion, or a statement of a function's body.
     Other { relation: Option<RelationId> },
@@ -67,7 +71,56 @@ impl Inquiry<'_> {
         } else {
             None
         };
-        found.unwrap_or_else(|| plain(failure))
+        let error = found.unwrap_or_else(|| plain(failure));
+        // Policies are asked before constraints, which would tell of rows that the caller may not see; what does not fit a type is
+        // found before both.
+        if !error.code.starts_with("23") {
+            return error;
+        }
+        match attempt {
+            Attempt::Insert { relation, check: Some(check), .. } if !self.passes(check, attempt) => {
+                row_refused(self.schema, Some(*relation))
+            }
+            Attempt::Update { relation, check: Some(check), .. } if !self.passes(check, attempt) => {
+                row_refused(self.schema, Some(relation.relation))
+            }
+            _ => error,
+        }
+    }
+
+    /// Whether the row that was to be written satisfies the policies; a row that cannot be told is taken to.
+    fn passes(&self, check: &Expr, attempt: &Attempt<'_>) -> bool {
+        let id = match attempt {
+            Attempt::Insert { relation, .. } => *relation,
+            Attempt::Update { relation, .. } => relation.relation,
+            Attempt::Other { .. } => return true,
+        };
+        let Some(row) = self.attempted_row(attempt) else { return true };
+        let columns = &self.schema.relation(id).columns;
+        let projection = columns.iter().zip(row).map(|(column, value)| Projected {
+            expr: Expr::literal(value, column.ty.clone()),
+            name: column.name.clone(),
+        });
+        let row = Select { projection: projection.collect(), ..Select::default() };
+        let select = Select {
+            projection: vec![Projected { expr: Expr::literal(Value::Int(1), Type::Int4), name: "passes".into() }],
+            from: vec![FromItem::Subquery { select: Box::new(row), source: SourceId::SELF, lateral: false }],
+            filter: Some(check.clone()),
+            ..Select::default()
+        };
+        let found = sqlite::compile_statement(self.schema, &Sql::Select(Box::new(select)))
+            .and_then(|plan| Prepared::new(self.conn, &plan.run)?.exists(self.env));
+        // What cannot be found out is refused: the safe side.
+        found.unwrap_or(false)
+    }
+
+    /// Whether the caller may be told values of these columns: not where policies decide what is seen, nor without the privilege.
+    pub(crate) fn may_tell(&self, id: RelationId, columns: &[u32]) -> bool {
+        let relation = self.schema.relation(id);
+        let identity = self.env.identity;
+        identity.bypasses_policies()
+            || (!relation.table().is_some_and(|t| t.row_security)
+                && columns.iter().all(|c| relation.allows(&identity.role, Privilege::Select, Some(*c))))
     }
 
     fn tables(&self) -> impl Iterator<Item = (RelationId, String)> {
@@ -132,10 +185,13 @@ impl Inquiry<'_> {
         };
         let error = violated(&name);
         let given = match attempt {
-            Attempt::Insert { relation, given } if *relation == id => given,
+            Attempt::Insert { relation, given, .. } if *relation == id => given,
             Attempt::Update { relation, given, .. } if relation.relation == id => given,
             _ => return Some(error),
         };
+        if !self.may_tell(id, &columns) {
+            return Some(error);
+        }
         let missing = columns.iter().any(|c| !given.contains_key(c));
         let row = if missing { self.attempted_row(attempt) } else { None };
         let values: Option<Vec<String>> = columns
@@ -242,30 +298,40 @@ impl Inquiry<'_> {
         let Some(row) = own.then(|| self.attempted_row(attempt)).flatten() else {
             return error;
         };
+        let given = match attempt {
+            Attempt::Insert { given, .. } | Attempt::Update { given, .. } => given,
+            Attempt::Other { .. } => return error,
+        };
         let relation = self.schema.relation(id);
-        let values: Vec<String> = row
-            .iter()
-            .zip(&relation.columns)
-            .map(|(value, column)| {
-                if value.is_null() {
-                    "null".to_owned()
-                } else {
-                    shortened(value.to_text(&column.ty))
-                }
-            })
-            .collect();
-        error.detail(format!("Failing row contains ({}).", values.join(", ")))
+        let all: Vec<u32> = (0..relation.columns.len() as u32).collect();
+        let secured = relation.table().is_some_and(|t| t.row_security) && !self.env.identity.bypasses_policies();
+        if secured {
+            return error;
+        }
+        let whole = self.may_tell(id, &all);
+        // Of what the caller may not read, only what the caller gave.
+        let shown: Vec<u32> = all.into_iter().filter(|c| whole || given.contains_key(c) || self.may_tell(id, &[*c])).collect();
+        let text = |column: &u32| match &row[*column as usize] {
+            Value::Null => "null".to_owned(),
+            value => shortened(value.to_text(&relation.columns[*column as usize].ty)),
+        };
+        let values = shown.iter().map(text).collect::<Vec<_>>().join(", ");
+        error.detail(match whole {
+            true => format!("Failing row contains ({values})."),
+            false => format!("Failing row contains ({}) = ({values}).", self.names(id, &shown)),
+        })
     }
 
     /// The row that was to be written: what was given, and for the rest the defaults, or what the row had before.
     pub(crate) fn attempted_row(&self, attempt: &Attempt<'_>) -> Option<Vec<Value>> {
         let (id, given, mut row) = match attempt {
-            Attempt::Insert { relation, given } => (*relation, given, self.defaults(*relation)),
+            Attempt::Insert { relation, given, .. } => (*relation, given, self.defaults(*relation)),
             Attempt::Update {
                 relation,
                 given,
                 filter,
                 order,
+                ..
             } => (relation.relation, given, self.first_match(relation, *filter, order)?),
             Attempt::Other { .. } => return None,
         };

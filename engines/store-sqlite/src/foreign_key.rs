@@ -112,12 +112,15 @@ impl Inquiry<'_> {
                         relation.name, key.name
                     ),
                 )
-                .detail(format!(
-                    "Key ({})=({}) is not present in table \"{}\".",
-                    self.names(id, &key.columns),
-                    texts(&values, |i| &relation.columns[key.columns[i] as usize].ty),
-                    target.name
-                ))
+                .detail(match self.may_tell(id, &key.columns) {
+                    true => format!(
+                        "Key ({})=({}) is not present in table \"{}\".",
+                        self.names(id, &key.columns),
+                        texts(&values, |i| &relation.columns[key.columns[i] as usize].ty),
+                        target.name
+                    ),
+                    false => format!("Key is not present in table \"{}\".", target.name),
+                })
                 .constraint(&*key.name),
             );
         }
@@ -158,12 +161,15 @@ impl Inquiry<'_> {
                         relation.name, key.name, child.name
                     ),
                 )
-                .detail(format!(
-                    "Key ({})=({}) is still referenced from table \"{}\".",
-                    self.names(id, &key.target_columns),
-                    texts(&values, |i| &relation.columns[key.target_columns[i] as usize].ty),
-                    child.name
-                ))
+                .detail(match self.may_tell(id, &key.target_columns) {
+                    true => format!(
+                        "Key ({})=({}) is still referenced from table \"{}\".",
+                        self.names(id, &key.target_columns),
+                        texts(&values, |i| &relation.columns[key.target_columns[i] as usize].ty),
+                        child.name
+                    ),
+                    false => format!("Key is still referenced from table \"{}\".", child.name),
+                })
                 .constraint(&*key.name),
             );
         }

@@ -131,6 +131,7 @@ impl Steps {
                     given,
                     filter: filter.as_ref(),
                     order,
+                    check: check.as_deref(),
                 };
                 return Err(inquiry.error(&failure, &attempt, &touched));
             }

@@ -109,6 +109,7 @@ fn table(conn: &Rc<Connection>, schema: &Schema, store: &str, seed: &Seed) -> Re
                     &Attempt::Insert {
                         relation: seed.relation,
                         given,
+                        check: None,
                     },
                     &[],
                 )

@@ -53,7 +53,7 @@ impl SqliteStore {
         let shared = Arc::new(Shared::new(config, schema, opened.positions.last()));
         let failed = |message: String| OpenError::new(OpenErrorKind::Io, &path, message, "");
         let pool = Pool::start(&shared).map_err(|error| failed(error.to_string()))?;
-        let (ready, started) = std::sync::mpsc::channel();
+        let (ready, started) = sync_channel(1);
         let of_writer = shared.clone();
         let writer = std::thread::Builder::new()
             .name("store-writer".to_owned())

@@ -3,6 +3,7 @@
 use super::world::*;
 use super::{Case, World};
 use mainstay_model::*;
+use std::sync::Arc;
 
 pub(super) const CASES: &[Case] = &[
     ("constraints: unique keys", |w| Box::pin(unique(w))),
@@ -13,6 +14,7 @@ pub(super) const CASES: &[Case] = &[
     }),
     ("constraints: deferred foreign keys", |w| Box::pin(deferred(w))),
     ("constraints: what does not fit a type", |w| Box::pin(ranges(w))),
+    ("constraints: policies come first, and what may not be read is not told", |w| Box::pin(told(w))),
 ];
 
 fn assert_error(error: &Error, code: &str, message: &str, details: &str, constraint: Option<&str>) {
@@ -289,4 +291,44 @@ async fn ranges(w: &World) {
         .refused(w.insert(THINGS, &["small"], vec![vec![Value::Int(40_000)]]))
         .await;
     assert_error(&error, "22003", "smallint out of range", "", None);
+}
+
+async fn told(w: &World) {
+    w.fill().await;
+    let positive = Expr::compare(
+        Operator::Gt,
+        w.column(AUTHORS, "rating"),
+        Expr::literal(number("0"), Type::Numeric(None)),
+    );
+    let insert = |rating: &str| {
+        let row = vec![Value::Int(1), text("Eve"), number(rating)];
+        let mut step = w.insert(AUTHORS, &["id", "name", "rating"], vec![row]);
+        if let Action::Insert { check, .. } = &mut step.action {
+            *check = Some(Arc::new(positive.clone()));
+        }
+        step
+    };
+    assert_eq!(w.refused(insert("-1")).await.code, "42501");
+    assert_eq!(w.refused(insert("1")).await.code, "23505");
+    let update = |rating: &str| {
+        let mut step = w.update(AUTHORS, &[("name", Value::Null), ("rating", number(rating))], None);
+        if let Action::Update { check, .. } = &mut step.action {
+            *check = Some(Arc::new(positive.clone()));
+        }
+        step
+    };
+    assert_eq!(w.refused(update("-1")).await.code, "42501");
+    assert_eq!(w.refused(update("1")).await.code, "23502");
+    // A caller without the privilege to read.
+    let stranger = Identity::role("anon");
+    let refused = async |step: Step| {
+        let transaction = Transaction { steps: vec![step], ..Transaction::default() };
+        w.store.write(&transaction, &stranger).await.unwrap_err()
+    };
+    let error = refused(w.insert(AUTHORS, &["id", "name"], vec![vec![Value::Int(1), text("X")]])).await;
+    assert_eq!((&*error.code, error.details.as_deref()), ("23505", None));
+    let error = refused(w.insert(AUTHORS, &["id", "name"], vec![vec![Value::Int(9), Value::Null]])).await;
+    assert_eq!(error.details.as_deref(), Some("Failing row contains (id, name) = (9, null)."));
+    let error = refused(w.delete(TAGS, None)).await;
+    assert_eq!(error.details.as_deref(), Some("Key is still referenced from table \"book_tags\"."));
 }
