@@ -32,6 +32,11 @@ impl Client {
         }
     }
 
+    /// `host:port` of the server.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
     /// The same server with a token.
     pub fn with_token(&self, token: &str) -> Client {
         Client {

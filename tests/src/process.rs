@@ -5,7 +5,8 @@ use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// The longest that a test waits for anything.
@@ -30,12 +31,14 @@ pub fn binary() -> PathBuf {
 pub struct Command {
     command: std::process::Command,
     ready: String,
+    logs: bool,
 }
 
 /// A process, killed when it is dropped.
 pub struct Process {
     child: Child,
     lines: Receiver<String>,
+    log: Arc<Mutex<Vec<String>>>,
     /// What stood behind the word it printed when it was ready.
     pub ready: String,
 }
@@ -51,12 +54,16 @@ impl Command {
         Command {
             command,
             ready: ready.to_owned(),
+            logs: false,
         }
     }
 
-    /// `mainstay serve` with arguments.
+    /// `mainstay serve` with arguments; its log is kept.
     pub fn serve<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Command {
-        Command::new(binary(), "ready ").arg("serve").args(args)
+        let mut command = Command::new(binary(), "ready ").arg("serve").args(args);
+        command.command.stderr(Stdio::piped());
+        command.logs = true;
+        command
     }
 
     /// One more argument.
@@ -81,6 +88,7 @@ impl Command {
     pub fn errors_to(mut self, path: &std::path::Path) -> Command {
         let file = std::fs::File::create(path).expect("a file for standard error");
         self.command.stderr(file);
+        self.logs = false;
         self
     }
 
@@ -90,7 +98,7 @@ impl Command {
             .command
             .spawn()
             .unwrap_or_else(|e| panic!("{:?}: {e}", self.command.get_program()));
-        let (sender, lines) = channel();
+        let (sender, lines) = sync_channel(1024);
         let output = child.stdout.take().expect("piped");
         std::thread::spawn(move || {
             for line in BufReader::new(output).lines().map_while(Result::ok) {
@@ -99,6 +107,16 @@ impl Command {
                 }
             }
         });
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let mut logger = None;
+        if let Some(errors) = child.stderr.take().filter(|_| self.logs) {
+            let log = log.clone();
+            logger = Some(std::thread::spawn(move || {
+                for line in BufReader::new(errors).lines().map_while(Result::ok) {
+                    log.lock().unwrap_or_else(|e| e.into_inner()).push(line);
+                }
+            }));
+        }
         let began = Instant::now();
         loop {
             match lines.recv_timeout(PATIENCE.saturating_sub(began.elapsed())) {
@@ -108,13 +126,16 @@ impl Command {
                             ready: rest.trim().to_owned(),
                             child,
                             lines,
+                            log,
                         };
                     }
                 }
                 Err(_) => {
                     let _ = child.kill();
                     let status = child.wait();
-                    panic!("{:?} was never ready ({status:?})", self.command.get_program());
+                    logger.map(std::thread::JoinHandle::join);
+                    let log = log.lock().unwrap_or_else(|e| e.into_inner()).join("\n");
+                    panic!("{:?} was never ready ({status:?})\n{log}", self.command.get_program());
                 }
             }
         }
@@ -132,6 +153,22 @@ impl Process {
     /// A client of the address it printed.
     pub fn client(&self) -> Client {
         Client::new(&self.ready)
+    }
+
+    /// A client of the operators' listener of a `serve`.
+    pub fn admin(&self) -> Client {
+        const LISTENS: &str = "admin listens on ";
+        let address = until("the operators' listener is logged", || {
+            let log = self.log.lock().unwrap_or_else(|e| e.into_inner());
+            let line = log.iter().find_map(|line| line.split_once(LISTENS))?.1;
+            Some(line.trim_end_matches(['}', '"']).to_owned())
+        });
+        Client::new(&format!("http://{address}"))
+    }
+
+    /// What a `serve` has logged so far.
+    pub fn log(&self) -> Vec<String> {
+        self.log.lock().unwrap_or_else(|e| e.into_inner()).clone()
     }
 
     /// Its process id.

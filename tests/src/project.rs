@@ -61,13 +61,6 @@ impl Project {
             .args(["--set", "log.access=false"])
     }
 
-    /// `mainstay serve` on a free port with its operators' listener on this one.
-    pub fn command_with_admin(&self, admin: u16) -> Command {
-        Command::serve([self.dir.as_os_str()])
-            .args(["--listen", "127.0.0.1:0", "--admin", &format!("127.0.0.1:{admin}")])
-            .args(["--set", "log.access=false"])
-    }
-
     /// The token that was made for its operators.
     pub fn admin_token(&self) -> String {
         self.read(".mainstay/admin.token").trim().to_owned()

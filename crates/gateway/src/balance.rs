@@ -238,7 +238,7 @@ mod tests {
         let first = group.pick(&[], 1).expect("room").expect("a server");
         let second = group.pick(&[], 1).expect("room").expect("a server");
         assert_ne!(first.0, second.0);
-        assert_eq!(group.pick(&[], 1).err().map(|r| r.code), Some("GW403".into()));
+        assert_eq!(group.pick(&[], 1).err().map(|r| r.code.clone()), Some("GW403".into()));
         let freed = first.0;
         drop(first);
         assert_eq!(group.pick(&[], 1).expect("room").map(|(i, _)| i), Some(freed));

@@ -66,6 +66,7 @@ pub(crate) enum Failure {
 }
 
 /// What follows an answer's head.
+#[allow(clippy::large_enum_variant, reason = "it is moved once, into the answer")]
 pub(crate) enum AnswerRest {
     /// The whole body; the connection is free again.
     Full(Bytes),
@@ -155,7 +156,6 @@ impl Link {
     }
 
     /// Sends `message` and then what `upload` yields, and waits for the answer's head.
-
     pub(crate) async fn exchange(
         mut self,
         message: &[u8],
@@ -322,7 +322,7 @@ impl AnswerBody {
                         self.upload = None;
                     }
                     Poll::Ready(Err(UploadError::Client(refusal))) => {
-                        return Poll::Ready(Some(Err(io::Error::other(refusal.message))));
+                        return Poll::Ready(Some(Err(io::Error::other(refusal.message.clone()))));
                     }
                 }
             }

@@ -74,8 +74,11 @@ fn is_compressible(content_type: &[u8]) -> bool {
 /// itself keeps alive, so that the address cannot come to mean something else.
 #[derive(Default)]
 pub(crate) struct Memo {
-    held: RefCell<(usize, FxHashMap<(usize, usize), (Bytes, Bytes)>)>,
+    held: RefCell<(usize, Compressed)>,
 }
+
+/// By address and length: the bytes and their compressed form.
+type Compressed = FxHashMap<(usize, usize), (Bytes, Bytes)>;
 
 impl Memo {
     fn get(&self, bytes: &Bytes) -> Option<Bytes> {

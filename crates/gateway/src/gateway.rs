@@ -91,7 +91,7 @@ impl Gateway {
                     "refused: {} {} ({})",
                     refusal.status,
                     refusal.code,
-                    refusal.details.unwrap_or_default()
+                    refusal.details.as_deref().unwrap_or_default()
                 );
             }
         };

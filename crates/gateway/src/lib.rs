@@ -48,5 +48,5 @@ pub use forwarded::Network;
 pub use gateway::{Gateway, Running, StartError};
 pub use limit::{Caller, Decision, Key, Limiter, Per, Quota, Rate, RateLimit, Verdict, gcra};
 pub use limit_memory::Memory;
-pub use refusal::Refusal;
+pub use refusal::{Refusal, RefusalBody};
 pub use service::Arrival;

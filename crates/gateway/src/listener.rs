@@ -7,12 +7,15 @@ use std::net::{SocketAddr, TcpListener};
 /// Connections that the kernel holds until they are accepted.
 const BACKLOG: i32 = 4_096;
 
+/// Listeners by worker, and where they listen.
+pub(crate) type Bound = (Vec<Vec<TcpListener>>, Vec<SocketAddr>);
+
 /// `workers` listeners on each address, and the addresses as they turned out (port 0 is replaced).
 pub(crate) fn bind(
     addresses: &[SocketAddr],
     workers: usize,
     share_port: bool,
-) -> Result<(Vec<Vec<TcpListener>>, Vec<SocketAddr>), (SocketAddr, io::Error)> {
+) -> Result<Bound, (SocketAddr, io::Error)> {
     let mut per_worker: Vec<Vec<TcpListener>> = (0..workers).map(|_| Vec::new()).collect();
     let mut bound = Vec::new();
     for &wanted in addresses {

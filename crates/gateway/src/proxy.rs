@@ -196,7 +196,6 @@ struct Outcome {
 }
 
 /// One server, asked once; twice if a pooled connection turns out to have ended before the server saw the request.
-
 async fn attempt(
     worker: &Worker,
     server: &Server<'_>,

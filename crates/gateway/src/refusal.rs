@@ -43,9 +43,13 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use std::borrow::Cow;
 
-/// A request refused: the status, a stable code, and what the client is told.
+/// A request refused. One pointer wide, since every phase may return one and hardly any does.
 #[derive(Clone, Debug)]
-pub struct Refusal {
+pub struct Refusal(Box<RefusalBody>);
+
+/// The status, a stable code, and what the client is told.
+#[derive(Clone, Debug)]
+pub struct RefusalBody {
     /// The status answered.
     pub status: StatusCode,
     /// The stable code (`GW401`, `PGRST301`).
@@ -62,6 +66,20 @@ pub struct Refusal {
     pub close: bool,
 }
 
+impl std::ops::DerefMut for Refusal {
+    fn deref_mut(&mut self) -> &mut RefusalBody {
+        &mut self.0
+    }
+}
+
+impl std::ops::Deref for Refusal {
+    type Target = RefusalBody;
+
+    fn deref(&self) -> &RefusalBody {
+        &self.0
+    }
+}
+
 impl Refusal {
     /// A refusal with a status, a code and a sentence.
     pub fn new(
@@ -69,7 +87,7 @@ impl Refusal {
         code: impl Into<Cow<'static, str>>,
         message: impl Into<Cow<'static, str>>,
     ) -> Refusal {
-        Refusal {
+        Refusal(Box::new(RefusalBody {
             status,
             code: code.into(),
             message: message.into(),
@@ -77,24 +95,24 @@ impl Refusal {
             hint: None,
             headers: Vec::new(),
             close: false,
-        }
+        }))
     }
 
     /// Adds what is special about this request.
     pub fn details(mut self, details: impl Into<String>) -> Refusal {
-        self.details = Some(details.into());
+        self.0.details = Some(details.into());
         self
     }
 
     /// Adds what to do about it.
     pub fn hint(mut self, hint: impl Into<Cow<'static, str>>) -> Refusal {
-        self.hint = Some(hint.into());
+        self.0.hint = Some(hint.into());
         self
     }
 
     /// Adds a header.
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Refusal {
-        self.headers.push((name, value));
+        self.0.headers.push((name, value));
         self
     }
 
@@ -105,7 +123,7 @@ impl Refusal {
     }
 
     pub(crate) fn closing(mut self) -> Refusal {
-        self.close = true;
+        self.0.close = true;
         self
     }
 

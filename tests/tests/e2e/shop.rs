@@ -159,7 +159,7 @@ fn a_declined_card_gives_the_stock_back() {
 
 #[test]
 fn twenty_checkouts_with_one_key_buy_once() {
-    let shop = Arc::new(Shop::start());
+    let shop = Shop::start();
     let user = Arc::new(shop.register("eve@example.com"));
     let product = shop.products("select=id&stock=gte.10&limit=1").remove(0)["id"].as_str().expect("an id").to_owned();
     let before = shop.stock(&product);

@@ -254,15 +254,11 @@ fn an_edited_file_is_seen_and_large_ones_arrive_whole() {
     let mut latest = String::new();
     eventually("the new bytes are served", || {
         latest = get(&gateway, "/data.bin").text();
-        std::thread::sleep(Duration::from_millis(50));
         latest != first.text()
     });
     assert_eq!(latest, "changed");
     fs::remove_file(folder.0.join("public/data.bin")).expect("removed");
-    eventually("and so is its end", || {
-        std::thread::sleep(Duration::from_millis(50));
-        get(&gateway, "/data.bin").status == 404
-    });
+    eventually("and so is its end", || get(&gateway, "/data.bin").status == 404);
     let large: Vec<u8> = (0..5u32 << 20).map(|i| (i % 251) as u8).collect();
     fs::write(folder.0.join("public/large.bin"), &large).expect("a file");
     assert!(get(&gateway, "/large.bin").body == large);

@@ -7,15 +7,15 @@ use mainstay_gateway::{AdminConfig, AdminServer, Auth, Config, Gateway, Route, S
 use mainstay_telemetry as telemetry;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::channel;
+use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 #[test]
 fn requests_in_flight_end_and_nothing_new_begins() {
-    let (began, begun) = channel::<()>();
+    let (began, begun) = sync_channel::<()>(16);
     let began = Mutex::new(began);
-    let (release, released) = channel::<()>();
+    let (release, released) = sync_channel::<()>(16);
     let released = Mutex::new(released);
     let backend = Backend::new(move |wire, _| {
         began.lock().expect("began").send(()).expect("a test");
@@ -45,7 +45,7 @@ fn requests_in_flight_end_and_nothing_new_begins() {
 #[test]
 fn draining_has_an_end() {
     let backend = Backend::new(|_, _| {
-        std::thread::sleep(Duration::from_secs(3));
+        std::thread::park_timeout(Duration::from_secs(3));
         Then::Close
     });
     let gateway = proxy(&[&backend], |c| c.limits.drain_timeout = Duration::from_millis(200));
