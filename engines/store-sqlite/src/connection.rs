@@ -23,6 +23,7 @@ pub(crate) fn set_up_writer(conn: &Connection, config: &Config) -> rusqlite::Res
     ))?;
     // Both answer with a row, which a batch refuses to drop silently in some builds.
     conn.query_row("PRAGMA journal_size_limit = 67108864", [], |_| Ok(()))?;
+    conn.query_row("PRAGMA analysis_limit = 400", [], |_| Ok(()))?;
     conn.query_row("PRAGMA wal_autocheckpoint = 1000", [], |_| Ok(()))?;
     Ok(mode)
 }

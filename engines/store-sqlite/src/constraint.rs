@@ -7,8 +7,8 @@ use crate::capture::Touched;
 use crate::failure::plain;
 use crate::statement::Failure;
 use mainstay_model::{
-    Error, Expr, ExprKind, FromItem, Identity, OrderBy, Privilege, Projected, RelationId, RelationRef, Schema, Select, SourceId, Statement as Sql,
-    Type, Value, time,
+    Error, Expr, ExprKind, FromItem, Identity, OrderBy, Privilege, Projected, RelationId, RelationRef, Rewrite, Schema,
+    Select, SourceId, Statement as Sql, Type, Value, rewrite_expr, time,
 };
 use mainstay_sql::sqlite::{self, decode, quote_identifier, table_name};
 use rusqlite::{Connection, ffi};
@@ -78,12 +78,16 @@ impl Inquiry<'_> {
             return error;
         }
         match attempt {
-            Attempt::Insert { relation, check: Some(check), .. } if !self.passes(check, attempt) => {
-                row_refused(self.schema, Some(*relation))
-            }
-            Attempt::Update { relation, check: Some(check), .. } if !self.passes(check, attempt) => {
-                row_refused(self.schema, Some(relation.relation))
-            }
+            Attempt::Insert {
+                relation,
+                check: Some(check),
+                ..
+            } if !self.passes(check, attempt) => row_refused(self.schema, Some(*relation)),
+            Attempt::Update {
+                relation,
+                check: Some(check),
+                ..
+            } if !self.passes(check, attempt) => row_refused(self.schema, Some(relation.relation)),
             _ => error,
         }
     }
@@ -95,16 +99,28 @@ impl Inquiry<'_> {
             Attempt::Update { relation, .. } => relation.relation,
             Attempt::Other { .. } => return true,
         };
-        let Some(row) = self.attempted_row(attempt) else { return true };
+        let Some(row) = self.attempted_row(attempt) else {
+            return true;
+        };
         let columns = &self.schema.relation(id).columns;
         let projection = columns.iter().zip(row).map(|(column, value)| Projected {
             expr: Expr::literal(value, column.ty.clone()),
             name: column.name.clone(),
         });
-        let row = Select { projection: projection.collect(), ..Select::default() };
+        let row = Select {
+            projection: projection.collect(),
+            ..Select::default()
+        };
         let select = Select {
-            projection: vec![Projected { expr: Expr::literal(Value::Int(1), Type::Int4), name: "passes".into() }],
-            from: vec![FromItem::Subquery { select: Box::new(row), source: SourceId::SELF, lateral: false }],
+            projection: vec![Projected {
+                expr: Expr::literal(Value::Int(1), Type::Int4),
+                name: "passes".into(),
+            }],
+            from: vec![FromItem::Subquery {
+                select: Box::new(row),
+                source: SourceId::SELF,
+                lateral: false,
+            }],
             filter: Some(check.clone()),
             ..Select::default()
         };
@@ -120,7 +136,9 @@ impl Inquiry<'_> {
         let identity = self.env.identity;
         identity.bypasses_policies()
             || (!relation.table().is_some_and(|t| t.row_security)
-                && columns.iter().all(|c| relation.allows(&identity.role, Privilege::Select, Some(*c))))
+                && columns
+                    .iter()
+                    .all(|c| relation.allows(&identity.role, Privilege::Select, Some(*c))))
     }
 
     fn tables(&self) -> impl Iterator<Item = (RelationId, String)> {
@@ -256,6 +274,32 @@ impl Inquiry<'_> {
             ),
         )
         .constraint(name);
+        if let Attempt::Update {
+            relation,
+            given,
+            filter,
+            order,
+            check,
+        } = attempt
+            && relation.relation == id
+            && let Some(violated) = self
+                .schema
+                .relation(id)
+                .table()
+                .and_then(|t| t.checks.iter().find(|c| *c.name == *name))
+        {
+            // Of all rows that match, those that the new values make violate it.
+            let violating = rewrite_expr(&violated.expr, &mut Given(given)).ok()?.negate();
+            let both = Expr::all(filter.iter().map(|f| (*f).clone()).chain([violating]).collect());
+            let narrowed = Attempt::Update {
+                relation,
+                given: given.clone(),
+                filter: Some(&both),
+                order,
+                check: *check,
+            };
+            return Some(self.with_failing_row(error, id, &narrowed));
+        }
         Some(self.with_failing_row(error, id, attempt))
     }
 
@@ -310,7 +354,10 @@ impl Inquiry<'_> {
         }
         let whole = self.may_tell(id, &all);
         // Of what the caller may not read, only what the caller gave.
-        let shown: Vec<u32> = all.into_iter().filter(|c| whole || given.contains_key(c) || self.may_tell(id, &[*c])).collect();
+        let shown: Vec<u32> = all
+            .into_iter()
+            .filter(|c| whole || given.contains_key(c) || self.may_tell(id, &[*c]))
+            .collect();
         let text = |column: &u32| match &row[*column as usize] {
             Value::Null => "null".to_owned(),
             value => shortened(value.to_text(&relation.columns[*column as usize].ty)),
@@ -433,6 +480,21 @@ impl Inquiry<'_> {
             .map(|c| &*relation.columns[*c as usize].name)
             .collect::<Vec<_>>()
             .join(", ")
+    }
+}
+
+/// Puts new values in the place of columns.
+struct Given<'a>(&'a HashMap<u32, &'a Value>);
+
+impl Rewrite for Given<'_> {
+    fn expr(&mut self, expr: &Expr) -> mainstay_model::Result<Option<Expr>> {
+        Ok(match &expr.kind {
+            ExprKind::Column(column) if column.source == SourceId::SELF => self
+                .0
+                .get(&column.column)
+                .map(|value| Expr::literal((*value).clone(), expr.ty.clone())),
+            _ => None,
+        })
     }
 }
 

@@ -150,7 +150,15 @@ impl Steps {
                         env: &env,
                     };
                     let touched = hook.observer().take(mark);
-                    return Err(inquiry.error(&failure, &Attempt::Insert { relation: id, given, check: parts.check.as_deref() }, &touched));
+                    return Err(inquiry.error(
+                        &failure,
+                        &Attempt::Insert {
+                            relation: id,
+                            given,
+                            check: parts.check.as_deref(),
+                        },
+                        &touched,
+                    ));
                 }
             };
             let Some((rowid, is_new)) = written else {

@@ -428,6 +428,8 @@ impl Writer {
         let config = &self.shared.config;
         let idempotency = before(config.idempotency_kept);
         let consumed = before(config.consumed_kept);
+        // Figures for the query planner, of tables that have grown much since the last time.
+        let _ = self.conn.execute_batch("PRAGMA optimize = 0x10002");
         // A few at a time: no write waits long for it, and what is left goes the next time.
         let _ = self.conn.execute(
             "DELETE FROM _mainstay_idempotency WHERE scope IN (SELECT scope FROM _mainstay_idempotency WHERE at_us < ?1 LIMIT 10000)",

@@ -14,7 +14,10 @@ pub(super) const CASES: &[Case] = &[
     }),
     ("constraints: deferred foreign keys", |w| Box::pin(deferred(w))),
     ("constraints: what does not fit a type", |w| Box::pin(ranges(w))),
-    ("constraints: policies come first, and what may not be read is not told", |w| Box::pin(told(w))),
+    (
+        "constraints: policies come first, and what may not be read is not told",
+        |w| Box::pin(told(w)),
+    ),
 ];
 
 fn assert_error(error: &Error, code: &str, message: &str, details: &str, constraint: Option<&str>) {
@@ -322,13 +325,22 @@ async fn told(w: &World) {
     // A caller without the privilege to read.
     let stranger = Identity::role("anon");
     let refused = async |step: Step| {
-        let transaction = Transaction { steps: vec![step], ..Transaction::default() };
+        let transaction = Transaction {
+            steps: vec![step],
+            ..Transaction::default()
+        };
         w.store.write(&transaction, &stranger).await.unwrap_err()
     };
     let error = refused(w.insert(AUTHORS, &["id", "name"], vec![vec![Value::Int(1), text("X")]])).await;
     assert_eq!((&*error.code, error.details.as_deref()), ("23505", None));
     let error = refused(w.insert(AUTHORS, &["id", "name"], vec![vec![Value::Int(9), Value::Null]])).await;
-    assert_eq!(error.details.as_deref(), Some("Failing row contains (id, name) = (9, null)."));
+    assert_eq!(
+        error.details.as_deref(),
+        Some("Failing row contains (id, name) = (9, null).")
+    );
     let error = refused(w.delete(TAGS, None)).await;
-    assert_eq!(error.details.as_deref(), Some("Key is still referenced from table \"book_tags\"."));
+    assert_eq!(
+        error.details.as_deref(),
+        Some("Key is still referenced from table \"book_tags\".")
+    );
 }
