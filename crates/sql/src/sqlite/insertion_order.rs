@@ -1,7 +1,7 @@
 //! Rows without an `order` come as they were inserted, where that costs nothing: readers expect it, pages of such a query then
 //! agree with each other, and SQLite left alone would hand out the order of whichever index happens to be narrower.
 
-use mainstay_model::{Expr, ExprKind, Operator, Relation, SourceId};
+use mainstay_model::{Expr, ExprKind, IsTest, Operator, Relation, SourceId};
 
 /// Whether SQLite meets the rows that satisfy the conditions in the order of their rowids anyway, or scans the table for them: an
 /// `ORDER BY rowid` then sorts nothing. A condition that an index may answer in another order (a range, a list, the first column of
@@ -36,6 +36,15 @@ fn is_steady(relation: &Relation, rowid: Option<u32>, condition: &Expr) -> bool 
                 return is_key_free(relation, rowid, key);
             }
         }
+        ExprKind::Is {
+            operand,
+            test: IsTest::Null,
+            negated: false,
+        } => {
+            if let Some(key) = column(operand) {
+                return is_key_free(relation, rowid, key);
+            }
+        }
         // No index of SQLite's answers these.
         ExprKind::Operator(
             Operator::Ne
@@ -51,24 +60,40 @@ fn is_steady(relation: &Relation, rowid: Option<u32>, condition: &Expr) -> bool 
             _,
         )
         | ExprKind::Quantified {
-            operator: Operator::Like | Operator::ILike | Operator::Match | Operator::IMatch,
+            operator: Operator::Ne | Operator::Like | Operator::ILike | Operator::Match | Operator::IMatch,
             ..
-        } => return true,
+        }
+        | ExprKind::Is { .. } => return true,
+        ExprKind::Not(inner) if !matches!(inner.kind, ExprKind::And(_) | ExprKind::Or(_) | ExprKind::Not(_)) => {
+            return !reads_elsewhere(inner);
+        }
         _ => {}
     }
-    let mut free = true;
-    condition.walk(&mut |e| match &e.kind {
-        ExprKind::Column(c) if c.source == SourceId::SELF => {
+    let mut free = !reads_elsewhere(condition);
+    condition.walk(&mut |e| {
+        if let ExprKind::Column(c) = &e.kind
+            && c.source == SourceId::SELF
+        {
             free &= rowid == Some(c.column) || leads(relation, c.column).next().is_none();
         }
-        ExprKind::InSelect { .. }
-        | ExprKind::Exists(_)
-        | ExprKind::Scalar(_)
-        | ExprKind::ArraySelect(_)
-        | ExprKind::Opaque { .. } => free = false,
-        _ => {}
     });
     free
+}
+
+/// Whether a condition has a subquery, which SQLite may turn into a join.
+fn reads_elsewhere(condition: &Expr) -> bool {
+    let mut found = false;
+    condition.walk(&mut |e| {
+        found |= matches!(
+            e.kind,
+            ExprKind::InSelect { .. }
+                | ExprKind::Exists(_)
+                | ExprKind::Scalar(_)
+                | ExprKind::ArraySelect(_)
+                | ExprKind::Opaque { .. }
+        );
+    });
+    found
 }
 
 /// The widths of the indexes that begin with a column, or with an expression over it.

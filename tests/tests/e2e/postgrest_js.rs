@@ -1,0 +1,91 @@
+//! `@supabase/postgrest-js` as npm delivers it, against the binary: `tests/postgrest-js` holds a schema and the cases, which are
+//! those of the client's own tests in our words, with our data.
+
+use mainstay_tests::{Project, skip};
+use std::path::Path;
+use std::process::Command;
+
+/// What the client's own tests ask of Postgres alone, or of its moment, and what is answered here instead. The first two are
+/// cases here as well: the refusal by name is the answer.
+const EXCEPTIONS: &[(&str, &str)] = &[
+    (
+        "operators of ranges (@> <@ << >> &< &> -|- &&)",
+        "Postgres' own types: stored, compared for equality, else refused by name",
+    ),
+    ("full text search (@@)", "Postgres' own: refused by name"),
+    ("GeoJSON", "needs PostGIS: 406"),
+    ("explain", "plans of Postgres: 406 unless `plan` is served"),
+    (
+        "planned and estimated counts",
+        "statistics of Postgres: counted exactly, so never 206 where all rows fit",
+    ),
+    (
+        "the place of updated rows without an order",
+        "Postgres moves them to the end of its heap; here they keep their place",
+    ),
+    (
+        "numbers after explicit or rolled back ones",
+        "gaps of a sequence; here the number after the greatest",
+    ),
+    ("messages of PostgREST 12", "the dialect is that of version 14"),
+];
+
+#[test]
+fn the_client_from_npm() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("postgrest-js");
+    if let Err(reason) = install(&folder) {
+        return skip("postgrest_js::the_client_from_npm", &reason);
+    }
+    let schema = std::fs::read_to_string(folder.join("schema.sql")).expect("the schema");
+    let project = Project::new(
+        &schema,
+        "[api]\nschemas = [\"public\", \"archive\"]\naggregates = true\n",
+    );
+    let process = project.serve();
+    let output = Command::new("node")
+        .args(["--test-reporter=tap", "all.mjs"])
+        .current_dir(&folder)
+        .env("MAINSTAY_URL", format!("{}/rest/v1", process.ready))
+        .output()
+        .expect("node runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let count = |word: &str| text.lines().filter(|line| line.starts_with(word)).count();
+    let (passed, failed) = (count("ok "), count("not ok "));
+    println!("@supabase/postgrest-js: {passed} passed, {failed} failed");
+    for (what, why) in EXCEPTIONS {
+        println!("  not asked as the client's own tests do: {what}: {why}");
+    }
+    assert!(
+        output.status.success() && failed == 0 && passed > 200,
+        "{text}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+/// The client at the version that the lock names, unless it is there already. `Err` says why not.
+fn install(folder: &Path) -> Result<(), String> {
+    let version = |file: &str, of: &[&str]| -> Option<String> {
+        let text = std::fs::read_to_string(folder.join(file)).ok()?;
+        let json: serde_json::Value = serde_json::from_str(&text).ok()?;
+        let member = of.iter().try_fold(&json, |json, key| json.get(key))?;
+        Some(member.as_str()?.to_owned())
+    };
+    let package = "node_modules/@supabase/postgrest-js";
+    let wanted = version("package-lock.json", &["packages", package, "version"]).ok_or("the lock names no version")?;
+    if version("node_modules/@supabase/postgrest-js/package.json", &["version"]) == Some(wanted) {
+        return Ok(());
+    }
+    let run = |program: &str, args: &[&str]| {
+        let output = Command::new(program).args(args).current_dir(folder).output();
+        let output = output.map_err(|e| format!("{program} does not run ({e}); cargo xtask engines"))?;
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(format!(
+            "{program} {args:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        ))
+    };
+    run("node", &["--version"])?;
+    run("npm", &["ci", "--ignore-scripts", "--no-audit", "--no-fund"])
+}
