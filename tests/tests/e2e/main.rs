@@ -2,5 +2,7 @@
 
 mod cache;
 mod errors;
+mod events;
 mod northwind;
+mod postgrest_js;
 mod shop;
