@@ -22,7 +22,7 @@ pub struct QueryShape {
     pub select: Vec<Item>,
     /// Which rows, on [`crate::SourceId::SELF`].
     pub filter: Option<Expr>,
-    /// In which order; engines add nothing, so a dialect that wants it total says so.
+    /// In which order; ties, and all without one, come as suits the engine, so a dialect that wants it total says so.
     pub order: Vec<OrderBy>,
     /// `DISTINCT` over the selected fields.
     pub distinct: bool,
