@@ -262,7 +262,7 @@ mod tests {
     #[test]
     fn audience_and_issuer_are_required_when_configured() {
         let config = Config {
-            audience: Some("shop".into()),
+            audience: vec!["shop".into()],
             issuer: Some("us".into()),
             ..Config::default()
         };

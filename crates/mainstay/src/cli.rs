@@ -85,6 +85,7 @@ pub enum Events {
     Parked(Instance),
     /// Deliver parked messages again: one by its id, or all of a subscription
     Replay {
+        /// The instance
         #[command(flatten)]
         instance: Instance,
         /// The subscription

@@ -55,6 +55,7 @@ fn sqlite(
         long_read_threads: store.readers as usize,
         statement_timeout: store.timeout,
         idempotency_kept: loaded.project.api.idempotency,
+        sequences: loaded.sequence_values.iter().map(|(name, next)| (name.to_string(), *next)).collect(),
         ..Config::new(path)
     };
     let opened = SqliteStore::open(config, loaded.schema.clone(), captured(loaded), seeds);

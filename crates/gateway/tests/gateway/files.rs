@@ -4,7 +4,6 @@ use crate::harness::*;
 use mainstay_gateway::Running;
 use std::fs;
 use std::path::PathBuf;
-use std::time::Duration;
 
 /// A folder that goes away with the test.
 struct Folder(PathBuf);

@@ -266,7 +266,7 @@ fn a_head_that_trickles_in_is_cut_off_with_a_word() {
             if writer.write_all(if i == 0 { b"X: " } else { b"y" }).is_err() {
                 return;
             }
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::park_timeout(Duration::from_millis(20));
         }
     });
     let answer = slow.answer();

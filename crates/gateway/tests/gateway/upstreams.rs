@@ -4,7 +4,7 @@ use crate::harness::*;
 use mainstay_gateway::{Ejection, Route};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::channel;
+use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
 fn plain(wire: &mut Wire, body: &str) -> Then {
@@ -178,7 +178,7 @@ fn an_answer_may_come_before_the_request_is_complete() {
         let Some(_) = wire.head() else { return };
         wire.send("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno");
         // Give the client time to see it although its body is never read.
-        std::thread::sleep(Duration::from_millis(100));
+        std::thread::park_timeout(Duration::from_millis(100));
     });
     let gateway = proxy(&[&backend], |_| {});
     let mut wire = Wire::connect(&gateway);
@@ -189,7 +189,7 @@ fn an_answer_may_come_before_the_request_is_complete() {
 
 #[test]
 fn answers_stream_as_they_are_made() {
-    let (more, go) = channel::<()>();
+    let (more, go) = sync_channel::<()>(64);
     let go = std::sync::Mutex::new(go);
     let backend = Backend::new(move |wire, _| {
         wire.send("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n");
@@ -220,7 +220,7 @@ fn pooled_connections_that_ended_cost_no_request() {
         let method = if i % 2 == 0 { "GET" } else { "POST" };
         if i % 4 >= 2 {
             // Sometimes the end has arrived by then, sometimes not.
-            std::thread::sleep(Duration::from_millis(3));
+            std::thread::park_timeout(Duration::from_millis(3));
         }
         let answer = wire.ask(method, "/", &[]);
         if method == "GET" {
@@ -238,9 +238,9 @@ fn pooled_connections_that_ended_cost_no_request() {
 
 #[test]
 fn a_client_that_leaves_cancels_its_request() {
-    let (left, noticed) = channel::<()>();
+    let (left, noticed) = sync_channel::<()>(64);
     let left = std::sync::Mutex::new(left);
-    let (began, begun) = channel::<()>();
+    let (began, begun) = sync_channel::<()>(64);
     let began = std::sync::Mutex::new(began);
     let backend = Backend::raw(move |wire, _| {
         if wire.head().is_none() {
@@ -263,7 +263,7 @@ fn a_client_that_leaves_cancels_its_request() {
 #[test]
 fn what_takes_too_long_is_given_up() {
     let backend = Backend::new(|wire, _| {
-        std::thread::sleep(Duration::from_millis(600));
+        std::thread::park_timeout(Duration::from_millis(600));
         plain(wire, "late")
     });
     let gateway = proxy(&[&backend], |c| c.upstreams[0].timeout = Duration::from_millis(150));
@@ -272,14 +272,14 @@ fn what_takes_too_long_is_given_up() {
     assert_eq!((answer.status, answer.code().as_str()), (504, "GW504"));
     assert!(begin.elapsed() < Duration::from_millis(500));
     // The late answer must not be taken for that of the next request.
-    std::thread::sleep(Duration::from_millis(600));
+    std::thread::park_timeout(Duration::from_millis(600));
     assert_eq!(get(&gateway, "/").code(), "GW504");
 }
 
 #[test]
 fn an_attempt_has_a_time_of_its_own() {
     let stuck = Backend::new(|wire, _| {
-        std::thread::sleep(Duration::from_millis(500));
+        std::thread::park_timeout(Duration::from_millis(500));
         plain(wire, "late")
     });
     let quick = Backend::saying("quick");
@@ -312,7 +312,7 @@ fn an_answer_that_pauses_or_breaks_off_is_not_made_to_look_complete() {
         };
         wire.send(format!("HTTP/1.1 200 OK\r\n{length}\r\n\r\n{part}"));
         if request.first_line.contains("pause") {
-            std::thread::sleep(Duration::from_millis(700));
+            std::thread::park_timeout(Duration::from_millis(700));
         }
         Then::Close
     });
@@ -474,7 +474,7 @@ fn when_all_fail_somebody_is_asked_all_the_same() {
 #[test]
 fn one_slow_and_one_failing_server_of_three_do_not_take_the_rest_down() {
     let slow = Backend::new(|wire, _| {
-        std::thread::sleep(Duration::from_millis(1_000));
+        std::thread::park_timeout(Duration::from_millis(1_000));
         plain(wire, "slow")
     });
     let failing = Backend::new(|wire, _| {
@@ -518,7 +518,7 @@ fn one_slow_and_one_failing_server_of_three_do_not_take_the_rest_down() {
 
 #[test]
 fn requests_in_flight_are_bounded() {
-    let (release, released) = channel::<()>();
+    let (release, released) = sync_channel::<()>(64);
     let released = std::sync::Mutex::new(released);
     let arrived = Arc::new(AtomicUsize::new(0));
     let count = arrived.clone();
