@@ -758,3 +758,62 @@ fn columns_can_be_added_or_the_reason_is_said() {
         assert!(error.message.contains(reason), "{name}: {error}");
     }
 }
+
+#[test]
+fn security_of_the_outer_side_of_a_join_hides_rows_and_keeps_the_other_side() {
+    let w = World::new();
+    let secured = |join: &str| {
+        let ddl = format!(
+            "{DDL} CREATE FUNCTION q() RETURNS void LANGUAGE SQL AS $q$ SELECT a.name, b.title FROM authors a {join} books b \
+             ON b.author_id = a.id ORDER BY a.id, b.title $q$;"
+        );
+        let source = mainstay_schema::Source {
+            file: "s.sql".into(),
+            text: ddl,
+            store: "main".into(),
+            service: None,
+        };
+        let reading = mainstay_schema::read(&[source]);
+        let function = reading.schema.functions.iter().find(|f| &*f.name == "q").unwrap();
+        let mainstay_model::Statement::Select(mut select) = function.body[0].clone() else {
+            panic!("no query")
+        };
+        // Only books above ten are to be seen, and only the first two authors.
+        let expensive = Expr::compare(
+            Operator::Gt,
+            w.column("books", "price"),
+            Expr::literal(
+                Value::Numeric(mainstay_model::Decimal::from_i64(10)),
+                Type::Numeric(None),
+            ),
+        );
+        let first = Expr::compare(
+            Operator::Lt,
+            w.column("authors", "id"),
+            Expr::literal(Value::Int(3), Type::Int4),
+        );
+        let FromItem::Join { left, right, .. } = &mut select.from[0] else {
+            panic!("no join")
+        };
+        for (item, condition) in [(left, first), (right, expensive)] {
+            let FromItem::Relation { relation, .. } = &mut **item else {
+                panic!("no relation")
+            };
+            relation.security = Some(Arc::new(condition));
+        }
+        let statement = mainstay_model::Statement::Select(select);
+        let plan = sqlite::compile_statement(&w.schema, &statement).unwrap();
+        let text = |v: &Sql| match v {
+            Sql::Text(text) => text.clone(),
+            _ => "-".to_owned(),
+        };
+        w.run(&plan.run, &[], &[], &[])
+            .iter()
+            .map(|row| format!("{}:{}", text(&row[0]), text(&row[1])))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(secured("JOIN"), ["Ada:Two"]);
+    assert_eq!(secured("LEFT JOIN"), ["Ada:Two", "Bob:-"]);
+    assert_eq!(secured("RIGHT JOIN"), ["Ada:Two"]);
+    assert_eq!(secured("FULL JOIN"), ["Ada:Two", "Bob:-"]);
+}

@@ -235,13 +235,13 @@ impl<'a> Renderer<'a> {
 
     fn in_select(&mut self, operands: &[Expr], select: &Select, negated: bool) -> Result<Term> {
         let lefts = operands.iter().map(|e| self.number(e)).collect::<Result<Vec<_>>>()?;
-        let probe = self.probe(|r| r.select(select, None))?;
-        if probe.columns.len() != lefts.len() {
+        let rendered = self.select(select, None)?;
+        if rendered.columns.len() != lefts.len() {
             return Err(Error::new("42601", "subquery has a wrong number of columns"));
         }
         let simple = lefts
             .iter()
-            .zip(&probe.columns)
+            .zip(&rendered.columns)
             .zip(operands)
             .all(|((left, right), operand)| {
                 let number = matches!(right.form, Form::Wide | Form::Scaled(_)) || matches!(left.form, Form::Wide);
@@ -253,10 +253,8 @@ impl<'a> Renderer<'a> {
                 }
             });
         let (left, right) = if simple {
-            let rendered = self.select(select, None)?;
             (lefts.into_iter().map(|t| t.sql).collect::<Vec<_>>(), rendered.sql)
         } else {
-            let rendered = self.select(select, None)?;
             let alias = self.alias();
             let (mut left, mut right) = (Vec::new(), Vec::new());
             for ((term, operand), column) in lefts.into_iter().zip(operands).zip(&rendered.columns) {

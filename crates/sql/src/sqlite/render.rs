@@ -202,14 +202,15 @@ impl<'a> Renderer<'a> {
         result
     }
 
-    /// Runs `inside` only to learn what it gives; its parameters are forgotten.
-    pub fn probe<T>(&mut self, inside: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
-        let (binds, outer, scope) = (self.binds.len(), self.outer.len(), self.scope.clone());
-        let result = inside(self);
+    /// How many parameters there are, for [`Renderer::reset`].
+    pub fn mark(&self) -> (usize, usize) {
+        (self.binds.len(), self.outer.len())
+    }
+
+    /// Forgets the parameters of text that is thrown away: SQLite binds none that its statement does not have.
+    pub fn reset(&mut self, (binds, outer): (usize, usize)) {
         self.binds.truncate(binds);
         self.outer.truncate(outer);
-        self.scope = scope;
-        result
     }
 
     /// A table's columns under an alias.

@@ -108,10 +108,9 @@ impl<'a> Renderer<'a> {
             offset: None,
             ..select.clone()
         };
-        let (l, r) = (
-            self.probe(|r| r.select(&left, None))?,
-            self.probe(|r| r.select(right, want))?,
-        );
+        // Rendered once as they come, and again only if their forms differ: a long chain must not be rendered over and over.
+        let mark = self.mark();
+        let (l, r) = (self.select(&left, want)?, self.select(right, want)?);
         if l.columns.len() != r.columns.len() {
             return Err(Error::new(
                 "42601",
@@ -154,10 +153,21 @@ impl<'a> Renderer<'a> {
                 ..a.clone()
             });
         }
-        let (l, r) = (
-            self.select(&left, Some(&forms))?.sql,
-            self.select(right, Some(&forms))?.sql,
-        );
+        let alike = |side: &RenderedSelect| {
+            side.columns
+                .iter()
+                .zip(&forms)
+                .all(|(column, form)| column.form == *form)
+        };
+        let (l, r) = if want.is_some() || (alike(&l) && alike(&r)) {
+            (l.sql, r.sql)
+        } else {
+            self.reset(mark);
+            (
+                self.select(&left, Some(&forms))?.sql,
+                self.select(right, Some(&forms))?.sql,
+            )
+        };
         let nested =
             right.set_operation.is_some() || !right.order.is_empty() || right.limit.is_some() || right.offset.is_some();
         let r = if nested || !right.with.is_empty() {

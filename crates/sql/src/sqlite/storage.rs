@@ -91,25 +91,20 @@ pub fn encode<'a>(value: &'a Value, ty: &Type, form: Form) -> Result<Stored<'a>>
 }
 
 fn encode_numeric(number: &Decimal, form: Form) -> Result<Stored<'static>> {
-    let wide = |tail: Option<u8>| {
-        let mut bytes = number.to_ordered_bytes();
-        if let Some(tail) = tail {
-            let length = bytes.len();
-            bytes[length.saturating_sub(2)..].fill(tail);
-        }
-        Stored::Blob(Cow::Owned(bytes))
-    };
+    let blob = |bytes: Vec<u8>| Stored::Blob(Cow::Owned(bytes));
     Ok(match form {
-        Form::Wide => wide(None),
-        Form::WideFirst => wide(Some(0x00)),
-        Form::WideLast => wide(Some(0xff)),
-        Form::Scaled(scale) => match number.to_scaled(scale) {
-            Some(unscaled)
-                if number.scale() <= scale || Decimal::from_scaled(unscaled, scale).cmp_value(number).is_eq() =>
-            {
-                Stored::Integer(unscaled)
-            }
-            _ => {
+        Form::Wide => blob(number.to_ordered_bytes()),
+        Form::WideFirst => blob(number.ordered_bounds().0),
+        Form::WideLast => blob(number.ordered_bounds().1),
+        Form::Scaled(_) if number.is_nan() => {
+            return Err(Error::unsupported(
+                "NaN in a numeric column of at most 18 digits is not supported by this engine",
+            )
+            .hint("Declare the column numeric, without a precision."));
+        }
+        Form::Scaled(scale) => match number.to_scaled_exact(scale) {
+            Some(unscaled) => Stored::Integer(unscaled),
+            None => {
                 return Err(
                     Error::new("22003", "numeric field overflow").detail("The value was not fitted to its column.")
                 );
