@@ -97,8 +97,7 @@ impl Background for Later {
                 "role": &*call.identity.role,
                 "claims": &*call.identity.claims,
             });
-            let identity = call.idempotency.map(|i| i.scope);
-            let id = self.0.submit(payload.to_string(), identity, call.traceparent).await?;
+            let id = self.0.submit(payload.to_string(), call.idempotency, call.traceparent).await?;
             Ok(format!("{JOBS_PREFIX}/{id}"))
         })
     }

@@ -3,7 +3,7 @@
 use crate::consumer::drive;
 use base64::Engine as _;
 use mainstay_bus::{BoxFuture, Bus, Delivery, Job, Message};
-use mainstay_model::{Error, Result};
+use mainstay_model::{Error, Idempotency, Result};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
@@ -44,23 +44,28 @@ impl Jobs {
         Jobs { bus }
     }
 
-    /// Takes a job on; its id once it is durable. `identity` makes the id, so that the same request twice is one job; without it the
-    /// id is random. Either way it cannot be guessed: who knows it may ask for the result.
+    /// Takes a job on; its id once it is durable. `request` makes the id, so that the same request twice is one job, and another body
+    /// under the same key is refused (422); without it the id is random. Either way it cannot be guessed: who knows it may ask
+    /// for the result.
     pub async fn submit(
         &self,
         payload: String,
-        identity: Option<[u8; 32]>,
+        request: Option<Idempotency>,
         traceparent: Option<String>,
     ) -> Result<String> {
-        let bytes = match identity {
-            Some(identity) => identity,
+        let base64 = base64::engine::general_purpose::URL_SAFE_NO_PAD;
+        let id = match request {
+            Some(request) => {
+                let id = base64.encode(request.scope);
+                self.claim(&id, base64.encode(request.fingerprint)).await?;
+                id
+            }
             None => {
                 let mut random = [0u8; 32];
                 getrandom::fill(&mut random).map_err(|e| Error::internal(format!("no random numbers: {e}")))?;
-                random
+                base64.encode(random)
             }
         };
-        let id = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes);
         if self.bus.job(&id).await?.is_some() {
             return Ok(id);
         }
@@ -78,6 +83,24 @@ impl Jobs {
         self.bus.publish(vec![message]).await?;
         self.bus.open_job(id.clone()).await?;
         Ok(id)
+    }
+
+    /// Notes what a key was first used with; refuses another use.
+    async fn claim(&self, id: &str, fingerprint: String) -> Result<()> {
+        // A job that is closed with its fingerprint as its result: kept and forgotten with the others.
+        let claim = format!("{id}.claim");
+        match self.bus.job(&claim).await?.and_then(|job| job.result) {
+            Some(Ok(first)) if first != fingerprint => {
+                Err(Error::new("MS422", "This Idempotency-Key was used with another request")
+                    .hint("Send the same body again, or use another key")
+                    .status(422))
+            }
+            Some(_) => Ok(()),
+            None => {
+                self.bus.open_job(claim.clone()).await?;
+                self.bus.close_job(claim, Ok(fingerprint)).await
+            }
+        }
     }
 
     /// A job's state.
