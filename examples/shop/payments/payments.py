@@ -95,9 +95,17 @@ def main():
     settings = parser.parse_args()
     if not settings.token:
         command = [os.environ.get("MAINSTAY", "mainstay"), "token", shop, "--role", "payments", "--ttl", "30d"]
-        settings.token = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-    with open(settings.secret_file, encoding="ascii") as file:
-        settings.secret = file.read().strip()
+        try:
+            settings.token = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+        except FileNotFoundError:
+            raise SystemExit(f"{command[0]}: not found; put it on PATH, name it in $MAINSTAY, or give --token")
+        except subprocess.CalledProcessError as error:
+            raise SystemExit(error.returncode)
+    try:
+        with open(settings.secret_file, encoding="ascii") as file:
+            settings.secret = file.read().strip()
+    except FileNotFoundError:
+        raise SystemExit(f"{settings.secret_file} is not there: start the shop first, which makes it (mainstay serve {shop})")
     Handler.settings = settings
     server = ThreadingHTTPServer(("127.0.0.1", settings.port), Handler)
     print(f"payments on http://127.0.0.1:{settings.port}", flush=True)
