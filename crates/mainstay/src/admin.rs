@@ -2,7 +2,6 @@
 
 use crate::api::json;
 use crate::cli::{Events, Instance};
-use crate::secrets;
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use mainstay_bus::{Backlog, Bus, Parked, Selection};
@@ -10,7 +9,7 @@ use mainstay_gateway::{Answer, Service};
 use serde_json::{Value as Json, json};
 use std::fmt::Display;
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,7 +26,10 @@ impl Service for Operations {
     fn call<'a>(&'a self, request: Request<Bytes>) -> Answer<'a> {
         Box::pin(async move {
             let refused = |status: StatusCode, message: &str| {
-                json(status, &json!({"code": "GW000", "message": message, "details": null, "hint": null}))
+                json(
+                    status,
+                    &json!({"code": "GW000", "message": message, "details": null, "hint": null}),
+                )
             };
             let Some(bus) = &self.bus else {
                 return refused(StatusCode::NOT_FOUND, "this process runs no worker");
@@ -36,6 +38,16 @@ impl Service for Operations {
                 Ok(selection) => selection,
                 Err(message) => return refused(StatusCode::BAD_REQUEST, &message),
             };
+            if let Some(name) = &selection.subscription
+                && let Ok(backlog) = bus.backlog().await
+                && !backlog.iter().any(|of| of.subscription == *name)
+            {
+                let known: Vec<&str> = backlog.iter().map(|of| &*of.subscription).collect();
+                return refused(
+                    StatusCode::NOT_FOUND,
+                    &format!("there is no subscription {name:?}; there is {}", known.join(", ")),
+                );
+            }
             let result = match (request.method(), request.uri().path()) {
                 (&Method::GET, "/events/backlog") => bus.backlog().await.map(|b| b.iter().map(backlog).collect()),
                 (&Method::GET, "/events/parked") => bus.parked(selection).await.map(|p| p.iter().map(parked).collect()),
@@ -46,7 +58,12 @@ impl Service for Operations {
                     }
                     bus.discard(selection).await.map(|n| json!({"discarded": n}))
                 }
-                _ => return refused(StatusCode::NOT_FOUND, "there is /events/backlog, /events/parked, /events/replay, /events/discard"),
+                _ => {
+                    return refused(
+                        StatusCode::NOT_FOUND,
+                        "there is /events/backlog, /events/parked, /events/replay, /events/discard",
+                    );
+                }
             };
             match result {
                 Ok(body) => json(StatusCode::OK, &body),
@@ -57,7 +74,10 @@ impl Service for Operations {
 }
 
 fn selection(query: &str) -> Result<Selection, String> {
-    let mut selection = Selection { limit: 1000, ..Selection::default() };
+    let mut selection = Selection {
+        limit: 1000,
+        ..Selection::default()
+    };
     for pair in query.split('&').filter(|p| !p.is_empty()) {
         match pair.split_once('=') {
             Some(("subscription", name)) => selection.subscription = Some(decoded(name)),
@@ -108,7 +128,11 @@ pub fn events(verb: &Events) -> Result<(), Box<dyn Display>> {
     let (instance, method, path) = match verb {
         Events::Backlog(instance) => (instance, "GET", "/events/backlog".to_owned()),
         Events::Parked(instance) => (instance, "GET", "/events/parked".to_owned()),
-        Events::Replay { instance, subscription, id } => {
+        Events::Replay {
+            instance,
+            subscription,
+            id,
+        } => {
             let mut path = "/events/replay?".to_owned();
             if let Some(name) = subscription {
                 path.push_str("subscription=");
@@ -134,18 +158,38 @@ pub fn events(verb: &Events) -> Result<(), Box<dyn Display>> {
 
 /// One request to a running instance's admin listener.
 fn ask(instance: &Instance, method: &str, path: &str) -> Result<String, String> {
-    let overrides: Vec<String> = instance.admin.iter().map(|a| format!("admin.listen={a}")).collect();
     let env = |name: &str| std::env::var(name).ok();
-    let project = mainstay_config::load(&instance.dir, &overrides, &env)
+    let project = mainstay_config::load(&instance.dir, &[], &env)
         .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
+    let address = match &instance.admin {
+        None => project.admin.listen,
+        Some(text) => text
+            .to_socket_addrs()
+            .ok()
+            .and_then(|mut addresses| addresses.next())
+            .ok_or_else(|| format!("--admin {text}: not an address; write for example 127.0.0.1:8081"))?,
+    };
     let token = match &project.admin.token {
         Some(token) => token.expose().to_owned(),
-        None => secrets::generated(&project.state_directory(), TOKEN_FILE, "").map_err(|e| e.to_string())?,
+        None => {
+            let file = project.state_directory().join(TOKEN_FILE);
+            std::fs::read_to_string(&file)
+                .map(|token| token.trim().to_owned())
+                .map_err(|_| {
+                    format!(
+                        "no instance answers for {}: none was ever started there, {} is missing",
+                        instance.dir.display(),
+                        file.display()
+                    )
+                })?
+        }
     };
-    let address = project.admin.listen;
-    let unreachable = |e: std::io::Error| format!("no instance answers at {address}: {e}; is it running? (--admin names another)");
+    let unreachable =
+        |e: std::io::Error| format!("no instance answers at {address}: {e}; is it running? (--admin names another)");
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5)).map_err(unreachable)?;
-    stream.set_read_timeout(Some(Duration::from_secs(30))).map_err(unreachable)?;
+    stream
+        .set_read_timeout(Some(Duration::from_secs(30)))
+        .map_err(unreachable)?;
     write!(
         stream,
         "{method} {path} HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {token}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
@@ -154,5 +198,15 @@ fn ask(instance: &Instance, method: &str, path: &str) -> Result<String, String> 
     let mut answer = String::new();
     stream.read_to_string(&mut answer).map_err(unreachable)?;
     let (head, body) = answer.split_once("\r\n\r\n").ok_or("the answer is not HTTP")?;
-    if head.split(' ').nth(1) == Some("200") { Ok(body.to_owned()) } else { Err(body.to_owned()) }
+    if head.split(' ').nth(1) == Some("200") {
+        return Ok(body.to_owned());
+    }
+    let refusal: Json = serde_json::from_str(body).unwrap_or_default();
+    let message = refusal["message"].as_str().unwrap_or("it did not say why");
+    Err(match refusal["code"].as_str() {
+        Some("GW801") => format!(
+            "{address} does not take this project's token: another project is served there (--admin names another)"
+        ),
+        _ => format!("{address} refused: {message}"),
+    })
 }

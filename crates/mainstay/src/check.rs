@@ -1,32 +1,108 @@
-//! `mainstay check`: every problem, with its place and what to do.
+//! `mainstay check`: every problem, with its place and what to do, and who reaches what.
 
-use crate::project;
+use crate::project::{self, Problems};
+use crate::{engines, routes, secrets, seeds};
+use mainstay_model::{Privilege, Schema};
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::path::Path;
 
-/// Prints warnings and what the project exposes; fails with its problems.
+/// The schema of the product's own tables.
+const OWN: &str = "auth";
+
+/// Prints warnings and what the project exposes; fails with its problems, among them whatever `serve` would refuse.
 pub fn run(dir: &Path, overrides: &[String]) -> Result<(), Box<dyn Display>> {
     let loaded = project::load(dir, overrides).map_err(|p| Box::new(p) as Box<dyn Display>)?;
+    let (project, schema) = (&loaded.project, &*loaded.schema);
     for warning in &loaded.warnings {
         println!("warning: {warning}");
     }
-    let schema = &loaded.schema;
-    let exposed = |role: &str| {
-        let tables = schema.relations.iter().filter(|r| r.grants.iter().any(|g| &*g.role == role || &*g.role == "public"));
-        let functions = schema.functions.iter().filter(|f| f.grants.iter().any(|g| &**g == role || &**g == "public"));
-        (tables.map(|r| r.name.to_string()).collect::<Vec<_>>(), functions.map(|f| f.name.to_string()).collect::<Vec<_>>())
-    };
-    for role in ["anon", "authenticated"] {
-        let (tables, functions) = exposed(role);
-        println!("{role} can reach {}; call {}", list(&tables), list(&functions));
+    let mut problems = seeds::misfits(&loaded.seeds, schema);
+    problems.extend(routes::refuse_unserved(project).err());
+    problems.extend(engines::unknown(project));
+    let has_key = project.auth.secret.is_some() || project.auth.jwks.is_some();
+    problems.extend((!has_key).then(|| secrets::development_key_refusal(project)).flatten());
+    if !problems.is_empty() {
+        return Err(Box::new(Problems(problems)));
     }
-    if !schema.has_grants && !schema.relations.is_empty() {
+    for role in roles(schema) {
+        println!("{role}: {}", reach(schema, &role));
+    }
+    let own = |name: &str| name == OWN;
+    let tables = schema
+        .relations
+        .iter()
+        .filter(|r| r.table().is_some() && !own(&r.namespace))
+        .count();
+    let views = schema
+        .relations
+        .iter()
+        .filter(|r| r.view().is_some() && !own(&r.namespace))
+        .count();
+    let functions = schema.functions.iter().filter(|f| !own(&f.namespace)).count();
+    if !schema.has_grants && tables + views + functions > 0 {
         println!("no GRANT anywhere: everything is served to service_role only");
     }
-    println!("ok: {} relations, {} functions", schema.relations.len(), schema.functions.len());
+    println!(
+        "ok: {}, {}, {}",
+        counted(tables, "table"),
+        counted(views, "view"),
+        counted(functions, "function")
+    );
     Ok(())
 }
 
-fn list(names: &[String]) -> String {
-    if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
+/// Every role that something is granted to, those without and with a token first.
+fn roles(schema: &Schema) -> Vec<String> {
+    let of_tables = schema
+        .relations
+        .iter()
+        .flat_map(|r| r.grants.iter().map(|g| g.role.to_string()));
+    let of_functions = schema
+        .functions
+        .iter()
+        .flat_map(|f| f.grants.iter().map(|g| g.to_string()));
+    let mut others: BTreeSet<String> = of_tables.chain(of_functions).collect();
+    let mut roles = vec!["anon".to_owned(), "authenticated".to_owned()];
+    for known in ["anon", "authenticated", "public", "service_role"] {
+        others.remove(known);
+    }
+    roles.extend(others);
+    roles
+}
+
+/// What a role may do, verb by verb.
+fn reach(schema: &Schema, role: &str) -> String {
+    let to = |granted: &str| granted == role || granted == "public";
+    let mut parts = Vec::new();
+    for (verb, privilege) in [
+        ("reads", Privilege::Select),
+        ("inserts into", Privilege::Insert),
+        ("updates", Privilege::Update),
+        ("deletes from", Privilege::Delete),
+    ] {
+        let may = |r: &&mainstay_model::Relation| r.grants.iter().any(|g| g.privilege == privilege && to(&g.role));
+        let names: Vec<&str> = schema.relations.iter().filter(may).map(|r| &*r.name).collect();
+        if !names.is_empty() {
+            parts.push(format!("{verb} {}", names.join(", ")));
+        }
+    }
+    let callable: BTreeSet<&str> = schema
+        .functions
+        .iter()
+        .filter(|f| f.grants.iter().any(|g| to(g)))
+        .map(|f| &*f.name)
+        .collect();
+    if !callable.is_empty() {
+        parts.push(format!("calls {}", callable.into_iter().collect::<Vec<_>>().join(", ")));
+    }
+    if parts.is_empty() {
+        "nothing".to_owned()
+    } else {
+        parts.join("; ")
+    }
+}
+
+fn counted(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }

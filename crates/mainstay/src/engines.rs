@@ -3,11 +3,39 @@
 use crate::project::Loaded;
 use mainstay_bus::Bus;
 use mainstay_bus_embedded::EmbeddedBus;
+use mainstay_config::Project;
 use mainstay_config::project::{Operation, Trigger};
 use mainstay_model::ChangeKind;
 use mainstay_store::Store;
 use mainstay_store_sqlite::{Captured, Config, Seed, SqliteStore};
 use std::sync::Arc;
+
+/// Stores and buses whose URLs nobody speaks, a sentence each.
+pub fn unknown(project: &Project) -> Vec<String> {
+    let stores = project
+        .stores
+        .values()
+        .filter(|s| s.url.scheme() != "sqlite")
+        .map(no_store);
+    let bus = Some(&project.bus).filter(|b| b.url.scheme() != "embedded").map(no_bus);
+    stores.chain(bus).collect()
+}
+
+fn no_store(store: &mainstay_config::project::Store) -> String {
+    format!(
+        "{}: no store speaks \"{}:\" yet; there is sqlite:",
+        store.at,
+        store.url.scheme()
+    )
+}
+
+fn no_bus(bus: &mainstay_config::project::Bus) -> String {
+    format!(
+        "{}: no bus speaks \"{}:\" yet; there is embedded:",
+        bus.at,
+        bus.url.scheme()
+    )
+}
 
 /// Opens every store that something in `wanted` lives in, each at its index in the project's order of names.
 pub fn stores(loaded: &Loaded, wanted: &dyn Fn(&str) -> bool) -> Result<Vec<Arc<dyn Store>>, String> {
@@ -19,7 +47,7 @@ pub fn stores(loaded: &Loaded, wanted: &dyn Fn(&str) -> bool) -> Result<Vec<Arc<
         let index = open.len() as u16;
         open.push(match store.url.scheme().as_str() {
             "sqlite" => sqlite(loaded, name, store, index)?,
-            other => return Err(format!("{}: no store speaks \"{other}:\" yet; there is sqlite:", store.at)),
+            _ => return Err(no_store(store)),
         });
     }
     Ok(open)
@@ -31,9 +59,12 @@ fn sqlite(
     store: &mainstay_config::project::Store,
     index: u16,
 ) -> Result<Arc<dyn Store>, String> {
-    let path = store
-        .sqlite_file()
-        .ok_or_else(|| format!("{}: an embedded store needs a file, as in sqlite:.mainstay/{name}.db", store.at))?;
+    let path = store.sqlite_file().ok_or_else(|| {
+        format!(
+            "{}: an embedded store needs a file, as in sqlite:.mainstay/{name}.db",
+            store.at
+        )
+    })?;
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent).map_err(|e| format!("{}: {}: {e}", store.at, parent.display()))?;
     }
@@ -55,19 +86,29 @@ fn sqlite(
         long_read_threads: store.readers as usize,
         statement_timeout: store.timeout,
         idempotency_kept: loaded.project.api.idempotency,
-        sequences: loaded.sequence_values.iter().map(|(name, next)| (name.to_string(), *next)).collect(),
+        sequences: loaded
+            .sequence_values
+            .iter()
+            .map(|(name, next)| (name.to_string(), *next))
+            .collect(),
         ..Config::new(path)
     };
     let opened = SqliteStore::open(config, loaded.schema.clone(), captured(loaded), seeds);
-    opened.map(|store| store as Arc<dyn Store>).map_err(|e| format!("store \"{name}\": {e}"))
+    opened
+        .map(|store| store as Arc<dyn Store>)
+        .map_err(|e| format!("store \"{name}\": {e}"))
 }
 
 /// The changes that somebody subscribes to.
 fn captured(loaded: &Loaded) -> Captured {
     let mut captured = Captured::none();
     for subscription in &loaded.project.subscriptions {
-        let Trigger::Change { table, operations } = &subscription.trigger else { continue };
-        let Some(relation) = crate::project::find_table(&loaded.schema, table) else { continue };
+        let Trigger::Change { table, operations } = &subscription.trigger else {
+            continue;
+        };
+        let Some(relation) = crate::project::find_table(&loaded.schema, table) else {
+            continue;
+        };
         for operation in operations {
             captured.add(
                 relation,
@@ -89,9 +130,15 @@ pub fn bus(loaded: &Loaded, suffix: &str) -> Result<Arc<dyn Bus>, String> {
         "embedded" => {
             let state = loaded.project.state_directory();
             std::fs::create_dir_all(&state).map_err(|e| format!("{}: {e}", state.display()))?;
-            let file = if suffix.is_empty() { "bus.db".to_owned() } else { format!("bus-{suffix}.db") };
-            EmbeddedBus::open(&state.join(file)).map(|b| b as Arc<dyn Bus>).map_err(|e| e.to_string())
+            let file = if suffix.is_empty() {
+                "bus.db".to_owned()
+            } else {
+                format!("bus-{suffix}.db")
+            };
+            EmbeddedBus::open(&state.join(file))
+                .map(|b| b as Arc<dyn Bus>)
+                .map_err(|e| e.to_string())
         }
-        other => Err(format!("{}: no bus speaks \"{other}:\" yet; there is embedded:", bus.at)),
+        _ => Err(no_bus(bus)),
     }
 }

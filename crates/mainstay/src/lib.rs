@@ -10,5 +10,6 @@ mod new;
 mod project;
 mod routes;
 mod secrets;
+mod seeds;
 mod serve;
 mod subscriptions;

@@ -34,20 +34,64 @@ GRANT SELECT, INSERT (text), UPDATE (text), DELETE ON notes TO authenticated;
 
 /// Makes the project's files. Nothing that is there is overwritten.
 pub fn run(dir: &Path) -> Result<(), Box<dyn Display>> {
-    let fail = |e: std::io::Error| Box::new(format!("{}: {e}", dir.display())) as Box<dyn Display>;
+    let shown = dir.display();
+    let fail = |text: String| Box::new(text) as Box<dyn Display>;
+    if dir.exists() && !dir.is_dir() {
+        return Err(fail(format!(
+            "{shown}: is a file; give a directory, which is made if it is not there"
+        )));
+    }
     for name in ["mainstay.toml", "schema.sql"] {
         if dir.join(name).exists() {
-            return Err(Box::new(format!("{}: there is a project already ({name})", dir.display())));
+            return Err(fail(format!(
+                "{shown}: there is a project already ({name}); serve it, or choose another directory"
+            )));
         }
     }
-    std::fs::create_dir_all(dir).map_err(fail)?;
-    for (name, text) in [("mainstay.toml", TOML), ("schema.sql", SCHEMA), (".gitignore", ".mainstay/\n")] {
+    std::fs::create_dir_all(dir).map_err(|e| fail(format!("{shown}: cannot be made: {e}")))?;
+    for (name, text) in [
+        ("mainstay.toml", TOML),
+        ("schema.sql", SCHEMA),
+        (".gitignore", ".mainstay/\n"),
+    ] {
         let path = dir.join(name);
         if !path.exists() {
-            std::fs::write(path, text).map_err(fail)?;
+            std::fs::write(&path, text).map_err(|e| fail(format!("{}: cannot be written: {e}", path.display())))?;
         }
     }
-    let shown = dir.display();
-    println!("{shown} is a project. Serve it with: mainstay serve {shown}");
+    let quoted = quoted(&shown.to_string());
+    println!("{shown} is a project: schema.sql says what it is, mainstay.toml how it is served. Next:");
+    println!("  mainstay serve {quoted}");
+    println!("  mainstay token {quoted} --role authenticated --sub {EXAMPLE_USER}");
     Ok(())
+}
+
+/// A user's id for a first token.
+const EXAMPLE_USER: &str = "6f1c1c3e-7f0a-4f5e-9a53-0a3a8c5b1f10";
+
+/// A path as a shell takes it.
+fn quoted(path: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "/._-+:@%".contains(c);
+    if !path.is_empty() && path.chars().all(plain) {
+        path.to_owned()
+    } else {
+        format!("'{}'", path.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_quoted_where_a_shell_would_break_them() {
+        for (path, want) in [
+            ("/tmp/notes", "/tmp/notes"),
+            ("my shop", "'my shop'"),
+            ("it's", r"'it'\''s'"),
+            ("", "''"),
+        ] {
+            assert_eq!(quoted(path), want);
+        }
+    }
 }

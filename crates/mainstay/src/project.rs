@@ -1,5 +1,6 @@
 //! A project as it lies on disk: `mainstay.toml`, the DDL of every service, and seed data, read and checked against one another.
 
+use crate::seeds;
 use mainstay_config::project::{Action, Project, Trigger};
 use mainstay_config::{Location, Problem, suggest};
 use mainstay_model::{RelationId, Schema};
@@ -40,13 +41,20 @@ impl std::fmt::Display for Problems {
 pub fn load(dir: &Path, overrides: &[String]) -> Result<Loaded, Problems> {
     let env = |name: &str| std::env::var(name).ok();
     let project = mainstay_config::load(dir, overrides, &env).map_err(|p| Problems(lines(p)))?;
+    if overrides.is_empty() && !is_one(&project) {
+        return Err(Problems(vec![not_one(dir)]));
+    }
     let mut problems: Vec<String> = Vec::new();
     let mut warnings: Vec<String> = project.warnings.iter().map(ToString::to_string).collect();
     let mut sources = Vec::new();
     for ddl in project.ddl() {
         // The directory stands before it already.
         let path = ddl.path;
-        let shown = path.strip_prefix(&project.directory).unwrap_or(&path).display().to_string();
+        let shown = path
+            .strip_prefix(&project.directory)
+            .unwrap_or(&path)
+            .display()
+            .to_string();
         match std::fs::read_to_string(&path) {
             Ok(text) => sources.push(Source {
                 file: shown.into(),
@@ -65,11 +73,11 @@ pub fn load(dir: &Path, overrides: &[String]) -> Result<Loaded, Problems> {
             Severity::Error => problems.push(line),
         }
     }
-    let mut seeds = reading.seeds;
+    let mut rows = reading.seeds;
     if problems.is_empty() {
         problems.extend(lines(against_schema(&project, &reading.schema)));
-        match csv_seeds(&project.directory.join("data"), &reading.schema) {
-            Ok(more) => seeds.extend(more),
+        match seeds::read(&project.directory.join("data"), &reading.schema) {
+            Ok(more) => rows.extend(more),
             Err(more) => problems.extend(more),
         }
     }
@@ -79,15 +87,53 @@ pub fn load(dir: &Path, overrides: &[String]) -> Result<Loaded, Problems> {
     Ok(Loaded {
         project,
         schema: Arc::new(reading.schema),
-        seeds,
+        seeds: rows,
         sequence_values: reading.sequence_values,
         warnings,
     })
 }
 
+/// Whether there is anything to serve: an empty folder is most likely the wrong one.
+fn is_one(project: &Project) -> bool {
+    let file = project.directory.join(mainstay_config::project::FILE);
+    file.exists() || project.schema.is_some() || !project.services.is_empty() || project.gateway.public.is_some()
+}
+
+/// What is said of a folder without a project.
+fn not_one(dir: &Path) -> String {
+    format!(
+        "{0}: there is no project here, neither mainstay.toml nor schema.sql; make one with `mainstay new {0}`",
+        dir.display()
+    )
+}
+
+/// Refuses a folder that holds no project.
+pub fn expect_one(dir: &Path) -> Result<(), String> {
+    if !dir.is_dir() {
+        return Err(format!(
+            "{}: no such directory; give the project's directory, or make one with `mainstay new`",
+            dir.display()
+        ));
+    }
+    let holds = |name: &str| dir.join(name).exists();
+    let holds_one = [mainstay_config::project::FILE, "schema.sql", "services", "public"]
+        .into_iter()
+        .any(holds);
+    if holds_one { Ok(()) } else { Err(not_one(dir)) }
+}
+
 fn read_ddl(sources: &[Source], project: &Project) -> Reading {
-    let auth = project.auth.store.clone().or_else(|| project.default_store().map(str::to_owned));
-    mainstay_schema::read_with(sources, &mainstay_schema::Options { auth: auth.map(Into::into) })
+    let auth = project
+        .auth
+        .store
+        .clone()
+        .or_else(|| project.default_store().map(str::to_owned));
+    mainstay_schema::read_with(
+        sources,
+        &mainstay_schema::Options {
+            auth: auth.map(Into::into),
+        },
+    )
 }
 
 fn ddl_line(problem: &mainstay_schema::Problem) -> String {
@@ -130,7 +176,9 @@ fn against_schema(project: &Project, schema: &Schema) -> Vec<Problem> {
                 Some(f) if f.args.len() != 1 || !f.args[0].ty.is_json() => problems.push(
                     subscription
                         .at
-                        .problem(format!("function \"{function}\" cannot take an event: it must have one argument of type jsonb"))
+                        .problem(format!(
+                            "function \"{function}\" cannot take an event: it must have one argument of type jsonb"
+                        ))
                         .help("declare it as (event jsonb); the event's data is event -> 'data'"),
                 ),
                 Some(_) => {}
@@ -149,61 +197,20 @@ pub fn find_table(schema: &Schema, name: &str) -> Option<RelationId> {
 }
 
 fn table_names(schema: &Schema) -> Vec<String> {
-    schema.relations.iter().filter(|r| r.table().is_some()).map(|r| r.name.to_string()).collect()
+    schema
+        .relations
+        .iter()
+        .filter(|r| r.table().is_some())
+        .map(|r| r.name.to_string())
+        .collect()
 }
 
 fn unknown(what: &str, name: &str, at: &Location, known: Vec<String>) -> Problem {
     let problem = at.problem(format!("there is no {what} \"{name}\""));
     match suggest(name, known.iter().map(String::as_str)) {
         Some(near) => problem.help(format!("did you mean \"{near}\"?")),
-        None => problem.help(format!("declare it in the project's DDL, or take the {what} out of this section")),
+        None => problem.help(format!(
+            "declare it in the project's DDL, or take the {what} out of this section"
+        )),
     }
-}
-
-/// `data/<table>.csv`, each with a header of column names. An empty unquoted field is NULL.
-fn csv_seeds(dir: &Path, schema: &Schema) -> Result<Vec<mainstay_schema::Seed>, Vec<String>> {
-    let Ok(entries) = std::fs::read_dir(dir) else { return Ok(Vec::new()) };
-    let mut files: Vec<_> = entries.flatten().map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == "csv")).collect();
-    files.sort();
-    let mut seeds = Vec::new();
-    let mut problems = Vec::new();
-    for file in files {
-        match csv_seed(&file, schema) {
-            Ok(seed) => seeds.push(seed),
-            Err(problem) => problems.push(format!("data/{}", problem)),
-        }
-    }
-    // Parents first, so that foreign keys hold row by row.
-    seeds.sort_by_key(|s| depth(schema, s.relation, 0));
-    if problems.is_empty() { Ok(seeds) } else { Err(problems) }
-}
-
-/// How many foreign keys lie between a table and one without any.
-fn depth(schema: &Schema, relation: RelationId, hops: usize) -> usize {
-    let Some(table) = schema.relation(relation).table() else { return 0 };
-    if hops > schema.relations.len() {
-        return hops;
-    }
-    let parents = table.foreign_keys.iter().filter(|k| k.target != relation);
-    parents.map(|k| 1 + depth(schema, k.target, hops + 1)).max().unwrap_or(0)
-}
-
-fn csv_seed(file: &Path, schema: &Schema) -> Result<mainstay_schema::Seed, String> {
-    let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let table = file.file_stem().unwrap_or_default().to_string_lossy();
-    let id = find_table(schema, &table).ok_or_else(|| format!("{name}: there is no table \"{table}\""))?;
-    let relation = schema.relation(id);
-    let mut reader = csv::ReaderBuilder::new().from_path(file).map_err(|e| format!("{name}: {e}"))?;
-    let header = reader.headers().map_err(|e| format!("{name}: {e}"))?.clone();
-    let columns = header
-        .iter()
-        .map(|column| relation.column(column).ok_or_else(|| format!("{name}:1: table \"{table}\" has no column \"{column}\"")))
-        .collect::<Result<Vec<u32>, String>>()?;
-    let mut rows = Vec::new();
-    for record in reader.records() {
-        let record = record.map_err(|e| format!("{name}: {e}"))?;
-        rows.push(record.iter().map(|field| (!field.is_empty()).then(|| field.to_owned())).collect());
-    }
-    let span = mainstay_model::Span { file: format!("data/{name}").into(), line: 2, column: 1, ..Default::default() };
-    Ok(mainstay_schema::Seed { relation: id, columns, rows, span })
 }

@@ -14,7 +14,10 @@ pub fn key(project: &Project) -> Result<(Key, bool), String> {
         return Ok((key, false));
     }
     if project.auth.jwks.is_some() {
-        return Err(format!("{}: [auth] jwks is not read yet; give the key as `secret`", project.auth.at));
+        return Err(format!(
+            "{}: [auth] jwks is not read yet; give the key as `secret`",
+            project.auth.at
+        ));
     }
     let state = project.state_directory();
     development_key(&state)
@@ -45,15 +48,53 @@ pub fn print_token(dir: &Path, role: String, sub: Option<String>, ttl: &str) -> 
     if ttl_s == 0 {
         return Err(fail(format!("--ttl {ttl}: a token must be good for at least a second")));
     }
-    if !dir.is_dir() {
-        return Err(fail(format!("{}: there is no such folder", dir.display())));
+    if role.trim().is_empty() {
+        return Err(fail("--role: name a role, for example authenticated".to_owned()));
+    }
+    crate::project::expect_one(dir).map_err(fail)?;
+    let (secret, unknown) = described(dir, &role);
+    if secret {
+        return Err(fail(format!(
+            "{}: [auth] names the key that tokens are verified with; sign with that one: `mainstay serve` does not accept the \
+             development key here",
+            dir.display()
+        )));
+    }
+    if unknown {
+        eprintln!("note: nothing in this project is granted to a role \"{role}\"");
+    }
+    if sub
+        .as_ref()
+        .is_some_and(|s| mainstay_model::Value::parse(s, &mainstay_model::Type::Uuid).is_err())
+    {
+        eprintln!("note: --sub is not a UUID: what asks for auth.uid() will fail");
     }
     let key = development_key(&dir.join(".mainstay")).map_err(|e| fail(format!("{}: {e}", dir.display())))?;
     let signer = Signer::new(&key).ok_or_else(|| fail("the development key cannot sign".to_owned()))?;
-    let claims = Claims { role, subject: sub, ttl_s, ..Claims::default() };
+    let claims = Claims {
+        role,
+        subject: sub,
+        ttl_s,
+        ..Claims::default()
+    };
     let (token, _) = signer.sign(&claims).map_err(|e| fail(e.to_string()))?;
     println!("{token}");
     Ok(())
+}
+
+/// Whether a project names a key of its own, and whether it knows nothing of `role`. A project with problems is taken as it is: a
+/// token can be had before everything else is right.
+fn described(dir: &Path, role: &str) -> (bool, bool) {
+    let Ok(loaded) = crate::project::load(dir, &[]) else {
+        return (false, false);
+    };
+    let auth = &loaded.project.auth;
+    let schema = &loaded.schema;
+    let granted = schema.relations.iter().flat_map(|r| r.grants.iter().map(|g| &g.role));
+    let callers = schema.functions.iter().flat_map(|f| f.grants.iter());
+    let known =
+        ["anon", "authenticated", "service_role"].contains(&role) || granted.chain(callers).any(|r| **r == *role);
+    (auth.secret.is_some() || auth.jwks.is_some(), !known)
 }
 
 /// A secret of the project's own in its state directory, made at first use with mode 0600: `prefix` and 32 random bytes in base64.
