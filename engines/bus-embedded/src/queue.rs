@@ -1,4 +1,7 @@
 //! The file: one row per message and subscription, gone when it is acknowledged.
+//!
+//! Of each key the oldest message that is not parked is its head, and only heads are delivered. Which those are is kept in the rows,
+//! so that finding one costs the same however many wait behind them.
 
 use crate::{failed, now_us};
 use mainstay_bus::{Backlog, Delivery, Job, Message, Parked, Schedule, Selection, Subscription};
@@ -9,7 +12,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// Version of the file's tables, kept in `user_version`.
-const VERSION: i32 = 1;
+const VERSION: i32 = 2;
 
 /// Finished jobs are kept so long.
 const JOB_KEPT: Duration = Duration::from_secs(24 * 3600);
@@ -28,15 +31,29 @@ CREATE TABLE message (
   due_us       INTEGER NOT NULL,
   parked_us    INTEGER,
   error        TEXT,
+  head         INTEGER NOT NULL,
   UNIQUE (subscription, id)
 ) STRICT;
-CREATE INDEX message_head ON message (subscription, key, serial) WHERE parked_us IS NULL;
-CREATE INDEX message_due  ON message (subscription, due_us)      WHERE parked_us IS NULL;
-CREATE INDEX message_dead ON message (subscription, serial)      WHERE parked_us IS NOT NULL;
+CREATE INDEX message_key  ON message (subscription, key, serial)    WHERE parked_us IS NULL;
+CREATE INDEX message_head ON message (subscription, due_us, serial) WHERE head = 1;
+CREATE INDEX message_dead ON message (subscription, serial)         WHERE parked_us IS NOT NULL;
 CREATE TABLE schedule (subscription TEXT PRIMARY KEY, every_us INTEGER NOT NULL, next_us INTEGER NOT NULL) STRICT;
 CREATE TABLE job (id TEXT PRIMARY KEY, opened_us INTEGER NOT NULL, closed_us INTEGER, result TEXT, error TEXT) STRICT;
 CREATE INDEX job_closed ON job (closed_us);
 ";
+
+/// What version 1 lacked.
+const HEADS: &str = "
+ALTER TABLE message ADD COLUMN head INTEGER NOT NULL DEFAULT 0;
+DROP INDEX message_head;
+DROP INDEX message_due;
+CREATE INDEX message_key  ON message (subscription, key, serial)    WHERE parked_us IS NULL;
+CREATE INDEX message_head ON message (subscription, due_us, serial) WHERE head = 1;
+UPDATE message SET head = 1 WHERE serial IN (SELECT min(serial) FROM message WHERE parked_us IS NULL GROUP BY subscription, key);
+";
+
+/// Whether a message to be inserted is the first of its key: `?1` is the subscription, `?4` the key.
+const IS_HEAD: &str = "NOT EXISTS (SELECT 1 FROM message WHERE subscription = ?1 AND key = ?4 AND parked_us IS NULL)";
 
 /// The queue, owned by one thread.
 pub(crate) struct Queue {
@@ -73,6 +90,10 @@ impl Queue {
         match version {
             0 => connection
                 .execute_batch(TABLES)
+                .and_then(|()| connection.pragma_update(None, "user_version", VERSION))
+                .map_err(failed)?,
+            1 => connection
+                .execute_batch(HEADS)
                 .and_then(|()| connection.pragma_update(None, "user_version", VERSION))
                 .map_err(failed)?,
             VERSION => {}
@@ -118,10 +139,10 @@ impl Queue {
         let mut woken = Vec::new();
         self.connection.execute_batch("SAVEPOINT publish").map_err(failed)?;
         let result = (|| {
-            let mut insert = self.connection.prepare_cached(
-                "INSERT INTO message (subscription, id, topic, key, time_us, payload, traceparent, due_us)
-                 VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-            )?;
+            let mut insert = self.connection.prepare_cached(&format!(
+                "INSERT INTO message (subscription, id, topic, key, time_us, payload, traceparent, due_us, head)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, {IS_HEAD}) ON CONFLICT DO NOTHING",
+            ))?;
             for message in messages {
                 for subscription in self.subscriptions.iter().filter(|s| s.wants(&message.topic)) {
                     insert.execute(params![
@@ -166,11 +187,8 @@ impl Queue {
             let mut select = self
                 .connection
                 .prepare_cached(
-                    "SELECT serial, id, topic, key, time_us, payload, traceparent, attempts FROM message AS m
-                      WHERE subscription = ?1 AND parked_us IS NULL AND due_us <= ?2
-                        AND NOT EXISTS (SELECT 1 FROM message AS e
-                                         WHERE e.subscription = ?1 AND e.parked_us IS NULL AND e.key = m.key AND e.serial < m.serial)
-                      ORDER BY serial LIMIT ?3",
+                    "SELECT serial, id, topic, key, time_us, payload, traceparent, attempts FROM message
+                      WHERE subscription = ?1 AND head = 1 AND due_us <= ?2 ORDER BY due_us, serial LIMIT ?3",
                 )
                 .map_err(failed)?;
             let rows = select
@@ -200,12 +218,7 @@ impl Queue {
         let held = self.held.get(subscription);
         let mut select = self
             .connection
-            .prepare_cached(
-                "SELECT key, due_us FROM message AS m WHERE subscription = ?1 AND parked_us IS NULL
-                    AND NOT EXISTS (SELECT 1 FROM message AS e
-                                     WHERE e.subscription = ?1 AND e.parked_us IS NULL AND e.key = m.key AND e.serial < m.serial)
-                  ORDER BY due_us",
-            )
+            .prepare_cached("SELECT key, due_us FROM message WHERE subscription = ?1 AND head = 1 ORDER BY due_us")
             .map_err(failed)?;
         let mut rows = select.query([subscription]).map_err(failed)?;
         while let Some(row) = rows.next().map_err(failed)? {
@@ -225,11 +238,35 @@ impl Queue {
         Some(subscription)
     }
 
-    pub fn acknowledge(&mut self, serial: u64) -> Result<Option<String>> {
+    /// Makes the oldest message of a key its head.
+    fn promote(&self, subscription: &str, key: &str) -> rusqlite::Result<()> {
         self.connection
-            .prepare_cached("DELETE FROM message WHERE serial = ?")
-            .and_then(|mut s| s.execute([serial]))
+            .prepare_cached(
+                "UPDATE message SET head = 1 WHERE head = 0 AND serial =
+                   (SELECT serial FROM message WHERE subscription = ? AND key = ? AND parked_us IS NULL ORDER BY serial LIMIT 1)",
+            )?
+            .execute([subscription, key])?;
+        Ok(())
+    }
+
+    /// Takes a message out of its key's line by a statement that returns subscription and key.
+    fn leave(&self, sql: &str, params: impl rusqlite::Params) -> Result<()> {
+        let left: Option<(String, String)> = self
+            .connection
+            .prepare_cached(sql)
+            .and_then(|mut s| s.query_row(params, |r| Ok((r.get(0)?, r.get(1)?))).optional())
             .map_err(failed)?;
+        match left {
+            Some((subscription, key)) => self.promote(&subscription, &key).map_err(failed),
+            None => Ok(()),
+        }
+    }
+
+    pub fn acknowledge(&mut self, serial: u64) -> Result<Option<String>> {
+        self.leave(
+            "DELETE FROM message WHERE serial = ? RETURNING subscription, key",
+            [serial],
+        )?;
         Ok(self.free(serial))
     }
 
@@ -242,10 +279,10 @@ impl Queue {
     }
 
     pub fn park(&mut self, serial: u64, error: &str, now_us: i64) -> Result<Option<String>> {
-        self.connection
-            .prepare_cached("UPDATE message SET attempts = attempts + 1, parked_us = ?, error = ? WHERE serial = ?")
-            .and_then(|mut s| s.execute(params![now_us, error, serial]))
-            .map_err(failed)?;
+        self.leave(
+            "UPDATE message SET attempts = attempts + 1, parked_us = ?, error = ?, head = 0 WHERE serial = ? RETURNING subscription, key",
+            params![now_us, error, serial],
+        )?;
         Ok(self.free(serial))
     }
 
@@ -279,25 +316,45 @@ impl Queue {
     }
 
     pub fn replay(&mut self, selection: &Selection) -> Result<u64> {
-        self.change_parked(
-            "UPDATE message SET parked_us = NULL, attempts = 0, due_us = unixepoch() * 1000000",
-            selection,
-        )
+        self.connection.execute_batch("SAVEPOINT replay").map_err(failed)?;
+        let result = self.return_to_line(selection);
+        let count = result.as_ref().copied().unwrap_or(0);
+        self.release("replay", result.map(|_| ()))?;
+        Ok(count)
+    }
+
+    /// Parked messages get back to where they stood: before what came after them.
+    fn return_to_line(&self, selection: &Selection) -> rusqlite::Result<u64> {
+        let mut update = self.connection.prepare_cached(
+            "UPDATE message SET parked_us = NULL, attempts = 0, due_us = unixepoch() * 1000000
+              WHERE parked_us IS NOT NULL AND (?1 IS NULL OR subscription = ?1) AND (?2 IS NULL OR serial = ?2)
+              RETURNING subscription, key",
+        )?;
+        let rows = update.query_map(params![selection.subscription, selection.serial], |r| {
+            Ok((r.get(0)?, r.get(1)?))
+        })?;
+        let returned: Vec<(String, String)> = rows.collect::<rusqlite::Result<_>>()?;
+        let keys: HashSet<&(String, String)> = returned.iter().collect();
+        for (subscription, key) in keys {
+            self.connection
+                .prepare_cached(
+                    "UPDATE message SET head = 0 WHERE subscription = ? AND key = ? AND parked_us IS NULL AND head = 1",
+                )?
+                .execute([subscription, key])?;
+            self.promote(subscription, key)?;
+        }
+        Ok(returned.len() as u64)
     }
 
     pub fn discard(&mut self, selection: &Selection) -> Result<u64> {
-        self.change_parked("DELETE FROM message", selection)
-    }
-
-    fn change_parked(&mut self, what: &str, selection: &Selection) -> Result<u64> {
-        let sql = format!(
-            "{what} WHERE parked_us IS NOT NULL AND (?1 IS NULL OR subscription = ?1) AND (?2 IS NULL OR serial = ?2)"
-        );
-        let changed = self
+        let discarded = self
             .connection
-            .execute(&sql, params![selection.subscription, selection.serial])
+            .execute(
+                "DELETE FROM message WHERE parked_us IS NOT NULL AND (?1 IS NULL OR subscription = ?1) AND (?2 IS NULL OR serial = ?2)",
+                params![selection.subscription, selection.serial],
+            )
             .map_err(failed)?;
-        Ok(changed as u64)
+        Ok(discarded as u64)
     }
 
     pub fn backlog(&mut self) -> Result<Vec<Backlog>> {
@@ -356,12 +413,15 @@ impl Queue {
                 let slot = next_us + (now_us - next_us) / every_us * every_us;
                 self.connection
                     .execute(
-                        "INSERT INTO message (subscription, id, topic, key, time_us, payload, due_us)
-                         VALUES (?1, ?2, 'schedule', ?1, ?3, '{}', ?4) ON CONFLICT DO NOTHING",
+                        &format!(
+                            "INSERT INTO message (subscription, id, topic, key, time_us, payload, due_us, head)
+                         VALUES (?1, ?2, 'schedule', ?4, ?3, '{{}}', ?5, {IS_HEAD}) ON CONFLICT DO NOTHING"
+                        ),
                         params![
                             schedule.subscription,
                             format!("{}@{slot}", schedule.subscription),
                             slot,
+                            schedule.subscription,
                             now_us
                         ],
                     )
@@ -441,4 +501,94 @@ fn message(row: &Row<'_>, at: usize) -> rusqlite::Result<Message> {
         payload: row.get(at + 4)?,
         traceparent: row.get(at + 5)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn selection(subscription: &str) -> Selection {
+        Selection {
+            subscription: Some(subscription.to_owned()),
+            ..Selection::default()
+        }
+    }
+
+    fn scratch(name: &str) -> std::path::PathBuf {
+        let dir = std::env::temp_dir().join(format!("mainstay-queue-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&dir);
+        std::fs::create_dir_all(&dir).unwrap();
+        dir.join("bus.db")
+    }
+
+    fn fetched(queue: &mut Queue) -> Vec<(u64, String)> {
+        let found = queue.fetch("s", 10, now_us() + 1).unwrap();
+        found.into_iter().map(|d| (d.serial, d.message.id)).collect()
+    }
+
+    fn published(queue: &mut Queue, ids: &[&str]) {
+        let message = |id: &&str| Message {
+            id: (*id).to_owned(),
+            topic: "t".into(),
+            key: id[..1].to_owned(),
+            time_us: 1,
+            payload: "{}".into(),
+            traceparent: None,
+        };
+        queue.publish(&ids.iter().map(message).collect::<Vec<_>>()).unwrap();
+    }
+
+    fn open(path: &Path) -> Queue {
+        let mut queue = Queue::open(path).unwrap();
+        queue.subscriptions = vec![Subscription {
+            name: "s".into(),
+            topics: vec!["t".into()],
+        }];
+        queue
+    }
+
+    #[test]
+    fn a_replayed_message_stands_before_what_came_after_it() {
+        let mut queue = open(&scratch("replay"));
+        published(&mut queue, &["a1", "a2", "a3", "b1"]);
+        let heads = fetched(&mut queue);
+        assert_eq!(heads, [(1, "a1".to_owned()), (4, "b1".to_owned())]);
+        queue.park(1, "no", now_us()).unwrap();
+        assert_eq!(fetched(&mut queue), [(2, "a2".to_owned())]);
+        // The second is in flight when the first comes back: it ends, and then the first is next.
+        assert_eq!(queue.replay(&selection("s")).unwrap(), 1);
+        assert_eq!(fetched(&mut queue), []);
+        queue.retry(2, 0, "later").unwrap();
+        assert_eq!(fetched(&mut queue), [(1, "a1".to_owned())]);
+        queue.acknowledge(1).unwrap();
+        assert_eq!(fetched(&mut queue), [(2, "a2".to_owned())]);
+        queue.acknowledge(2).unwrap();
+        assert_eq!(fetched(&mut queue), [(3, "a3".to_owned())]);
+        queue.acknowledge(3).unwrap();
+        queue.acknowledge(4).unwrap();
+        assert_eq!(fetched(&mut queue), []);
+        assert_eq!(queue.next_due("s").unwrap(), None);
+    }
+
+    #[test]
+    fn a_file_of_version_1_goes_on() {
+        let path = scratch("version");
+        let mut queue = open(&path);
+        published(&mut queue, &["a1", "a2", "b1", "b2"]);
+        queue.park(1, "no", now_us()).unwrap();
+        queue
+            .connection
+            .execute_batch(
+                "DROP INDEX message_head; DROP INDEX message_key; ALTER TABLE message DROP COLUMN head;
+                 CREATE INDEX message_head ON message (subscription, key, serial) WHERE parked_us IS NULL;
+                 CREATE INDEX message_due  ON message (subscription, due_us)      WHERE parked_us IS NULL;
+                 PRAGMA user_version = 1;",
+            )
+            .unwrap();
+        drop(queue);
+        let mut queue = open(&path);
+        assert_eq!(fetched(&mut queue), [(2, "a2".to_owned()), (3, "b1".to_owned())]);
+        queue.acknowledge(3).unwrap();
+        assert_eq!(fetched(&mut queue), [(4, "b2".to_owned())]);
+    }
 }
