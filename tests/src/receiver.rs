@@ -38,6 +38,7 @@ impl Delivery {
 type Decide = dyn Fn(&Delivery) -> u16 + Send + Sync;
 
 struct Inside {
+    keeps: bool,
     decide: Box<Decide>,
     seen: Mutex<Vec<Delivery>>,
     open: Mutex<Vec<TcpStream>>,
@@ -54,9 +55,19 @@ pub struct Receiver {
 impl Receiver {
     /// Listens on a free port and answers what `decide` says.
     pub fn start(decide: impl Fn(&Delivery) -> u16 + Send + Sync + 'static) -> Receiver {
+        Receiver::new(true, decide)
+    }
+
+    /// The same, and forgets what it has answered: for very many deliveries.
+    pub fn forgetful(decide: impl Fn(&Delivery) -> u16 + Send + Sync + 'static) -> Receiver {
+        Receiver::new(false, decide)
+    }
+
+    fn new(keeps: bool, decide: impl Fn(&Delivery) -> u16 + Send + Sync + 'static) -> Receiver {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("bound");
         let inside = Arc::new(Inside {
+            keeps,
             decide: Box::new(decide),
             seen: Mutex::default(),
             open: Mutex::default(),
@@ -166,16 +177,18 @@ fn converse(stream: TcpStream, inside: &Inside) -> std::io::Result<()> {
             at: Instant::now(),
             status: 0,
         };
-        let index = {
+        let index = inside.keeps.then(|| {
             let mut seen = inside.seen.lock().expect("not poisoned");
             seen.push(delivery.clone());
             seen.len() - 1
-        };
+        });
         let status = (inside.decide)(&delivery);
         if inside.down.load(Ordering::SeqCst) {
             return Ok(());
         }
-        if let Some(noted) = inside.seen.lock().expect("not poisoned").get_mut(index) {
+        if let Some(index) = index
+            && let Some(noted) = inside.seen.lock().expect("not poisoned").get_mut(index)
+        {
             noted.status = status;
         }
         write!(out, "HTTP/1.1 {status} As told\r\ncontent-length: 2\r\n\r\nok")?;

@@ -471,8 +471,8 @@ fn a_second_delivery_has_no_second_effect() {
             sqlite(
                 &bus,
                 &format!(
-                    "INSERT INTO message (subscription, id, topic, key, time_us, payload, due_us)
-                     VALUES ('{subscription}', '{id}', 'said', 'k', 0, '{{\"n\": {n}}}', 0)"
+                    "INSERT INTO message (subscription, id, topic, key, time_us, payload, due_us, head)
+                     VALUES ('{subscription}', '{id}', 'said', 'k{n}', 0, '{{\"n\": {n}}}', 0, 1)"
                 ),
             );
         }

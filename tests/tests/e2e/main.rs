@@ -1,6 +1,7 @@
 //! One binary of all end-to-end tests; each file a subject.
 
 mod cache;
+mod durability;
 mod errors;
 mod events;
 mod northwind;
