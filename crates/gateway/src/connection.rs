@@ -4,7 +4,7 @@
 //! of a timer armed and disarmed for every request: a request then pays two stores for being watched.
 
 use crate::guard::{Fault, Framing, Seen};
-use crate::refusal::{self, Malformed};
+use crate::refusal::{self, Malformed, Refusal};
 use http::StatusCode;
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -215,15 +215,18 @@ impl Socket {
 
     fn translate(&mut self, bytes: &[u8]) {
         self.state.linger();
-        self.instead = match &bytes[9..12] {
-            b"431" => refusal::raw(
+        self.instead = refusal::raw(&match &bytes[9..12] {
+            b"431" => Refusal::new(
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
                 "GW109",
                 "The request's head is too large or has too many fields",
-            ),
-            b"414" => refusal::raw(StatusCode::URI_TOO_LONG, "GW110", "The request's target is too long"),
-            _ => refusal::raw(StatusCode::BAD_REQUEST, "GW100", "The request is not valid HTTP/1.1"),
-        };
+            )
+            .hint("The limits are gateway.limits.head and gateway.limits.headers"),
+            b"414" => Refusal::new(StatusCode::URI_TOO_LONG, "GW110", "The request's target is too long")
+                .hint("The limit is gateway.limits.uri"),
+            _ => Refusal::new(StatusCode::BAD_REQUEST, "GW100", "The request is not valid HTTP/1.1")
+                .hint("In a URL, blanks and the characters < > \" are percent-encoded: -> is -%3E (curl: -G --data-urlencode)"),
+        });
         self.sent = 0;
     }
 
@@ -401,9 +404,12 @@ where
                     && order == Order::TooSlow
                 {
                     let words = refusal::raw(
-                        StatusCode::REQUEST_TIMEOUT,
-                        "GW111",
-                        "The request's head took too long to arrive",
+                        &Refusal::new(
+                            StatusCode::REQUEST_TIMEOUT,
+                            "GW111",
+                            "The request's head took too long to arrive",
+                        )
+                        .hint("The limit is gateway.limits.head_timeout"),
                     );
                     let socket = inner.into_parts().io.into_inner();
                     socket.last_words(&words);

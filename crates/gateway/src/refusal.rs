@@ -156,8 +156,8 @@ impl Refusal {
 }
 
 /// Where a refusal has to be written by hand because no request exists yet: a whole answer that ends the connection.
-pub(crate) fn raw(status: StatusCode, code: &'static str, message: &'static str) -> Vec<u8> {
-    let body = Refusal::new(status, code, message).body();
+pub(crate) fn raw(refusal: &Refusal) -> Vec<u8> {
+    let (status, body) = (refusal.status, refusal.body());
     let mut out = format!(
         "HTTP/1.1 {} {}\r\ncontent-type: application/json; charset=utf-8\r\ncache-control: no-store\r\n\
          connection: close\r\ncontent-length: {}\r\n\r\n",
@@ -215,7 +215,9 @@ pub(crate) fn body_too_large(limit: u64) -> Refusal {
         "GW113",
         "The request's body is too large",
     )
-    .details(format!("at most {limit} bytes are taken here"))
+    .details(format!(
+        "at most {limit} bytes are taken here (max_body, or gateway.limits.body)"
+    ))
     .closing()
 }
 
@@ -263,7 +265,7 @@ pub(crate) fn upstream_full(name: &str, limit: usize) -> Refusal {
         "The server has as much to do as it may have",
     )
     .details(format!(
-        "upstream {name}: {limit} requests in flight to each server (in_flight_max)"
+        "upstream {name}: {limit} requests in flight to each server (connections)"
     ))
     .header(http::header::RETRY_AFTER, HeaderValue::from_static("1"))
 }
@@ -274,7 +276,7 @@ pub(crate) fn gateway_full(limit: usize) -> Refusal {
         "GW404",
         "The gateway has as much to do as it may have",
     )
-    .details(format!("{limit} requests in flight (limits.in_flight_max)"))
+    .details(format!("{limit} requests in flight (gateway.limits.in_flight)"))
     .header(http::header::RETRY_AFTER, HeaderValue::from_static("1"))
 }
 
@@ -284,7 +286,7 @@ pub(crate) fn took_too_long(limit: std::time::Duration) -> Refusal {
         "GW505",
         "The request took longer than any may",
     )
-    .details(format!("limits.request_timeout is {limit:?}"))
+    .details(format!("gateway.limits.request_timeout is {limit:?}"))
     .closing()
 }
 
@@ -315,7 +317,7 @@ mod tests {
 
     #[test]
     fn the_raw_form_says_how_long_it_is() {
-        let raw = String::from_utf8(raw(StatusCode::REQUEST_TIMEOUT, "GW111", "slow")).expect("text");
+        let raw = String::from_utf8(raw(&Refusal::new(StatusCode::REQUEST_TIMEOUT, "GW111", "slow"))).expect("text");
         let (head, body) = raw.split_once("\r\n\r\n").expect("a head");
         assert!(head.starts_with("HTTP/1.1 408 Request Timeout\r\n"), "{head}");
         assert!(head.contains(&format!("content-length: {}", body.len())));

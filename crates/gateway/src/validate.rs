@@ -43,7 +43,7 @@ pub(crate) fn request(
     if target > site.limits.uri_bytes_max {
         return Err(
             Refusal::new(StatusCode::URI_TOO_LONG, "GW110", "The request's target is too long").details(format!(
-                "at most {} bytes are taken (limits.uri_bytes_max)",
+                "at most {} bytes are taken (gateway.limits.uri)",
                 site.limits.uri_bytes_max
             )),
         );

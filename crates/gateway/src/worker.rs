@@ -64,14 +64,14 @@ impl Shared {
     fn admit(&self, peer: IpAddr, site: &Site) -> Result<(), &'static str> {
         if self.open.fetch_add(1, Relaxed) >= site.limits.connections_max {
             self.open.fetch_sub(1, Relaxed);
-            return Err("The gateway has as many connections as it may have (limits.connections_max)");
+            return Err("The gateway has as many connections as it may have (gateway.limits.connections)");
         }
         let mut by_address = self.by_address.lock();
         let own = by_address.entry(peer).or_default();
         // A proxy that speaks for many is one address.
         if *own >= site.limits.connections_per_address_max && !site.proxies.iter().any(|p| p.contains(peer)) {
             self.open.fetch_sub(1, Relaxed);
-            return Err("Your address has as many connections as it may have (limits.connections_per_address_max)");
+            return Err("Your address has as many connections as it may have (gateway.limits.connections_per_address)");
         }
         *own += 1;
         Ok(())
@@ -199,7 +199,7 @@ fn builder(site: &Site) -> http1::Builder {
 fn welcome(worker: &Rc<Worker>, builder: &Rc<http1::Builder>, stream: TcpStream, peer: IpAddr, number: u64) {
     if let Err(message) = worker.shared.admit(peer, &worker.site) {
         emit(&Fact::ConnectionClosed { reason: "limit" });
-        let words = refusal::raw(StatusCode::SERVICE_UNAVAILABLE, "GW402", message);
+        let words = refusal::raw(&Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "GW402", message));
         // Kept until the client has had a moment to send its request, lest the answer be reset away.
         tokio::task::spawn_local(async move {
             let _ = stream.try_write(&words);

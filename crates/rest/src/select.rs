@@ -76,7 +76,7 @@ impl<'a> Reader<'a, '_> {
             self.excess = Some(error::too_much(
                 "embedding too deep",
                 self.limits.embed_depth,
-                "limits.embed_depth",
+                "api.max_depth",
             ));
             return self.cursor.fail("fewer parentheses");
         }
