@@ -117,7 +117,7 @@ pub enum ExprKind {
     WholeRow(SourceId),
     /// In a [`crate::Query`]'s filter or order: whether the n-th embed of the query has any row.
     Embedded(u16),
-    /// In a [`crate::Query`]'s order: a column of the n-th embed, which is to one.
+    /// In a [`crate::Query`]'s values or order: a value of the n-th embed's row, which is to one.
     EmbeddedColumn(u16, Box<Expr>),
     /// SQL that only the database understands; never produced for portable input.
     Opaque {

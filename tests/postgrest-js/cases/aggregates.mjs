@@ -38,6 +38,28 @@ answers('an aggregate beside a spread', (db) => db.from('books').select('id, she
     { id: 3, shelves: { sum: 3, note: null } },
   ],
 })
+answers('an aggregate inside a spread joins the outer groups', (db) =>
+  db.from('books').select('id, shelves(id.sum(), ...shelf_notes(note, notes:id.sum()))').order('id').limit(3), {
+  data: [
+    { id: 1, shelves: { sum: 1, note: 'By the window', notes: 1 } },
+    { id: 2, shelves: { sum: 2, note: 'Below the stairs', notes: 2 } },
+    { id: 3, shelves: { sum: 3, note: null, notes: null } },
+  ],
+})
+answers('groups by a spread', (db) => db.from('books').select('title.count(), ...shelves(label)').order('shelves(label)'), {
+  data: [
+    { count: 1, label: 'essays' },
+    { count: 2, label: 'loose' },
+    { count: 1, label: 'novels' },
+  ],
+})
+answers('counts through two spreads', (db) => db.from('books').select('author, ...shelves(shelves:count(), ...shelf_notes(notes:count()))'), {
+  data: [{ author: 'zola', shelves: 4, notes: 2 }],
+})
+refuses('an aggregate inside a spread to many', (db) => db.from('shelves').select('id, ...books(id.sum())'), 400, {
+  code: 'PGRST127',
+  details: 'Aggregates are not implemented for one-to-many or many-to-many spreads.',
+})
 answers('groups', (db) => db.from('books').select('shelf_id, id.count(), id.max()').order('shelf_id'), {
   data: [
     { shelf_id: 1, count: 1, max: 1 },

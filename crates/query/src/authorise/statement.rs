@@ -6,7 +6,7 @@ use mainstay_model::{
     Builtin, Delete, Error, Expr, ExprKind, FromItem, Insert, PolicyCommand, Privilege, RelationRef, Result, Rewrite,
     Select, SourceId, Statement, Type, Update, Value, Volatility, rewrite_expr, rewrite_select, rewrite_statement,
 };
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 impl Authoriser<'_> {
@@ -174,6 +174,8 @@ impl Rewrite for Authoriser<'_> {
 #[derive(Default)]
 struct Collect {
     used: Used,
+    /// Columns of the n-th embed's row. What that row's own embeds are asked for stands among their values.
+    embedded: BTreeMap<u16, BTreeSet<u32>>,
 }
 
 impl Rewrite for Collect {
@@ -185,24 +187,30 @@ impl Rewrite for Collect {
             ExprKind::WholeRow(source) => {
                 self.used.entry(*source).or_default().insert(WHOLE_ROW);
             }
+            ExprKind::EmbeddedColumn(n, inner) => {
+                let mut of = Collect::default();
+                rewrite_expr(inner, &mut of)?;
+                let own = of.used.remove(&SourceId::SELF).unwrap_or_default();
+                self.embedded.entry(*n).or_default().extend(own);
+                merge(&mut self.used, of.used);
+                return Ok(Some(expr.clone()));
+            }
             _ => {}
         }
         Ok(None)
     }
 }
 
-/// The columns of the row at hand that an expression reads, subqueries included, and those of embeds that it orders by.
+/// The columns of the row at hand that an expression reads, subqueries included, and those of embeds.
 pub(super) fn own_columns(expr: &Expr, own: &mut BTreeSet<u32>, embedded: &mut [BTreeSet<u32>]) -> Result<()> {
-    if let ExprKind::EmbeddedColumn(n, inner) = &expr.kind {
-        if let Some(columns) = embedded.get_mut(*n as usize) {
-            let mut none: [BTreeSet<u32>; 0] = [];
-            own_columns(inner, columns, &mut none)?;
-        }
-        return Ok(());
-    }
     let mut collect = Collect::default();
     rewrite_expr(expr, &mut collect)?;
     own.extend(collect.used.remove(&SourceId::SELF).unwrap_or_default());
+    for (n, columns) in collect.embedded {
+        if let Some(known) = embedded.get_mut(usize::from(n)) {
+            known.extend(columns);
+        }
+    }
     Ok(())
 }
 
