@@ -1,64 +1,87 @@
 //! The shop from registration to a paid order, and what goes wrong on the way.
 
-use mainstay_tests::{Client, Command, Process, Project, until};
+use mainstay_tests::{Client, Command, Process, Project, free_port, until};
 use serde_json::{Value as Json, json};
 use std::sync::Arc;
 
 /// A running shop; its payments start when asked.
-struct Shop {
-    project: Project,
-    process: Process,
-    anon: Client,
-    ports: [u16; 2],
+pub struct Shop {
+    pub project: Project,
+    pub process: Process,
+    /// Where the users are a process of their own.
+    users: Option<Process>,
+    pub anon: Client,
+    pub ports: Vec<u16>,
 }
 
 impl Shop {
-    fn start() -> Shop {
-        let project = Project::example("shop");
-        let ports = [free_port(), free_port()];
-        let toml = project.read("mainstay.toml");
-        let servers = format!("servers = [\"127.0.0.1:{}\", \"127.0.0.1:{}\"]", ports[0], ports[1]);
-        project.write("mainstay.toml", &toml.replace("servers = [\"127.0.0.1:9001\", \"127.0.0.1:9002\"]", &servers));
-        let process = project.serve();
+    /// All of it in one process.
+    pub fn start() -> Shop {
+        Shop::with_payments(2)
+    }
+
+    /// With room for so many copies of payments.
+    pub fn with_payments(copies: usize) -> Shop {
+        let (project, ports) = prepared(copies);
+        Shop::serve(project, ports, None)
+    }
+
+    /// The users in a process of their own, behind the gateway.
+    pub fn apart() -> Shop {
+        let (project, ports) = prepared(2);
+        let users = project.command().args(["--service", "users"]).start();
+        Shop::serve(project, ports, Some(users))
+    }
+
+    fn serve(project: Project, ports: Vec<u16>, users: Option<Process>) -> Shop {
+        let mut command = project.command();
+        if let Some(users) = &users {
+            command = command.args(["--set", &format!("service.users.at=[\"{}\"]", users.client().address())]);
+        }
+        let process = command.start();
         let anon = process.client();
-        Shop { project, process, anon, ports }
+        Shop { project, process, users, anon, ports }
     }
 
     /// SIGKILL, and served again from what is on disk.
     fn killed_and_back(self) -> Shop {
-        let Shop { project, process, ports, .. } = self;
+        let Shop { project, process, users, ports, .. } = self;
         process.kill();
-        let process = project.serve();
-        let anon = process.client();
-        Shop { project, process, anon, ports }
+        Shop::serve(project, ports, users)
     }
 
-    fn payments(&self, which: usize) -> Process {
+    pub fn payments(&self, which: usize) -> Process {
+        self.payments_with(which, &[])
+    }
+
+    /// One copy of payments, with further arguments.
+    pub fn payments_with(&self, which: usize, arguments: &[&str]) -> Process {
         Command::new("python3", "payments on ")
             .arg(self.project.dir().join("payments/payments.py"))
             .arg(self.ports[which].to_string())
             .args(["--gateway", &self.process.ready])
+            .args(arguments)
             .env("MAINSTAY", mainstay_tests::binary())
             .start()
     }
 
-    fn register(&self, email: &str) -> User {
+    pub fn register(&self, email: &str) -> User {
         let answer = self.anon.post("/auth/v1/signup", &json!({"email": email, "password": "correct horse"})).expect(200).json();
         let token = answer["access_token"].as_str().expect("a session").to_owned();
         User { client: self.anon.with_token(&token), token, id: answer["user"]["id"].as_str().expect("an id").to_owned() }
     }
 
-    fn products(&self, query: &str) -> Vec<Json> {
+    pub fn products(&self, query: &str) -> Vec<Json> {
         self.anon.get(&format!("/rest/v1/products?{query}")).expect(200).json().as_array().expect("a list").clone()
     }
 
-    fn stock(&self, product: &str) -> i64 {
+    pub fn stock(&self, product: &str) -> i64 {
         self.anon.get(&format!("/rest/v1/products/{product}?select=stock")).expect(200).json()["stock"].as_i64().expect("a number")
     }
 }
 
-struct User {
-    client: Client,
+pub struct User {
+    pub client: Client,
     token: String,
     id: String,
 }
@@ -70,31 +93,56 @@ impl User {
     }
 
     /// A cart with so many of a product.
-    fn cart(&self, product: &str, quantity: i64) -> String {
+    pub fn cart(&self, product: &str, quantity: i64) -> String {
         let cart = self.client.post("/rest/v1/rpc/new_cart", &json!({})).expect(200).json()[0]["id"].as_str().expect("an id").to_owned();
         let line = json!({"cart": cart, "product": product, "quantity": quantity});
         self.client.post("/rest/v1/rpc/add_to_cart", &line).expect(200);
         cart
     }
 
-    fn checkout(&self, cart: &str, key: &str) -> mainstay_tests::Answer {
+    pub fn checkout(&self, cart: &str, key: &str) -> mainstay_tests::Answer {
         self.client.post_with("/rest/v1/rpc/checkout", &[("idempotency-key", key)], &json!({"cart": cart}))
     }
 
-    fn order_status(&self, id: &str) -> String {
+    pub fn order_status(&self, id: &str) -> String {
         let orders = self.client.get(&format!("/rest/v1/orders?id=eq.{id}&select=status")).expect(200).json();
         orders[0]["status"].as_str().unwrap_or("none").to_owned()
     }
 }
 
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("bound").port()
+/// The project, with free ports for so many copies of payments.
+fn prepared(copies: usize) -> (Project, Vec<u16>) {
+    let project = Project::example("shop");
+    let ports: Vec<u16> = (0..copies).map(|_| free_port()).collect();
+    let toml = project.read("mainstay.toml");
+    let servers: Vec<String> = ports.iter().map(|port| format!("\"127.0.0.1:{port}\"")).collect();
+    let servers = format!("servers = [{}]", servers.join(", "));
+    assert!(toml.contains("servers = [\"127.0.0.1:9001\", \"127.0.0.1:9002\"]"), "the example's payments");
+    project.write("mainstay.toml", &toml.replace("servers = [\"127.0.0.1:9001\", \"127.0.0.1:9002\"]", &servers));
+    (project, ports)
 }
 
-#[test]
-fn from_registration_to_a_paid_order() {
-    let shop = Shop::start();
+/// Every test of the shop, however its services are spread over processes.
+macro_rules! every_test {
+    ($arrangement:ident, $start:path) => {
+        mod $arrangement {
+            every_test!(@ $start: from_registration_to_a_paid_order a_declined_card_gives_the_stock_back twenty_checkouts_with_one_key_buy_once a_crash_amid_checkouts_buys_once too_little_stock_changes_nothing anothers_cart_is_invisible orders_are_taken_without_payments_and_paid_when_they_return);
+        }
+    };
+    (@ $start:path: $($name:ident)*) => {
+        $(
+            #[test]
+            fn $name() {
+                super::$name($start());
+            }
+        )*
+    };
+}
+
+every_test!(in_one_process, super::Shop::start);
+every_test!(users_apart, super::Shop::apart);
+
+fn from_registration_to_a_paid_order(shop: Shop) {
     let _payments = [shop.payments(0), shop.payments(1)];
 
     // Register: profile and two mails are written without the registration waiting for them.
@@ -144,9 +192,7 @@ fn from_registration_to_a_paid_order() {
     until("the order is paid", || (user.order_status(&own) == "paid").then_some(()));
 }
 
-#[test]
-fn a_declined_card_gives_the_stock_back() {
-    let shop = Shop::start();
+fn a_declined_card_gives_the_stock_back(shop: Shop) {
     let _payments = shop.payments(0);
     let user = shop.register("bob@example.com");
     let product = shop.products("select=id&stock=gte.10&limit=1").remove(0)["id"].as_str().expect("an id").to_owned();
@@ -157,9 +203,7 @@ fn a_declined_card_gives_the_stock_back() {
     assert_eq!(shop.stock(&product), before);
 }
 
-#[test]
-fn twenty_checkouts_with_one_key_buy_once() {
-    let shop = Shop::start();
+fn twenty_checkouts_with_one_key_buy_once(shop: Shop) {
     let user = Arc::new(shop.register("eve@example.com"));
     let product = shop.products("select=id&stock=gte.10&limit=1").remove(0)["id"].as_str().expect("an id").to_owned();
     let before = shop.stock(&product);
@@ -179,9 +223,7 @@ fn twenty_checkouts_with_one_key_buy_once() {
 
 /// Killed somewhere between taking the request and answering it, again and again: whoever asks again with the same key gets the
 /// one order, and the stock is less once.
-#[test]
-fn a_crash_amid_checkouts_buys_once() {
-    let mut shop = Shop::start();
+fn a_crash_amid_checkouts_buys_once(mut shop: Shop) {
     let user = shop.register("zoe@example.com");
     let product = shop.products("select=id&stock=gte.100&limit=1").remove(0)["id"].as_str().expect("an id").to_owned();
     let mut committed_unanswered = 0;
@@ -215,9 +257,7 @@ fn a_crash_amid_checkouts_buys_once() {
     println!("12 crashes amid 20 check-outs each: bought once every time; {committed_unanswered} fell between commit and reply");
 }
 
-#[test]
-fn too_little_stock_changes_nothing() {
-    let shop = Shop::start();
+fn too_little_stock_changes_nothing(shop: Shop) {
     let user = shop.register("kim@example.com");
     let product = shop.products("select=id&stock=eq.5&limit=1").remove(0)["id"].as_str().expect("an id").to_owned();
     let cart = user.cart(&product, 6);
@@ -229,9 +269,7 @@ fn too_little_stock_changes_nothing() {
     assert_eq!(user.client.get("/rest/v1/orders").expect(200).json(), json!([]));
 }
 
-#[test]
-fn anothers_cart_is_invisible() {
-    let shop = Shop::start();
+fn anothers_cart_is_invisible(shop: Shop) {
     let (owner, thief) = (shop.register("own@example.com"), shop.register("thief@example.com"));
     let product = shop.products("select=id&stock=gte.10&limit=1").remove(0)["id"].as_str().expect("an id").to_owned();
     let cart = owner.cart(&product, 2);
@@ -252,9 +290,7 @@ fn anothers_cart_is_invisible() {
     thief.client.post("/rest/v1/rpc/settle_payment", &json!({"order_id": cart, "paid": true})).expect(403);
 }
 
-#[test]
-fn orders_are_taken_without_payments_and_paid_when_they_return() {
-    let shop = Shop::start();
+fn orders_are_taken_without_payments_and_paid_when_they_return(shop: Shop) {
     let user = shop.register("max@example.com");
     let product = shop.products("select=id&stock=gte.50&limit=1").remove(0)["id"].as_str().expect("an id").to_owned();
     let buy = |key: &str| {
