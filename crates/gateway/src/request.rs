@@ -22,7 +22,7 @@ use mainstay_telemetry::{Fact, emit};
 use std::any::Any;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
 
@@ -34,7 +34,11 @@ pub(crate) async fn answer(worker: Rc<Worker>, state: Rc<State>, request: Reques
     let wish = Wish::of(request.headers());
     let mut exchange = Exchange::begin(worker.clone(), state.clone(), method.clone(), uri, peer, trace);
 
-    let outcome = unwinding(phases(&worker, &state, &mut exchange, request), &state).await;
+    // Pinned here: handed over by value it would be kept twice, and hyper moves the whole of it once per request.
+    let outcome = {
+        let phases = pin!(phases(&worker, &state, &mut exchange, request));
+        unwinding(phases, &state).await
+    };
 
     let mut response = match outcome {
         Ended::Output(Ok(response)) => response,
@@ -220,8 +224,7 @@ enum Ended<T> {
 
 /// Runs a future within the request's time, and turns a panic of it into a value, so that it costs one request and not
 /// the worker.
-async fn unwinding<F: Future>(future: F, state: &State) -> Ended<F::Output> {
-    let mut future = pin!(future);
+async fn unwinding<F: Future>(mut future: Pin<&mut F>, state: &State) -> Ended<F::Output> {
     // What the future had borrowed is only looked at afterwards for the record, never continued.
     poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
         Ok(Poll::Pending) if state.is_late() => Poll::Ready(Ended::Late),
