@@ -120,6 +120,14 @@ GRANT USAGE ON SCHEMA public, archive TO anon;
 GRANT ALL ON ALL TABLES IN SCHEMA public, archive TO anon;
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public, archive TO anon;
 
+-- Seen in part.
+CREATE TABLE public.vaults (
+  id     bigint PRIMARY KEY REFERENCES shelves (id),
+  code   text,
+  amount integer
+);
+GRANT SELECT (id, code) ON public.vaults TO anon;
+
 INSERT INTO public.authors (name, state, years, motto, facts) VALUES
   ('zola', 'WRITING', '[1,2)'::int4range, 'ink pen'::tsvector, NULL),
   ('kafka', 'RESTING', '[25,35)'::int4range, 'pen dog'::tsvector, NULL),
@@ -145,3 +153,4 @@ INSERT INTO public.rooms (id, name) VALUES (1, 'north'), (2, 'south'), (3, 'atti
 INSERT INTO public.visits (id, room_id) VALUES (1, 1), (2, 1), (3, 2), (4, NULL), (5, 3), (6, 1), (7, NULL), (8, 4);
 INSERT INTO public.oddities (id, labels) VALUES (1, ARRAY['test', 'one']), (2, ARRAY['another']), (3, ARRAY['test2']);
 INSERT INTO archive.authors (name, state) VALUES ('zola', 'WRITING'), ('kafka', 'RESTING'), ('homer', 'WRITING');
+INSERT INTO public.vaults (id, code, amount) VALUES (1, 'x', 10), (2, 'y', 20);

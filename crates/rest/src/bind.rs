@@ -8,7 +8,7 @@ use crate::relationship;
 use crate::rows::Rows;
 use crate::select::SelectedField;
 use crate::skeleton::Origin;
-use crate::{RestConfig, error, types};
+use crate::{RestConfig, error, spread, types};
 use mainstay_model::{
     Aggregate, AggregateFunction, Builtin, Call, Embed, EmbedJoin, Error, Expr, ExprKind, IsTest, Item, Operator,
     OrderBy, Projected, QueryShape, RelationRef, Returns, Schema, Source, SourceId, Type, Value,
@@ -92,7 +92,7 @@ impl<'s> Binder<'s> {
         for child in &level.embeds {
             let (mut embed, rows) = self.embed(child, rows)?;
             if embed.spread && embed.query.is_aggregate() {
-                lift(&mut embed, embedded.len() as u16, &mut shape.select)?;
+                spread::lift(&mut embed, embedded.len() as u16, &mut shape.select)?;
             }
             embedded.push((rows, embed.one));
             shape.select.push(Item::Embed(embed));
@@ -491,87 +491,6 @@ fn refuse_operator(operator: Operator, symbol: &str, ty: &Type) -> Bound<()> {
         Ok(())
     } else {
         Err(error::no_operator(ty, symbol))
-    }
-}
-
-/// Makes the values of a spread with aggregates the outer level's own, so that the aggregates are over its groups: the embed, its
-/// `index`-th, stays for what it reads, and shows nothing. Error: PGRST127, of a spread that is to many.
-fn lift(embed: &mut Embed, index: u16, outer: &mut Vec<Item>) -> Bound<()> {
-    if !embed.one {
-        return Err(error::not_implemented(
-            "Aggregates are not implemented for one-to-many or many-to-many spreads.",
-        ));
-    }
-    let seen_from_outside = |expr: Expr| {
-        let ty = expr.ty.clone();
-        Expr::new(ExprKind::EmbeddedColumn(index, Box::new(expr)), ty)
-    };
-    let mut fields = Vec::new();
-    let mut kept = Vec::new();
-    let mut embeds = 0;
-    for item in std::mem::take(&mut embed.query.select) {
-        match item {
-            Item::Field(field) => fields.push(field),
-            Item::Embed(mut inner) => {
-                if !inner.hidden {
-                    if !(inner.spread && inner.one) {
-                        return Err(error::not_implemented(
-                            "Embedded rows are not implemented inside a spread with aggregates.",
-                        ));
-                    }
-                    inner.hidden = true;
-                    for item in &inner.query.select {
-                        let Item::Field(field) = item else { continue };
-                        let ty = field.expr.ty.clone();
-                        let expr = Expr::new(ExprKind::EmbeddedColumn(embeds, Box::new(field.expr.clone())), ty);
-                        fields.push(Projected {
-                            expr,
-                            name: field.name.clone(),
-                        });
-                    }
-                }
-                embeds += 1;
-                kept.push(Item::Embed(inner));
-            }
-        }
-    }
-    for Projected { mut expr, name } in fields {
-        let read = match aggregate_in(&mut expr) {
-            Some(call) => {
-                if call.args.is_empty() {
-                    // Of rows, not of values: those are counted that there are.
-                    call.args.push(Expr::literal(Value::Bool(true), Type::Bool));
-                }
-                let args = call.args.clone();
-                call.args = args.iter().cloned().map(seen_from_outside).collect();
-                args
-            }
-            None => {
-                let value = expr.clone();
-                expr = seen_from_outside(expr);
-                vec![value]
-            }
-        };
-        // What is read stays among the embed's own values: privileges and the cache go by them.
-        kept.extend(read.into_iter().map(|expr| {
-            Item::Field(Projected {
-                expr,
-                name: name.clone(),
-            })
-        }));
-        outer.push(Item::Field(Projected { expr, name }));
-    }
-    embed.query.select = kept;
-    embed.hidden = true;
-    Ok(())
-}
-
-/// The aggregate that a selected value is, perhaps cast.
-fn aggregate_in(expr: &mut Expr) -> Option<&mut Aggregate> {
-    match &mut expr.kind {
-        ExprKind::Aggregate(call) => Some(call),
-        ExprKind::Cast(inner) => aggregate_in(inner),
-        _ => None,
     }
 }
 

@@ -30,6 +30,7 @@ mod rows;
 mod rpc;
 mod select;
 mod skeleton;
+mod spread;
 mod suggest;
 #[cfg(test)]
 mod tests;
@@ -66,6 +67,8 @@ pub struct RestConfig {
     pub aggregates: bool,
     /// At most so many rows in an answer, on every level; more are another page.
     pub page_limit: Option<u64>,
+    /// The same for callers without a token, where it is lower.
+    pub anon_page_limit: Option<u64>,
     /// Whether `Prefer: tx=rollback` is honoured.
     pub rollback: bool,
     /// Whether responses carry [`Facts`] for the access log.
@@ -85,12 +88,26 @@ impl Default for RestConfig {
             anon: "anon".to_owned(),
             aggregates: false,
             page_limit: None,
+            anon_page_limit: None,
             rollback: true,
             facts: false,
             memo_bytes: 8 << 20,
             title: "Mainstay".to_owned(),
             limits: Limits::default(),
         }
+    }
+}
+
+impl RestConfig {
+    /// At most so many rows for a role.
+    pub(crate) fn page_limit(&self, role: &str) -> Option<u64> {
+        let own = self.anon_page_limit.filter(|_| self.is_anonymous(role));
+        self.page_limit.into_iter().chain(own).min()
+    }
+
+    /// Whether the role is that of callers without a token.
+    pub(crate) fn is_anonymous(&self, role: &str) -> bool {
+        role == self.anon
     }
 }
 

@@ -56,6 +56,16 @@ answers('groups by a spread', (db) => db.from('books').select('title.count(), ..
 answers('counts through two spreads', (db) => db.from('books').select('author, ...shelves(shelves:count(), ...shelf_notes(notes:count()))'), {
   data: [{ author: 'zola', shelves: 4, notes: 2 }],
 })
+answers('an aggregate inside a spread, of a column that may be read', (db) => db.from('shelves').select('id, ...vaults(code, n:id.sum())').order('id').limit(1), {
+  data: [{ id: 1, code: 'x', n: 1 }],
+})
+refuses('an aggregate inside a spread, of a column that may not be read', (db) => db.from('shelves').select('id, ...vaults(amount.sum())'), 401, {
+  code: '42501',
+  message: 'permission denied for table vaults',
+})
+refuses('an aggregate two spreads deep, of a column that may not be read', (db) => db.from('books').select('id, ...shelves(...vaults(amount.max()))'), 401, {
+  code: '42501',
+})
 refuses('an aggregate inside a spread to many', (db) => db.from('shelves').select('id, ...books(id.sum())'), 400, {
   code: 'PGRST127',
   details: 'Aggregates are not implemented for one-to-many or many-to-many spreads.',
