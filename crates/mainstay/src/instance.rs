@@ -229,6 +229,7 @@ fn rest_config(project: &Project) -> RestConfig {
         anon: api.anon.clone(),
         aggregates: api.aggregates,
         page_limit: api.page_limit.map(u64::from),
+        anon_page_limit: Some(api.anon_page_limit.into()),
         limits: mainstay_rest::Limits { embed_depth: api.max_depth as usize, ..defaults.limits },
         ..defaults
     }

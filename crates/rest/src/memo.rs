@@ -23,7 +23,7 @@ const ACCEPT_PROFILE: HeaderName = HeaderName::from_static("accept-profile");
 
 impl<'a> Seen<'a> {
     /// `target`: the skeleton of the request's. `None` for what is not worth remembering.
-    pub fn of(method: &Method, target: &'a [u8], headers: &'a HeaderMap) -> Option<Seen<'a>> {
+    pub fn of(method: &Method, anonymous: bool, target: &'a [u8], headers: &'a HeaderMap) -> Option<Seen<'a>> {
         let one = |name: HeaderName| headers.get(name).map_or(&b""[..], |value| value.as_bytes());
         let mut prefer = headers.get_all(PREFER).iter();
         let first = prefer.next().map_or(&b""[..], |value| value.as_bytes());
@@ -31,7 +31,12 @@ impl<'a> Seen<'a> {
         if prefer.next().is_some() {
             return None;
         }
-        let method: &[u8] = if *method == Method::HEAD { b"h" } else { b"g" };
+        let method: &[u8] = match (*method == Method::HEAD, anonymous) {
+            (false, false) => b"g",
+            (false, true) => b"G",
+            (true, false) => b"h",
+            (true, true) => b"H",
+        };
         let seen = Seen([target, method, one(ACCEPT), first, one(RANGE), one(ACCEPT_PROFILE)]);
         (seen.len() <= KEY_MAX).then_some(seen)
     }
@@ -162,25 +167,28 @@ mod tests {
     fn what_is_kept_is_found_by_what_is_borrowed() {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, "text/csv".parse().unwrap());
-        let seen = Seen::of(&Method::GET, b"/rest/v1/t?a=eq.1", &headers).unwrap();
+        let seen = Seen::of(&Method::GET, false, b"/rest/v1/t?a=eq.1", &headers).unwrap();
         let owned = seen.owned();
         let hasher = ahash::RandomState::new();
         assert_eq!(hasher.hash_one(seen), hasher.hash_one(&owned));
         assert!(seen.equivalent(&owned));
-        for (method, target, accept) in [
-            (Method::HEAD, &b"/rest/v1/t?a=eq.1"[..], "text/csv"),
-            (Method::GET, b"/rest/v1/t?a=eq.2", "text/csv"),
-            (Method::GET, b"/rest/v1/t?a=eq.1t", "ext/csv"),
+        for (method, anonymous, target, accept) in [
+            (Method::HEAD, false, &b"/rest/v1/t?a=eq.1"[..], "text/csv"),
+            (Method::GET, true, b"/rest/v1/t?a=eq.1", "text/csv"),
+            (Method::GET, false, b"/rest/v1/t?a=eq.2", "text/csv"),
+            (Method::GET, false, b"/rest/v1/t?a=eq.1t", "ext/csv"),
         ] {
             headers.insert(ACCEPT, accept.parse().unwrap());
             assert!(
-                !Seen::of(&method, target, &headers).unwrap().equivalent(&owned),
+                !Seen::of(&method, anonymous, target, &headers)
+                    .unwrap()
+                    .equivalent(&owned),
                 "{method} {accept}"
             );
         }
         headers.append("prefer", "a".parse().unwrap());
         headers.append("prefer", "b".parse().unwrap());
-        assert!(Seen::of(&Method::GET, b"/", &headers).is_none());
-        assert!(Seen::of(&Method::GET, &[b'x'; KEY_MAX + 1], &HeaderMap::new()).is_none());
+        assert!(Seen::of(&Method::GET, false, b"/", &headers).is_none());
+        assert!(Seen::of(&Method::GET, false, &[b'x'; KEY_MAX + 1], &HeaderMap::new()).is_none());
     }
 }

@@ -113,7 +113,9 @@ impl<D: Data> Rest<D> {
         let target = request.uri().path_and_query().map_or("/", |t| t.as_str());
         let head = *request.method() == Method::HEAD;
         let skeleton = Skeleton::of(target);
-        let seen = Seen::of(request.method(), &skeleton.text, headers);
+        // The role decides how long a page may be, and nothing else of what a request means.
+        let anonymous = self.config.is_anonymous(&identity.role);
+        let seen = Seen::of(request.method(), anonymous, &skeleton.text, headers);
         if let Some(known) = seen.as_ref().and_then(|seen| self.memo.get(seen, schema.digest)) {
             if known.slots.is_empty() {
                 return self.ask(&known, &known.query, route, identity, headers, head).await;
@@ -226,7 +228,7 @@ pub(crate) fn prepare(
     let rows = Rows::of_relation(schema, relation);
     let mut asked = query_string::Request::read(&pairs, rows.name, Arguments::None, &config.limits)?;
     let mut binder = Binder::new(schema, &place.namespace, config);
-    binder.page_limit = config.page_limit;
+    binder.page_limit = config.page_limit(role);
     let key = match id {
         Some(id) => {
             (asked.root.limit, asked.root.offset) = (None, 0);

@@ -92,6 +92,7 @@ impl<D: Data> Rest<D> {
             &preferences,
             method,
             headers,
+            role,
         )?;
         Ok((understood.prepared, understood.origins))
     }
@@ -154,6 +155,7 @@ impl<D: Data> Rest<D> {
             &preferences,
             method,
             headers,
+            &identity.role,
         )?;
         if schema.function(function).writes || idempotency.is_some() {
             self.call_in_transaction(understood, idempotency, &preferences, identity, headers)
@@ -235,6 +237,7 @@ impl<D: Data> Rest<D> {
         preferences: &Preferences<'_>,
         method: &Method,
         headers: &HeaderMap,
+        role: &str,
     ) -> Result<Understood, Error> {
         let declared = schema.function(function);
         let media = media::negotiate(headers)?;
@@ -263,7 +266,7 @@ impl<D: Data> Rest<D> {
         let offset = range::narrow(&mut root, method, headers)?;
         let rows = Rows::of_function(schema, function);
         let mut binder = Binder::new(schema, &place.namespace, &self.config);
-        binder.page_limit = self.config.page_limit.filter(|_| declared.returns.is_set());
+        binder.page_limit = self.config.page_limit(role).filter(|_| declared.returns.is_set());
         let call = call::bind(&mut binder, function, unnamed, given)?;
         let mut shape = binder.root(&root, &rows, Source::Call(call.clone()))?;
         shape.count = if void {

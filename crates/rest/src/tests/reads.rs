@@ -1,9 +1,9 @@
 //! Query strings and what they mean: a table of lines.
 
-use super::{fixture, show};
+use super::{fixture, recorder, show};
 use crate::memo::Memo;
 use crate::read::{Prepared, prepare};
-use crate::{RestConfig, Route};
+use crate::{Rest, RestConfig, Route};
 use http::{HeaderMap, Method};
 use mainstay_model::Error;
 
@@ -68,10 +68,7 @@ fn query_strings_mean() {
         ),
         ("clients?select=name->>x", "clients[x:ToJsonb(name) JsonGetText 'x']"),
         ("projects?select=id,shout", "projects[id,shout:shout(row)]"),
-        (
-            "clients?select=count",
-            "clients[count:Count()::bigint]",
-        ),
+        ("clients?select=count", "clients[count:Count()::bigint]"),
         (
             "clients?select=rating.sum(),n:id.count(),count()",
             "clients[sum:Sum(rating)::numeric,n:Count(id)::bigint,count:Count()::bigint]",
@@ -471,6 +468,48 @@ fn values_do_not_make_shapes_differ() {
         assert!(std::sync::Arc::ptr_eq(&shape(a), &shape(b)), "{a} and {b}");
     }
     assert!(!std::sync::Arc::ptr_eq(&shape("id=eq.1"), &shape("id=gt.1")));
+}
+
+#[test]
+fn pages_of_the_anonymous_may_be_shorter() {
+    let pages = |page_limit, anon_page_limit| {
+        let config = RestConfig {
+            page_limit,
+            anon_page_limit,
+            ..RestConfig::default()
+        };
+        ["anon", "authenticated"].map(|role| config.page_limit(role))
+    };
+    for (all, anon, want) in [
+        (None, None, [None, None]),
+        (None, Some(10), [Some(10), None]),
+        (Some(5), Some(10), [Some(5), Some(5)]),
+        (Some(50), Some(10), [Some(10), Some(50)]),
+    ] {
+        assert_eq!(pages(all, anon), want, "{all:?} {anon:?}");
+    }
+}
+
+#[test]
+fn what_was_understood_for_one_is_not_taken_for_the_other() {
+    let data = recorder::Recorder::new();
+    let config = RestConfig {
+        anon_page_limit: Some(10),
+        ..RestConfig::default()
+    };
+    let rest = Rest::new(data.clone(), config);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    for role in ["anon", "authenticated", "anon"] {
+        let mut request = http::Request::get("/rest/v1/clients?select=id")
+            .body(Default::default())
+            .unwrap();
+        request
+            .extensions_mut()
+            .insert(std::sync::Arc::new(mainstay_model::Identity::role(role)));
+        assert_eq!(runtime.block_on(rest.handle(request)).status(), 200);
+    }
+    let limited: Vec<bool> = data.read().iter().map(|query| query.shape.limit.is_some()).collect();
+    assert_eq!(limited, [true, false, true]);
 }
 
 #[test]
