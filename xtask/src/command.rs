@@ -156,10 +156,7 @@ mod tests {
         let mut command = Command::new("sh");
         command.args(["-c", "sleep 60 & echo $!; wait"]);
         let mut child = String::new();
-        let failure = stream(&mut command, Duration::from_secs(3), |line| {
-            child = line.to_string()
-        })
-        .unwrap_err();
+        let failure = stream(&mut command, Duration::from_secs(3), |line| child = line.to_string()).unwrap_err();
         assert!(failure.contains("stopped after"), "{failure}");
         assert!(!child.is_empty(), "the child's number did not arrive");
         // A killed process takes a moment to go.

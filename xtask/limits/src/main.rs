@@ -30,7 +30,9 @@ enum Limit {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [address, kind, file] = &*arguments else { return Err("usage: ADDRESS map|sqlite FILE".into()) };
+    let [address, kind, file] = &*arguments else {
+        return Err("usage: ADDRESS map|sqlite FILE".into());
+    };
     let limit = match kind.as_str() {
         "map" => {
             let body = Bytes::from(std::fs::read(file)?);
@@ -38,7 +40,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
         _ => {
             let connection = Connection::open(file)?;
-            connection.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA mmap_size = 268435456;")?;
+            connection
+                .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA mmap_size = 268435456;")?;
             Limit::Sqlite(connection)
         }
     };
@@ -56,7 +59,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                     let limit = limit.clone();
                     async move { Ok::<_, Infallible>(answer(&limit, request).await) }
                 });
-                let _ = http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service).await;
+                let _ = http1::Builder::new()
+                    .timer(TokioTimer::new())
+                    .serve_connection(TokioIo::new(stream), service)
+                    .await;
             });
         }
     })
@@ -82,9 +88,15 @@ async fn answer(limit: &Limit, request: Request<Incoming>) -> Response<Full<Byte
         *response.status_mut() = StatusCode::NOT_FOUND;
     }
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("application/json; charset=utf-8"),
+    );
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
-    headers.insert(VARY, HeaderValue::from_static("Authorization, apikey, Accept, Accept-Profile, Prefer, Range"));
+    headers.insert(
+        VARY,
+        HeaderValue::from_static("Authorization, apikey, Accept, Accept-Profile, Prefer, Range"),
+    );
     headers.insert(ETAG, HeaderValue::from_static("\"0123456789abcdef\""));
     headers.insert("cache-status", HeaderValue::from_static("mainstay; hit"));
     headers.insert("content-range", HeaderValue::from_static("0-0/*"));
@@ -123,7 +135,9 @@ fn write_text(text: &str, out: &mut String) {
 
 fn item(connection: &Connection, id: &str) -> Option<Bytes> {
     let id: i64 = id.parse().ok()?;
-    let mut statement = connection.prepare_cached("SELECT id, name, note, price, stock FROM item WHERE id = ?").ok()?;
+    let mut statement = connection
+        .prepare_cached("SELECT id, name, note, price, stock FROM item WHERE id = ?")
+        .ok()?;
     let mut rows = statement.query([id]).ok()?;
     let mut out = String::with_capacity(256);
     write_row(rows.next().ok()??, &mut out).ok()?;
@@ -151,6 +165,13 @@ fn insert(connection: &Connection, body: &[u8]) -> Option<Bytes> {
     let sql = "INSERT INTO item (name, note, price, stock) VALUES (?, ?, ?, ?)";
     let price = (row["price"].as_f64()? * 100.0).round() as i64;
     let mut statement = connection.prepare_cached(sql).ok()?;
-    statement.execute(params![row["name"].as_str()?, row["note"].as_str()?, price, row["stock"].as_i64()?]).ok()?;
+    statement
+        .execute(params![
+            row["name"].as_str()?,
+            row["note"].as_str()?,
+            price,
+            row["stock"].as_i64()?
+        ])
+        .ok()?;
     Some(Bytes::new())
 }

@@ -9,7 +9,14 @@ use crate::command::find;
 
 /// Every case, in the order of the report.
 pub fn all(_root: &Path) -> Vec<Case> {
-    vec![noise(), cache_hit(), sqlite_get(), sqlite_list(), sqlite_insert(), pass_through()]
+    vec![
+        noise(),
+        cache_hit(),
+        sqlite_get(),
+        sqlite_list(),
+        sqlite_insert(),
+        pass_through(),
+    ]
 }
 
 /// The same server twice: how far the ratio is from 1 is how much any other ratio of this run can be believed.
@@ -41,7 +48,9 @@ fn ours(load: &Load, toml: &'static str, aim: f64, check: fn(&super::Answer) -> 
         check,
     };
     let mut signed = load.clone();
-    signed.headers.push(("Authorization".to_string(), format!("Bearer {TOKEN}")));
+    signed
+        .headers
+        .push(("Authorization".to_string(), format!("Bearer {TOKEN}")));
     vec![
         peer("mainstay", Extras::Off, Some(aim), load.clone()),
         peer("mainstay, token + limit + access log", Extras::On, None, signed),
@@ -76,16 +85,29 @@ fn against_sqlite(
     aim: f64,
     check: fn(&super::Answer) -> Result<(), String>,
 ) -> Case {
-    let mut peers =
-        vec![Peer { name: "hyper + rusqlite inline", aim: None, start: Box::new(mainstay::start_sqlite), load: bare, check }];
+    let mut peers = vec![Peer {
+        name: "hyper + rusqlite inline",
+        aim: None,
+        start: Box::new(mainstay::start_sqlite),
+        load: bare,
+        check,
+    }];
     peers.extend(ours(&own, NO_CACHE, aim, check));
-    Case { name, about: about.to_string(), connections: 64, peers }
+    Case {
+        name,
+        about: about.to_string(),
+        connections: 64,
+        peers,
+    }
 }
 
 /// A GET whose id is another each time.
 fn random_id(prefix: &str) -> Load {
     let script = format!("function request() return wrk.format(\"GET\", \"{prefix}\" .. math.random(1, 10000)) end\n");
-    Load { script: Some(script), ..Load::get(&format!("{prefix}7")) }
+    Load {
+        script: Some(script),
+        ..Load::get(&format!("{prefix}7"))
+    }
 }
 
 fn sqlite_get() -> Case {
@@ -114,7 +136,9 @@ fn sqlite_insert() -> Case {
     let load = |path: &str| Load {
         method: "POST",
         headers: vec![("Content-Type".to_string(), "application/json".to_string())],
-        body: Some("{\"name\":\"New\",\"note\":\"One more row of an ordinary size.\",\"price\":12.50,\"stock\":3}".to_string()),
+        body: Some(
+            "{\"name\":\"New\",\"note\":\"One more row of an ordinary size.\",\"price\":12.50,\"stock\":3}".to_string(),
+        ),
         ..Load::get(path)
     };
     against_sqlite(
@@ -123,7 +147,13 @@ fn sqlite_insert() -> Case {
         load("/item"),
         load("/rest/v1/item"),
         2.0,
-        |answer| if answer.status < 300 { Ok(()) } else { Err(format!("{}: {}", answer.status, answer.body)) },
+        |answer| {
+            if answer.status < 300 {
+                Ok(())
+            } else {
+                Err(format!("{}: {}", answer.status, answer.body))
+            }
+        },
     )
 }
 
@@ -136,7 +166,13 @@ fn pass_through() -> Case {
     let upstream = |place: &Place<'_>| -> Result<Server, String> {
         let folder = place.folder.join("upstream");
         std::fs::create_dir_all(&folder).map_err(|e| e.to_string())?;
-        start_nginx(&Place { folder: &folder, ..*place }, &format!("return 200 '{}';", upstream_body()))
+        start_nginx(
+            &Place {
+                folder: &folder,
+                ..*place
+            },
+            &format!("return 200 '{}';", upstream_body()),
+        )
     };
     let check: fn(&super::Answer) -> Result<(), String> = |answer| answer.expect(200, &upstream_body());
     let nginx = move |place: &Place<'_>| {
@@ -163,8 +199,20 @@ fn pass_through() -> Case {
         about: "A GET of 604 bytes from an nginx behind it, connections kept on both sides.".to_string(),
         connections: 64,
         peers: vec![
-            Peer { name: "nginx proxy_pass", aim: None, start: Box::new(nginx), load: Load::get("/up"), check },
-            Peer { name: "mainstay", aim: Some(1.25), start: Box::new(own), load: Load::get("/up"), check },
+            Peer {
+                name: "nginx proxy_pass",
+                aim: None,
+                start: Box::new(nginx),
+                load: Load::get("/up"),
+                check,
+            },
+            Peer {
+                name: "mainstay",
+                aim: Some(1.25),
+                start: Box::new(own),
+                load: Load::get("/up"),
+                check,
+            },
         ],
     }
 }

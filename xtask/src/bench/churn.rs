@@ -10,7 +10,7 @@ use super::{Place, Server};
 use crate::command::capture;
 
 /// The cache's limit, in MiB.
-const CACHE_MIB: u64 = 64;
+const CACHE_MIB: u64 = 16;
 
 /// What the process may hold beyond its idle size, as a multiple of the cache's limit.
 const AIM: f64 = 1.15;
@@ -19,14 +19,18 @@ const AIM: f64 = 1.15;
 pub fn run(root: &Path, minutes: f64) -> Result<(), String> {
     let folder = Folder::new("churn")?;
     let own = folder.inside("0")?;
-    let place = Place { root, core: 1, folder: &own };
+    let place = Place {
+        root,
+        core: 1,
+        folder: &own,
+    };
     let server = mainstay::start(&place, Extras::Off, &format!("[cache]\nmemory = \"{CACHE_MIB}MiB\"\n"))?;
     // A thread's own connection, statements and buffers belong to the idle process: one request makes them.
     warm(&server, &own)?;
     let idle = resident(&server)?;
     let script = own.join("churn.lua");
-    // Nineteen reads that are rarely alike, then a write that drops some of the answers.
-    let lua = "math.randomseed(os.time())\nlocal n = 0\nfunction request()\n  n = n + 1\n  if n % 20 == 0 then\n    \
+    // Reads that are rarely alike, enough to fill the cache, and now and then a write that drops some of the answers.
+    let lua = "math.randomseed(os.time())\nlocal n = 0\nfunction request()\n  n = n + 1\n  if n % 200 == 0 then\n    \
                return wrk.format(\"POST\", \"/rest/v1/item\", {[\"Content-Type\"] = \"application/json\"}, \
                '{\"name\":\"New\",\"note\":\"churn\",\"price\":1.25,\"stock\":' .. math.random(1, 90) .. '}')\n  end\n  \
                return wrk.format(\"GET\", \"/rest/v1/item?select=id,name,note&stock=eq.\" .. math.random(1, 90) .. \
@@ -42,7 +46,10 @@ pub fn run(root: &Path, minutes: f64) -> Result<(), String> {
                 .arg(&script)
                 .arg(format!("http://{}/", server.address)),
         )?;
-        requests += report.lines().find_map(|l| l.trim().strip_suffix("read")?.split(' ').next()?.parse::<u64>().ok()).unwrap_or(0);
+        requests += report
+            .lines()
+            .find_map(|l| l.trim().strip_suffix("read")?.split(' ').next()?.parse::<u64>().ok())
+            .unwrap_or(0);
         highest = highest.max(resident(&server)?);
     }
     let last = resident(&server)?;
@@ -50,16 +57,28 @@ pub fn run(root: &Path, minutes: f64) -> Result<(), String> {
     let mib = |kib: u64| kib as f64 / 1024.0;
     println!(
         "cache limit {CACHE_MIB} MiB; {requests} requests in {minutes} minutes; resident: idle {:.1} MiB, highest {:.1}, last {:.1}; allowed {:.1} ({})",
-        mib(idle), mib(highest), mib(last), allowed / 1024.0,
+        mib(idle),
+        mib(highest),
+        mib(last),
+        allowed / 1024.0,
         if highest as f64 <= allowed { "met" } else { "missed" }
     );
-    if highest as f64 <= allowed { Ok(()) } else { Err("the process grew beyond its bound".to_string()) }
+    if highest as f64 <= allowed {
+        Ok(())
+    } else {
+        Err("the process grew beyond its bound".to_string())
+    }
 }
 
 fn warm(server: &Server, folder: &Path) -> Result<(), String> {
     let script = folder.join("warm.lua");
     std::fs::write(&script, "wrk.path = \"/rest/v1/item?limit=1\"\n").map_err(|e| e.to_string())?;
-    capture(Command::new("wrk").args(["-t1", "-c32", "-d1s", "-s"]).arg(&script).arg(format!("http://{}/", server.address)))?;
+    capture(
+        Command::new("wrk")
+            .args(["-t1", "-c32", "-d1s", "-s"])
+            .arg(&script)
+            .arg(format!("http://{}/", server.address)),
+    )?;
     Ok(())
 }
 
@@ -67,7 +86,14 @@ fn warm(server: &Server, folder: &Path) -> Result<(), String> {
 fn resident(server: &Server) -> Result<u64, String> {
     let status = std::fs::read_to_string(format!("/proc/{}/status", server.process()?)).map_err(|e| e.to_string())?;
     let line = |name: &str| {
-        status.lines().find_map(|l| l.strip_prefix(name)?.trim().strip_suffix("kB")?.trim().parse::<u64>().ok())
+        status.lines().find_map(|l| {
+            l.strip_prefix(name)?
+                .trim()
+                .strip_suffix("kB")?
+                .trim()
+                .parse::<u64>()
+                .ok()
+        })
     };
     line("RssAnon:").ok_or_else(|| "no RssAnon".to_string())
 }

@@ -18,7 +18,12 @@ GRANT SELECT, INSERT ON item TO anon, authenticated;
 /// What the table holds under an id.
 fn row(id: u32) -> (String, String, String, u32) {
     let note = format!("A note of some length about item number {id}, so that an answer has an ordinary size.");
-    (format!("Item {id:05}"), note, format!("{}.{:02}", id % 500, id % 100), id % 90)
+    (
+        format!("Item {id:05}"),
+        note,
+        format!("{}.{:02}", id % 500, id % 100),
+        id % 90,
+    )
 }
 
 /// One row as every peer answers it.
@@ -38,7 +43,10 @@ fn binary(root: &Path, name: &str) -> Result<PathBuf, String> {
     if path.exists() {
         return Ok(path);
     }
-    Err(format!("{} is missing: cargo build --release -p mainstay -p mainstay-limits", path.display()))
+    Err(format!(
+        "{} is missing: cargo build --release -p mainstay -p mainstay-limits",
+        path.display()
+    ))
 }
 
 /// What is switched on.
@@ -52,7 +60,8 @@ pub enum Extras {
 
 /// Serves the table on one worker. `toml` is added to the project's file.
 pub fn start(place: &Place<'_>, extras: Extras, toml: &str) -> Result<Server, String> {
-    let write = |name: &str, text: &str| std::fs::write(place.folder.join(name), text).map_err(|e| format!("{name}: {e}"));
+    let write =
+        |name: &str, text: &str| std::fs::write(place.folder.join(name), text).map_err(|e| format!("{name}: {e}"));
     write("schema.sql", SCHEMA)?;
     let mut csv = "id,name,note,price,stock\n".to_string();
     for id in 1..=ROWS {
@@ -64,7 +73,11 @@ pub fn start(place: &Place<'_>, extras: Extras, toml: &str) -> Result<Server, St
     let address = free_address()?;
     let admin = free_address()?;
     let on = extras == Extras::On;
-    let limit = if on { "limit = { rate = \"100000000/min\", per = \"user\" }\n" } else { "" };
+    let limit = if on {
+        "limit = { rate = \"100000000/min\", per = \"user\" }\n"
+    } else {
+        ""
+    };
     let file = format!(
         "[gateway]\nlisten = \"{address}\"\nworkers = 1\n{limit}\n[admin]\nlisten = \"{admin}\"\n\n[log]\naccess = {on}\nformat = \"json\"\n\n[auth]\nsecret = \"{SECRET}\"\n\n{toml}\n"
     );
@@ -84,22 +97,34 @@ pub fn start_map(place: &Place<'_>, body: &str) -> Result<Server, String> {
     std::fs::write(&file, body).map_err(|e| e.to_string())?;
     let address = free_address()?;
     let program = binary(place.root, "mainstay-limits")?;
-    Server::start(place, address, &program, &[&address.to_string(), "map", &file.display().to_string()])
+    Server::start(
+        place,
+        address,
+        &program,
+        &[&address.to_string(), "map", &file.display().to_string()],
+    )
 }
 
 /// hyper with rusqlite inline over the same rows.
 pub fn start_sqlite(place: &Place<'_>) -> Result<Server, String> {
     let file = place.folder.join("items.db");
-    let mut sql = "CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT NOT NULL, note TEXT NOT NULL, price INTEGER NOT NULL, \
+    let mut sql =
+        "CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT NOT NULL, note TEXT NOT NULL, price INTEGER NOT NULL, \
                    stock INTEGER NOT NULL) STRICT; BEGIN;\n"
-        .to_string();
+            .to_string();
     for id in 1..=ROWS {
         let (name, note, price, stock) = row(id);
-        sql += &format!("INSERT INTO item VALUES ({id},'{name}','{note}',{},{stock});\n", price.replace('.', ""));
+        sql += &format!(
+            "INSERT INTO item VALUES ({id},'{name}','{note}',{},{stock});\n",
+            price.replace('.', "")
+        );
     }
     sql += "COMMIT;";
     // Python's own module: the sqlite3 shell is not everywhere.
-    let script = format!("import sqlite3,sys; sqlite3.connect({:?}).executescript(sys.stdin.read())", file.display().to_string());
+    let script = format!(
+        "import sqlite3,sys; sqlite3.connect({:?}).executescript(sys.stdin.read())",
+        file.display().to_string()
+    );
     let mut child = Command::new("python3")
         .args(["-c", &script])
         .stdin(std::process::Stdio::piped())
@@ -114,5 +139,10 @@ pub fn start_sqlite(place: &Place<'_>) -> Result<Server, String> {
     }
     let address = free_address()?;
     let program = binary(place.root, "mainstay-limits")?;
-    Server::start(place, address, &program, &[&address.to_string(), "sqlite", &file.display().to_string()])
+    Server::start(
+        place,
+        address,
+        &program,
+        &[&address.to_string(), "sqlite", &file.display().to_string()],
+    )
 }
