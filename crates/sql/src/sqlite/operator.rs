@@ -50,7 +50,10 @@ impl<'a> Renderer<'a> {
                         _ => self.to_text(field, &field_type)?,
                     }));
                 }
+                let element = left.ty == Type::Jsonb && right.ty.is_integer();
                 let name = match operator {
+                    JsonGet if element => "mainstay_jsonb_element",
+                    JsonGetText if element => "mainstay_jsonb_element_text",
                     JsonGet => "mainstay_json_get",
                     JsonGetText => "mainstay_json_get_text",
                     JsonPath => "mainstay_json_path",

@@ -13,6 +13,13 @@ use std::cmp::Ordering;
 const DEPTH_MAX: usize = 512;
 
 pub(super) fn register(c: &Connection) -> rusqlite::Result<()> {
+    // Of `jsonb`, a scalar at the top is an array of itself to whoever asks for an element.
+    strict(c, "mainstay_jsonb_element", 2, |args| {
+        Ok(element(args)?.map_or(Sql::Null, |raw| Sql::Text(raw.to_owned())))
+    })?;
+    strict(c, "mainstay_jsonb_element_text", 2, |args| {
+        Ok(element(args)?.map_or(Sql::Null, as_text))
+    })?;
     strict(c, "mainstay_json_get", 2, |args| {
         Ok(get(args)?.map_or(Sql::Null, |raw| Sql::Text(raw.to_owned())))
     })?;
@@ -80,9 +87,6 @@ pub(super) fn register(c: &Connection) -> rusqlite::Result<()> {
                 Json::Array(a)
             }
             (a, Json::Array(b)) => Json::Array(std::iter::once(a).chain(b).collect()),
-            (Json::Object(_), _) | (_, Json::Object(_)) => {
-                return Err(Error::new("22023", "invalid concatenation of jsonb objects"));
-            }
             (a, b) => Json::Array(vec![a, b]),
         };
         Ok(Sql::Text(joined.write()))
@@ -119,6 +123,16 @@ fn get<'c>(args: &Args<'c, '_>) -> Result<Option<&'c str>> {
     Ok(match args.raw(1) {
         ValueRef::Integer(index) => at_index(document, index),
         _ => at_key(document, args.text(1)?),
+    })
+}
+
+fn element<'c>(args: &Args<'c, '_>) -> Result<Option<&'c str>> {
+    let (document, index) = (args.text(0)?, args.int(1)?);
+    let scalar = !matches!(document.as_bytes().first(), Some(b'[' | b'{'));
+    Ok(if scalar {
+        matches!(index, 0 | -1).then_some(document)
+    } else {
+        at_index(document, index)
     })
 }
 
