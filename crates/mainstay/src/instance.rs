@@ -224,13 +224,15 @@ fn verifier_config(project: &Project) -> Result<mainstay_auth::Config, String> {
 fn rest_config(project: &Project) -> RestConfig {
     let api = &project.api;
     let defaults = RestConfig::default();
+    let depth = api.max_depth as usize;
     RestConfig {
         schemas: api.schemas.clone(),
         anon: api.anon.clone(),
         aggregates: api.aggregates,
         page_limit: api.page_limit.map(u64::from),
         anon_page_limit: Some(api.anon_page_limit.into()),
-        limits: mainstay_rest::Limits { embed_depth: api.max_depth as usize, ..defaults.limits },
+        url: project.gateway.url.clone(),
+        limits: mainstay_rest::Limits { embed_depth: depth, filter_depth: depth, ..defaults.limits },
         ..defaults
     }
 }

@@ -185,7 +185,7 @@ impl<'a> TreeReader<'a, '_> {
             self.excess = Some(error::too_much(
                 "filters nested too deep",
                 self.limits.filter_depth,
-                "limits.filter_depth",
+                "api.max_depth",
             ));
             return self.cursor.fail("fewer parentheses");
         }

@@ -77,6 +77,8 @@ pub struct RestConfig {
     pub memo_bytes: u64,
     /// The title of the API's description.
     pub title: String,
+    /// How the world calls the gateway (`https://shop.example`), for the API's description.
+    pub url: Option<String>,
     /// Bounds of a request.
     pub limits: Limits,
 }
@@ -93,6 +95,7 @@ impl Default for RestConfig {
             facts: false,
             memo_bytes: 8 << 20,
             title: "Mainstay".to_owned(),
+            url: None,
             limits: Limits::default(),
         }
     }

@@ -101,7 +101,7 @@ pub(crate) fn document(schema: &Schema, config: &RestConfig, namespace: &str, ro
             "version": format!("{:016x}", schema.digest),
             "description": format!("The tables and functions of schema {namespace} that the role {role} may use, in the PostgREST dialect."),
         },
-        "servers": [{ "url": PREFIX }],
+        "servers": [{ "url": format!("{}{PREFIX}", config.url.as_deref().unwrap_or_default()) }],
         "security": [{}, { "token": [] }],
         "paths": paths,
         "components": {

@@ -107,7 +107,7 @@ pub struct Api {
     pub anon_page_limit: u32,
     /// `max_body`: bytes of a request's body; default 10 MiB.
     pub max_body: u64,
-    /// `max_depth`: how deep embedding, and/or trees and JSON may nest; default 10.
+    /// `max_depth`: how deep embedding may nest, and trees of `and` and `or`; default 10.
     pub max_depth: u32,
     /// `idempotency`: how long an `Idempotency-Key` is remembered; default 24 h.
     pub idempotency: Duration,

@@ -22,7 +22,7 @@ pub struct Gateway {
     pub public: Option<PathBuf>,
     /// `gzip`: whether answers are compressed for clients that accept it; default true.
     pub gzip: bool,
-    /// `url`: how the world calls this gateway (`https://shop.example`), for links in mails and documents.
+    /// `url`: how the world calls this gateway (`https://shop.example`): the server that OpenAPI names.
     pub url: Option<String>,
     /// `hosts`: the only `Host` names that are answered (`shop.example`, `*.shop.example`); default empty, all.
     pub hosts: Vec<HostName>,
