@@ -111,7 +111,7 @@ fn leads(relation: &Relation, column: u32) -> impl Iterator<Item = usize> + '_ {
         first.walk(&mut |e| named |= matches!(&e.kind, ExprKind::Column(c) if c.column == column));
         // Under an expression, and under a condition of the index, nothing is known of the order.
         let plain = matches!(first.kind, ExprKind::Column(_)) && index.filter.is_none();
-        named.then(|| if plain { index.keys.len() } else { usize::MAX })
+        named.then_some(if plain { index.keys.len() } else { usize::MAX })
     });
     constraints.chain(indexes)
 }

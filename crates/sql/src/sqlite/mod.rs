@@ -228,6 +228,7 @@ pub fn compile_insert(
 }
 
 /// Compiles an update: [`Bind::Cell`] counts the entries of `set` (a `Cell::Default` binds nothing).
+#[allow(clippy::too_many_arguments, reason = "the parts of an UPDATE, named")]
 pub fn compile_update(
     schema: &Schema,
     relation: &RelationRef,

@@ -9,6 +9,7 @@ use rusqlite::Connection;
 use rusqlite::functions::{Aggregate, Context};
 use rusqlite::types::Value as Sql;
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 
 /// An aggregate of ours: a state, what a row adds to it, and what it is in the end.
@@ -106,6 +107,23 @@ fn interval_text(interval: time::Interval) -> Sql {
 pub(super) fn register(c: &Connection) -> rusqlite::Result<()> {
     fold::<Sum>(c, "mainstay_num_sum", true, add_number, |sum| Ok(wide(&sum.total)))?;
     fold::<Sum>(c, "mainstay_num_avg", true, add_number, |sum| {
+        Ok(wide(&sum.total.div(&Decimal::from_i64(sum.count))?))
+    })?;
+    fn add_once((sum, seen): &mut (Sum, HashSet<Vec<u8>>), args: &Args<'_, '_>) -> Result<()> {
+        let number = decimal(args, 0)?;
+        let mut key = number.to_ordered_bytes();
+        key.truncate(key.len().saturating_sub(2));
+        if seen.insert(key) {
+            sum.total = sum.total.add(&number)?;
+            sum.count += 1;
+        }
+        Ok(())
+    }
+    type Once = (Sum, HashSet<Vec<u8>>);
+    fold::<Once>(c, "mainstay_num_sum_distinct", true, add_once, |(sum, _)| {
+        Ok(wide(&sum.total))
+    })?;
+    fold::<Once>(c, "mainstay_num_avg_distinct", true, add_once, |(sum, _)| {
         Ok(wide(&sum.total.div(&Decimal::from_i64(sum.count))?))
     })?;
     fn add_float(sum: &mut Floats, args: &Args<'_, '_>) -> Result<()> {

@@ -118,6 +118,7 @@ fn floats(c: &Connection) -> rusqlite::Result<()> {
     strict(c, "mainstay_float_log", 1, move |args| {
         args.real(0).and_then(|a| logarithm(a, a.log10()))
     })?;
+    #[allow(clippy::type_complexity, reason = "a table of names and functions")]
     let simple: [(&str, fn(f64) -> f64); 5] = [
         ("mainstay_float_ceil", f64::ceil),
         ("mainstay_float_floor", f64::floor),

@@ -86,8 +86,11 @@ fn constant(args: &Args<'_, '_>, at: usize, ignore_case: bool) -> Result<Arc<Reg
     Ok(regex)
 }
 
+/// Compiled patterns by their text and options, the one used last at the end.
+type Compiled = Vec<((String, String), Arc<Regex>)>;
+
 thread_local! {
-    static CACHE: RefCell<Vec<((String, String), Arc<Regex>)>> = const { RefCell::new(Vec::new()) };
+    static CACHE: RefCell<Compiled> = const { RefCell::new(Vec::new()) };
 }
 
 fn cached(pattern: &str, options: &str) -> Result<Arc<Regex>> {
