@@ -59,7 +59,6 @@ impl Atom {
                 })
             }
             Atom::Element(column, array) => match value(array, given).as_ref().map(Known::as_value) {
-                Some(Value::Null) => Place::Equal(*column, Vec::new()),
                 Some(Value::Array(items)) if items.len() <= VALUES_MAX && elements_fit(&array.ty, items) => {
                     Place::Equal(*column, items.iter().filter(|v| !v.is_null()).cloned().collect())
                 }

@@ -135,7 +135,8 @@ fn condition(expr: &Expr, given: Given<'_>) -> Possible {
                 _ => return ANY,
             };
             match array_value.as_value() {
-                Value::Null => NULL,
+                // Of a NULL in the place of an array engines make different things under a NOT.
+                Value::Null => ANY,
                 Value::Array(items) => {
                     let Some(left) = value(operand, given) else { return ANY };
                     let each = |item: &Value| compare(*operator, (left.as_value(), &operand.ty), (item, element));

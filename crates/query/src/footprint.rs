@@ -6,7 +6,7 @@
 //! before nor after a change leaves the answer as it was. What cannot be decided from the row alone may stand in a condition:
 //! the index takes it for "maybe".
 
-use crate::narrow::{Joined, Moved, equates, flatten, is_constant, mentions, through_view, unknowable};
+use crate::narrow::{Moved, Taking, equates, flatten, is_constant, taking_part, through_view, unknowable};
 use mainstay_cache::{Columns, Footprint, ReadSet, TableReads};
 use mainstay_model::{
     Claim, ColumnRef, EmbedJoin, Expr, ExprKind, FromItem, Identity, Item, QueryShape, RelationId, RelationRef, Result,
@@ -153,21 +153,6 @@ struct Reads<'a> {
 impl Reads<'_> {
     /// `read`: columns that the query around this one reads of it; `given`: what its rows must satisfy to be looked at.
     fn shape(&mut self, shape: &QueryShape, mut read: BTreeSet<u32>, given: Vec<Expr>) {
-        let embeds = shape.select.iter().filter(|i| matches!(i, Item::Embed(_))).count();
-        let mut embedded = vec![BTreeSet::new(); embeds];
-        for item in &shape.select {
-            if let Item::Field(field) = item {
-                self.expr(&field.expr, &mut read, &mut embedded);
-            }
-        }
-        for expr in shape.filter.iter().chain(&shape.having) {
-            self.expr(expr, &mut read, &mut embedded);
-        }
-        if !mainstay_cache::failpoint::is_set("forget-order-columns") {
-            for key in &shape.order {
-                self.expr(&key.expr, &mut read, &mut embedded);
-            }
-        }
         let conditions: Vec<Expr> = given.into_iter().chain(shape.filter.clone()).collect();
         let (outer, mut known) = match &shape.from {
             Source::Relation(relation) => (
@@ -177,6 +162,21 @@ impl Reads<'_> {
             Source::Call(_) => (None, Vec::new()),
         };
         known.extend(conditions.iter().cloned());
+        let embeds = shape.select.iter().filter(|i| matches!(i, Item::Embed(_))).count();
+        let mut embedded = vec![BTreeSet::new(); embeds];
+        for item in &shape.select {
+            if let Item::Field(field) = item {
+                self.expr(&field.expr, &mut read, &mut embedded, &known);
+            }
+        }
+        for expr in shape.filter.iter().chain(&shape.having) {
+            self.expr(expr, &mut read, &mut embedded, &known);
+        }
+        if !mainstay_cache::failpoint::is_set("forget-order-columns") {
+            for key in &shape.order {
+                self.expr(&key.expr, &mut read, &mut embedded, &known);
+            }
+        }
         let mut embedded = embedded.into_iter();
         for item in &shape.select {
             let Item::Embed(embed) = item else { continue };
@@ -204,7 +204,9 @@ impl Reads<'_> {
                 EmbedJoin::Computed(_) => {
                     // The function is handed this row.
                     if let Source::Call(call) = &embed.query.from {
-                        call.args.iter().for_each(|arg| self.expr(arg, &mut read, &mut []));
+                        call.args
+                            .iter()
+                            .for_each(|arg| self.expr(arg, &mut read, &mut [], &known));
                     }
                 }
             }
@@ -214,7 +216,7 @@ impl Reads<'_> {
             Source::Relation(relation) => self.relation(relation, read, conditions),
             Source::Call(call) => {
                 for arg in &call.args {
-                    self.expr(arg, &mut BTreeSet::new(), &mut []);
+                    self.expr(arg, &mut BTreeSet::new(), &mut [], &[]);
                 }
                 let outer_args = self.args.replace(call.args.clone());
                 for statement in call.body.iter().flat_map(|b| b.iter()) {
@@ -257,18 +259,20 @@ impl Reads<'_> {
 
     /// A relation of which `read` columns are read, of the rows that satisfy all `conditions`.
     fn relation(&mut self, relation: &RelationRef, mut read: BTreeSet<u32>, mut conditions: Vec<Expr>) {
+        // From here on all parameters are the request's: those of a function's body have been replaced in the conditions, and
+        // policies and views have none.
+        let args = self.args.take();
         if let Some(security) = &relation.security {
-            self.expr(security, &mut read, &mut []);
             conditions.push((**security).clone());
+            self.expr(security, &mut read, &mut [], &conditions);
         }
         if let Some(select) = &relation.expansion {
             let through = conditions.iter().filter_map(|c| through_view(select, c)).collect();
-            // A view has no parameters; those in the conditions are the request's by now.
-            let args = self.args.take();
             self.select(select, through);
             self.args = args;
             return;
         }
+        self.args = args;
         let whole = read.contains(&u32::MAX);
         let count = self.schema.relation(relation.relation).columns.len() as u32;
         read.retain(|c| *c < count);
@@ -280,13 +284,9 @@ impl Reads<'_> {
         });
     }
 
-    /// Columns of the row at hand go to `own`; subqueries are tables read by themselves.
-    fn expr(&mut self, expr: &Expr, own: &mut BTreeSet<u32>, embedded: &mut [BTreeSet<u32>]) {
-        let mut walk = ColumnsOf {
-            own: BTreeSet::new(),
-            embedded: BTreeMap::new(),
-            selects: Vec::new(),
-        };
+    /// Columns of the row at hand go to `own`; subqueries are tables read by themselves, for rows that satisfy all of `known`.
+    fn expr(&mut self, expr: &Expr, own: &mut BTreeSet<u32>, embedded: &mut [BTreeSet<u32>], known: &[Expr]) {
+        let mut walk = ColumnsOf::default();
         // The walk fails on nothing.
         let _ = rewrite_expr(expr, &mut walk);
         own.extend(walk.own);
@@ -295,12 +295,8 @@ impl Reads<'_> {
                 into.extend(columns);
             }
         }
-        for select in walk.selects {
-            self.select(&select, Vec::new());
-            // Columns of the row at hand inside a subquery belong to it as well.
-            let mut inner = Outer::default();
-            let _ = rewrite_select(&select, &mut inner);
-            own.extend(inner.own);
+        for (select, is_own) in walk.selects {
+            self.select(&select, if is_own { known.to_vec() } else { Vec::new() });
         }
     }
 
@@ -308,17 +304,11 @@ impl Reads<'_> {
     fn select(&mut self, select: &Select, more: Vec<Expr>) {
         let mut tables = Tables::default();
         let _ = rewrite_select(select, &mut tables);
-        let mut joined = Joined {
-            sources: Vec::new(),
-            conditions: select.filter.iter().cloned().collect(),
-        };
+        let mut conditions: Vec<Expr> = select.filter.iter().cloned().collect();
         if select.set_operation.is_none() {
-            joined.conditions.extend(more);
+            conditions.extend(more);
         }
-        if !select.from.iter().all(|item| joined.take(item)) {
-            joined = Joined::default();
-        }
-        self.tables(tables, joined);
+        self.tables(tables, taking_part(&select.from, &conditions));
     }
 
     fn statement(&mut self, statement: &Statement) {
@@ -327,25 +317,21 @@ impl Reads<'_> {
             other => {
                 let mut tables = Tables::default();
                 let _ = rewrite_statement(other, &mut tables);
-                self.tables(tables, Joined::default());
+                self.tables(tables, Taking::new());
             }
         }
     }
 
-    /// Each table found in a statement, and of those that are joined which rows take part.
-    fn tables(&mut self, tables: Tables, joined: Joined) {
-        let conditions = joined.conjuncts();
+    /// Each table found in a statement, and of those in its FROM which rows take part.
+    fn tables(&mut self, tables: Tables, taking: Taking) {
         for (relation, source) in &tables.relations {
             let read = tables.used.get(source).cloned().unwrap_or_default();
-            let own = match joined.sources.contains(source) {
-                true => conditions
-                    .iter()
-                    .filter(|condition| mentions(condition, *source))
-                    .map(|condition| self.as_self(condition, *source))
-                    .collect(),
-                false => Vec::new(),
-            };
-            self.relation(relation, read, own);
+            let conditions = taking
+                .iter()
+                .filter(|(of, _)| of == source)
+                .flat_map(|(_, conditions)| conditions);
+            let conditions = conditions.map(|condition| self.as_self(condition, *source)).collect();
+            self.relation(relation, read, conditions);
         }
     }
 
@@ -383,10 +369,23 @@ impl Rewrite for AsSelf<'_> {
 }
 
 /// Columns of the row at hand and of embeds, and the subqueries met.
+#[derive(Default)]
 struct ColumnsOf {
     own: BTreeSet<u32>,
     embedded: BTreeMap<u16, BTreeSet<u32>>,
-    selects: Vec<Select>,
+    /// Each with whether the row at hand is the one outside of it, or an embed's.
+    selects: Vec<(Select, bool)>,
+}
+
+impl ColumnsOf {
+    fn select(&mut self, select: &Select) -> Result<()> {
+        // Columns of the row at hand inside a subquery belong to it as well.
+        let mut inner = Outer::default();
+        rewrite_select(select, &mut inner)?;
+        self.own.extend(inner.own);
+        self.selects.push((select.clone(), true));
+        Ok(())
+    }
 }
 
 impl Rewrite for ColumnsOf {
@@ -399,25 +398,22 @@ impl Rewrite for ColumnsOf {
                 self.own.insert(u32::MAX);
             }
             ExprKind::EmbeddedColumn(n, inner) => {
-                let mut walk = ColumnsOf {
-                    own: BTreeSet::new(),
-                    embedded: BTreeMap::new(),
-                    selects: Vec::new(),
-                };
+                let mut walk = ColumnsOf::default();
                 rewrite_expr(inner, &mut walk)?;
                 self.embedded.entry(*n).or_default().extend(walk.own);
-                self.selects.extend(walk.selects);
+                self.selects
+                    .extend(walk.selects.into_iter().map(|(select, _)| (select, false)));
                 return Ok(Some(expr.clone()));
             }
             ExprKind::Exists(select) | ExprKind::Scalar(select) | ExprKind::ArraySelect(select) => {
-                self.selects.push((**select).clone());
+                self.select(select)?;
                 return Ok(Some(expr.clone()));
             }
             ExprKind::InSelect { operands, select, .. } => {
                 for operand in operands {
                     rewrite_expr(operand, self)?;
                 }
-                self.selects.push((**select).clone());
+                self.select(select)?;
                 return Ok(Some(expr.clone()));
             }
             _ => {}

@@ -4,62 +4,97 @@ use mainstay_model::{
     ColumnRef, Expr, ExprKind, FromItem, JoinKind, Operator, Result, Rewrite, Select, SourceId, Type, rewrite_expr,
 };
 
-/// The row sources of a query that are joined so that a row which fails a condition takes no part, and those conditions. Of an outer
-/// join that is not so: a row that fails may be what keeps NULLs from standing in its place.
-#[derive(Default)]
-pub(crate) struct Joined {
-    /// Those joined.
-    pub sources: Vec<SourceId>,
-    /// What WHERE and ON say.
-    pub conditions: Vec<Expr>,
+/// For each row source of a FROM clause, conditions that its rows must satisfy to take part.
+pub(crate) type Taking = Vec<(SourceId, Vec<Expr>)>;
+
+/// What WHERE and ON say of each row source. `conditions` are those of WHERE.
+pub(crate) fn taking_part(from: &[FromItem], conditions: &[Expr]) -> Taking {
+    let mut out = Taking::new();
+    let conditions = closure(conditions.iter());
+    for item in from {
+        place(item, &conditions, &mut out);
+    }
+    out
 }
 
-impl Joined {
-    /// `false` if there is an outer join.
-    pub fn take(&mut self, item: &FromItem) -> bool {
-        match item {
-            FromItem::Relation { source, .. } => self.sources.push(*source),
-            FromItem::Join { kind, left, right, on } => {
-                self.conditions.extend(on.iter().cloned());
-                return matches!(kind, JoinKind::Inner | JoinKind::Cross) && self.take(left) && self.take(right);
+fn place(item: &FromItem, given: &[Expr], out: &mut Taking) {
+    match item {
+        FromItem::Relation { source, .. } => out.push((
+            *source,
+            given.iter().filter(|c| mentions(c, *source)).cloned().collect(),
+        )),
+        FromItem::Join { kind, left, right, on } => match kind {
+            JoinKind::Inner | JoinKind::Cross => {
+                let given = closure(given.iter().chain(on));
+                place(left, &given, out);
+                place(right, &given, out);
             }
-            FromItem::Subquery { .. }
-            | FromItem::CommonTable { .. }
-            | FromItem::Function { .. }
-            | FromItem::Series { .. } => {}
-        }
-        true
+            JoinKind::Left => {
+                place(left, given, out);
+                place_optional(right, on, given, out);
+            }
+            JoinKind::Right => {
+                place_optional(left, on, given, out);
+                place(right, given, out);
+            }
+            // A row that fails a condition may be what keeps NULLs from standing in its place.
+            JoinKind::Full => {
+                place(left, &[], out);
+                place(right, &[], out);
+            }
+        },
+        FromItem::Subquery { .. }
+        | FromItem::CommonTable { .. }
+        | FromItem::Function { .. }
+        | FromItem::Series { .. } => {}
     }
+}
 
-    /// The conditions one by one, with what equalities between columns carry from one to the other.
-    pub fn conjuncts(&self) -> Vec<Expr> {
-        let mut parts = Vec::new();
-        self.conditions
-            .iter()
-            .for_each(|condition| flatten(condition, &mut parts));
-        let mut out: Vec<Expr> = parts.into_iter().cloned().collect();
-        let pairs: Vec<(ColumnRef, ColumnRef, Type)> = out.iter().filter_map(equal_columns).collect();
-        // Each round goes one join further.
-        for _ in 0..pairs.len().min(JOINS_FOLLOWED) {
-            for (a, b, ty) in &pairs {
-                for (from, to) in [(a, b), (b, a)] {
-                    let moved: Vec<Expr> = out
-                        .iter()
-                        .filter(|condition| equates(condition, *from))
-                        .filter_map(|condition| {
-                            rewrite_expr(
-                                condition,
-                                &mut Moved(*from, Expr::new(ExprKind::Column(*to), ty.clone())),
-                            )
-                            .ok()
-                        })
-                        .collect();
-                    out.extend(moved.into_iter().filter(|new| !out.contains(new)).collect::<Vec<_>>());
-                }
+/// The side of an outer join that may be absent: its rows matter when they match a row of the other side that matters. What WHERE
+/// says of this side itself is no reason: a row that fails it still keeps NULLs from standing in its place.
+fn place_optional(item: &FromItem, on: &Option<Expr>, given: &[Expr], out: &mut Taking) {
+    let mut own = Vec::new();
+    sources(item, &mut own);
+    let of_others = given.iter().filter(|c| !own.iter().any(|source| mentions(c, *source)));
+    place(item, &closure(of_others.chain(on)), out);
+}
+
+fn sources(item: &FromItem, out: &mut Vec<SourceId>) {
+    match item {
+        FromItem::Relation { source, .. }
+        | FromItem::Subquery { source, .. }
+        | FromItem::CommonTable { source, .. }
+        | FromItem::Function { source, .. }
+        | FromItem::Series { source, .. } => out.push(*source),
+        FromItem::Join { left, right, .. } => {
+            sources(left, out);
+            sources(right, out);
+        }
+    }
+}
+
+/// Conditions one by one, with what equalities between columns carry from one to the other.
+fn closure<'a>(conditions: impl Iterator<Item = &'a Expr>) -> Vec<Expr> {
+    let mut parts = Vec::new();
+    conditions.for_each(|condition| flatten(condition, &mut parts));
+    let mut out: Vec<Expr> = parts.into_iter().cloned().collect();
+    let pairs: Vec<(ColumnRef, ColumnRef, Type)> = out.iter().filter_map(equal_columns).collect();
+    // Each round goes one join further.
+    for _ in 0..pairs.len().min(JOINS_FOLLOWED) {
+        for (a, b, ty) in &pairs {
+            for (from, to) in [(a, b), (b, a)] {
+                let mut moved = Moved(*from, Expr::new(ExprKind::Column(*to), ty.clone()));
+                let carried: Vec<Expr> = out
+                    .iter()
+                    .filter(|condition| equates(condition, *from))
+                    .filter_map(|condition| rewrite_expr(condition, &mut moved).ok())
+                    .filter(|carried| !out.contains(carried))
+                    .collect();
+                out.extend(carried);
             }
         }
-        out
     }
+    out
 }
 
 /// A constant is carried over at most so many joins.

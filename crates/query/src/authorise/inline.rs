@@ -2,8 +2,8 @@
 
 use super::Authoriser;
 use mainstay_model::{
-    Call, Error, Expr, ExprKind, FunctionId, Result, Rewrite, Select, SourceId, Statement, Type, Volatility,
-    rewrite_expr, rewrite_select,
+    Call, ColumnRef, Error, Expr, ExprKind, FunctionId, Operator, Result, Rewrite, Schema, Select, SourceId, Statement,
+    Type, Value, Volatility, rewrite_expr, rewrite_select,
 };
 use std::sync::Arc;
 
@@ -73,18 +73,54 @@ impl Authoriser<'_> {
     pub(super) fn with_args(&mut self, body: &Select, args: &[Expr]) -> Result<Select> {
         let base = self.next_source;
         self.next_source += 1 << 12;
-        rewrite_select(body, &mut Inline { args, base })
+        let schema = self.schema;
+        rewrite_select(body, &mut Inline { schema, args, base })
     }
 }
 
 /// Substitutes arguments for parameters and moves row sources out of the way.
 struct Inline<'a> {
+    schema: &'a Schema,
     args: &'a [Expr],
     base: u32,
 }
 
+impl Inline<'_> {
+    /// A field of a row that is an argument, which bodies name like a member of JSON, as the column that it is.
+    fn field(&self, expr: &Expr) -> Option<Expr> {
+        let member = match &expr.kind {
+            ExprKind::Cast(inner) => inner,
+            _ => expr,
+        };
+        let ExprKind::Operator(Operator::JsonGetText, operands) = &member.kind else {
+            return None;
+        };
+        let [row, name] = &**operands else { return None };
+        let (ExprKind::Param(index), Type::Row(key), ExprKind::Literal(Value::Text(name))) =
+            (&row.kind, &row.ty, &name.kind)
+        else {
+            return None;
+        };
+        let ExprKind::WholeRow(source) = self.args.get(usize::from(*index))?.kind else {
+            return None;
+        };
+        let mut relations = self.schema.relations.iter().filter(|r| r.name == *key);
+        let (relation, None) = (relations.next()?, relations.next()) else {
+            return None;
+        };
+        let column = relation.column(name)?;
+        let column_ref = ColumnRef { source, column };
+        // Only where the body takes it as what it is: a detour over text may say something else.
+        (relation.columns[column as usize].ty == expr.ty)
+            .then(|| Expr::new(ExprKind::Column(column_ref), expr.ty.clone()))
+    }
+}
+
 impl Rewrite for Inline<'_> {
     fn expr(&mut self, expr: &Expr) -> Result<Option<Expr>> {
+        if let Some(field) = self.field(expr) {
+            return Ok(Some(field));
+        }
         Ok(match &expr.kind {
             ExprKind::Param(index) => Some(
                 self.args

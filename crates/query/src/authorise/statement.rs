@@ -3,8 +3,9 @@
 
 use super::{Authoriser, Used, WHOLE_ROW};
 use mainstay_model::{
-    Builtin, Delete, Error, Expr, ExprKind, FromItem, Insert, PolicyCommand, Privilege, RelationRef, Result, Rewrite,
-    Select, SourceId, Statement, Type, Update, Value, Volatility, rewrite_expr, rewrite_select, rewrite_statement,
+    Builtin, Delete, Error, Expr, ExprKind, FromItem, Insert, Operator, PolicyCommand, Privilege, RelationRef, Result,
+    Rewrite, Select, SourceId, Statement, Type, Update, Value, Volatility, rewrite_expr, rewrite_select,
+    rewrite_statement,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -229,6 +230,10 @@ fn may_mean_now(inner: &Expr, to: &Type) -> bool {
                     .any(|word| text.contains(word))
             }
             ExprKind::Literal(_) => false,
+            // A field of a row, written as a member of its JSON, is a moment already.
+            ExprKind::Operator(Operator::JsonGetText, operands) => {
+                !operands.first().is_some_and(|row| matches!(row.ty, Type::Row(_)))
+            }
             _ => true,
         }
 }
