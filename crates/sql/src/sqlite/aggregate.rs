@@ -17,7 +17,7 @@ impl<'a> Renderer<'a> {
         };
         let mut order = Vec::new();
         for key in &aggregate.order {
-            order.extend(self.order_item(key)?);
+            order.extend(self.order_item(key, false)?);
         }
         if aggregate.function == Count && aggregate.args.is_empty() {
             return Ok(Term::plain(format!("count(*){filter}")));
@@ -45,7 +45,7 @@ impl<'a> Renderer<'a> {
                 };
                 Term::plain(call("count", &value, &[]))
             }
-            Sum | Avg => self.sum(aggregate.function, arg, ty, &call)?,
+            Sum | Avg => self.sum(aggregate, arg, ty, &filter, &call)?,
             Min | Max => {
                 let name = if aggregate.function == Min { "min" } else { "max" };
                 let term = self.expr(arg)?;
@@ -156,12 +156,14 @@ impl<'a> Renderer<'a> {
 
     fn sum(
         &mut self,
-        function: AggregateFunction,
+        aggregate: &Aggregate,
         arg: &Expr,
         ty: &Type,
+        filter: &str,
         call: &dyn Fn(&str, &str, &[String]) -> String,
     ) -> Result<Term> {
-        let average = function == AggregateFunction::Avg;
+        let average = aggregate.function == AggregateFunction::Avg;
+        let distinct = aggregate.distinct;
         Ok(match &arg.ty {
             Type::Float4 | Type::Float8 => {
                 let value = self.condition(arg)?;
@@ -195,17 +197,19 @@ impl<'a> Renderer<'a> {
                     Form::Scaled(scale) if !average && term.digits <= SUM_DIGITS_MAX && !source.is_integer() => {
                         Term::scaled(call("sum", &term.sql, &[]), scale, 19)
                     }
+                    // Equal numbers of different scales are one: SQLite's DISTINCT would count both.
+                    Form::Wide if distinct => {
+                        let name = if average { "avg" } else { "sum" };
+                        Term::wide(format!("mainstay_num_{name}_distinct({}){filter}", term.sql))
+                    }
                     _ => {
+                        let name = if average {
+                            "mainstay_num_avg"
+                        } else {
+                            "mainstay_num_sum"
+                        };
                         let wide = self.to_wide(term);
-                        Term::wide(call(
-                            if average {
-                                "mainstay_num_avg"
-                            } else {
-                                "mainstay_num_sum"
-                            },
-                            &wide.sql,
-                            &[],
-                        ))
+                        Term::wide(call(name, &wide.sql, &[]))
                     }
                 }
             }

@@ -207,8 +207,7 @@ impl<'a> Renderer<'a> {
     pub fn order_key(&mut self, term: Term, ty: &Type) -> Result<String> {
         Ok(match ty {
             _ if term.null => term.sql,
-            // The display scale stands last in the bytes and only breaks ties.
-            Type::Numeric(_) => term.sql,
+            Type::Numeric(_) if term.form == Form::Wide => wide_key(&term),
             Type::Enum(name) => {
                 let labels = self
                     .schema
@@ -243,10 +242,8 @@ impl<'a> Renderer<'a> {
     /// `ORDER BY` over expressions in scope; empty without keys that order anything.
     pub fn order_by(&mut self, order: &[OrderBy]) -> Result<String> {
         let mut keys = Vec::new();
-        for key in order {
-            if let Some(key) = self.order_item(key)? {
-                keys.push(key);
-            }
+        for (at, key) in order.iter().enumerate() {
+            keys.extend(self.order_item(key, at + 1 == order.len())?);
         }
         Ok(if keys.is_empty() {
             String::new()
@@ -256,7 +253,7 @@ impl<'a> Renderer<'a> {
     }
 
     /// One sort key; `None` for a constant, which SQLite would take as a column's number.
-    pub fn order_item(&mut self, key: &OrderBy) -> Result<Option<String>> {
+    pub fn order_item(&mut self, key: &OrderBy, last: bool) -> Result<Option<String>> {
         if matches!(key.expr.kind, ExprKind::Literal(_)) {
             return Ok(None);
         }
@@ -265,7 +262,11 @@ impl<'a> Renderer<'a> {
             _ => false,
         };
         let term = self.expr(&key.expr)?;
-        let sql = self.order_key(term, &key.expr.ty)?;
+        let sql = match term.form {
+            // Equal numbers lie side by side in their bytes; with nothing to order them by further, an index may serve.
+            Form::Wide if last => term.sql,
+            _ => self.order_key(term, &key.expr.ty)?,
+        };
         let direction = if key.descending { " DESC" } else { "" };
         // NULLs are least in SQLite; saying so would keep it from reading an index.
         let nulls = match (key.descending, key.nulls_first) {

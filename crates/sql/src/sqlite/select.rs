@@ -194,7 +194,7 @@ impl<'a> Renderer<'a> {
             let alias = self.alias();
             let keys = self.keys_under(&alias, &columns);
             let inner = format!("SELECT {}{from}{filter}{group}{having}", list(&terms));
-            let order = self.output_order(select, &alias)?;
+            let order = self.output_order(select, &columns, &alias)?;
             let names = columns
                 .iter()
                 .map(|c| format!("{alias}.{0} AS {0}", c.sql))
@@ -294,7 +294,7 @@ impl<'a> Renderer<'a> {
     }
 
     /// ORDER BY over the output of a subselect: every key must be one of the projection.
-    pub fn output_order(&mut self, select: &Select, alias: &str) -> Result<String> {
+    pub fn output_order(&mut self, select: &Select, columns: &[SourceColumn], alias: &str) -> Result<String> {
         let mut keys = Vec::new();
         for key in &select.order {
             let at = match &key.expr.kind {
@@ -316,7 +316,7 @@ impl<'a> Renderer<'a> {
             let nulls = if key.nulls_first { " NULLS FIRST" } else { " NULLS LAST" };
             let term = Term {
                 sql: format!("{alias}.c{at}"),
-                form: Form::Plain,
+                form: columns.get(at).map_or(Form::Plain, |c| c.form),
                 digits: 0,
                 atom: true,
                 null: false,

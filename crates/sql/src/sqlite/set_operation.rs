@@ -88,7 +88,7 @@ impl<'a> Renderer<'a> {
         let mut compound = select.clone();
         // The keys of an ordered VALUES are output columns, as after a set operation.
         compound.set_operation = Some((SetOperation::UnionAll, Box::default()));
-        let order = self.output_order(&compound, &alias)?;
+        let order = self.output_order(&compound, &columns, &alias)?;
         Ok(RenderedSelect {
             sql: format!("SELECT {alias}.* FROM ({inner}) AS {alias}{order}"),
             columns,
@@ -210,6 +210,36 @@ impl<'a> Renderer<'a> {
             }
             SetOperation::Intersect => format!("{l} INTERSECT {r}"),
             SetOperation::Except => format!("{l} EXCEPT {r}"),
+            SetOperation::IntersectAll | SetOperation::ExceptAll if special => {
+                let (a, b) = (self.alias(), self.alias());
+                let (keys, other) = (self.keys_under(&a, &columns), self.keys_under(&b, &columns));
+                let keyed = |sql: &str, alias: &str, keys: &[String]| {
+                    let all = keys
+                        .iter()
+                        .enumerate()
+                        .map(|(at, k)| format!("{k} AS k{at}"))
+                        .collect::<Vec<_>>()
+                        .join(", ");
+                    format!(
+                        "SELECT {names}, {all}, row_number() OVER (PARTITION BY {}) AS rn FROM ({sql}) AS {alias}",
+                        keys.join(", ")
+                    )
+                };
+                let (x, y) = (self.alias(), self.alias());
+                let same = (0..keys.len())
+                    .map(|at| format!("{x}.k{at} IS {y}.k{at} AND "))
+                    .collect::<String>();
+                let not = if *operation == SetOperation::ExceptAll {
+                    "NOT "
+                } else {
+                    ""
+                };
+                format!(
+                    "SELECT {names} FROM ({}) AS {x} WHERE {not}EXISTS (SELECT 1 FROM ({}) AS {y} WHERE {same}{x}.rn = {y}.rn)",
+                    keyed(&l, &a, &keys),
+                    keyed(&r, &b, &other)
+                )
+            }
             SetOperation::IntersectAll | SetOperation::ExceptAll => {
                 // Which of several equal rows it is makes each of them different.
                 let word = if *operation == SetOperation::IntersectAll {
@@ -226,7 +256,7 @@ impl<'a> Renderer<'a> {
             return Ok(RenderedSelect { sql, columns });
         }
         let alias = self.alias();
-        let order = self.output_order(select, &alias)?;
+        let order = self.output_order(select, &columns, &alias)?;
         Ok(RenderedSelect {
             sql: format!("SELECT {alias}.* FROM ({sql}) AS {alias}{order}"),
             columns,
