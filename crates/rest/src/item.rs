@@ -9,12 +9,13 @@ use crate::bind::Binder;
 use crate::condition::{self, Precondition};
 use crate::data::Data;
 use crate::encode::{self, Form};
+use crate::level::Level;
 use crate::media::Media;
 use crate::payload::{self, Object, Raw};
 use crate::prefer::Honoured;
 use crate::query_string::{self, Arguments};
 use crate::rows::Rows;
-use crate::write::{self, Writing, all_of, mark_replayed};
+use crate::write::{self, Writing, all_of};
 use crate::{Rest, Route, bind, error, key, read, types};
 use bytes::Bytes;
 use http::header::IF_MATCH;
@@ -59,35 +60,22 @@ impl<D: Data> Rest<D> {
                 .ask(&prepared, &prepared.query, &route, identity, &HeaderMap::new(), false)
                 .await;
         }
-        let rows = Rows::of_relation(&schema, writing.relation);
-        let mut binder = Binder::new(&schema, &writing.place.namespace, &self.config);
-        let key = key::key_equals(&mut binder, &schema, writing.relation, id)?;
-        let own = binder.filter(&asked.root, &rows)?;
-        let (conditional, unchanged) = self
-            .guard(&mut binder, &schema, &writing, id, request, identity)
-            .await?;
-        let filter = all_of([Some(key), own, unchanged]);
-        let returning = writing.returning(&mut binder, asked.root)?;
-        let relation = RelationRef::new(writing.relation);
-        let action = Action::Update {
-            relation,
-            set,
-            filter,
-            order: Vec::new(),
-            limit: None,
-            offset: 0,
-            check: None,
-        };
-        let step = writing.step(action, binder, returning);
-        let (replayed, outcome) = self.commit(&writing, step, request, identity).await?;
         let honoured = Honoured {
             missing: true,
-            returning: true,
-            rollback: self.config.rollback,
             max_affected: true,
-            resolution: false,
+            ..Honoured::by_writes(self.config.rollback)
         };
-        answer(&writing, &rows, id, conditional, replayed, outcome, honoured)
+        self.change(
+            &schema,
+            &writing,
+            id,
+            Some(set),
+            asked.root,
+            request,
+            identity,
+            honoured,
+        )
+        .await
     }
 
     /// `DELETE /{table}/{id}`
@@ -103,32 +91,57 @@ impl<D: Data> Rest<D> {
         writing.item = true;
         let pairs = self.pairs(request)?;
         let asked = query_string::Request::read(&pairs, name, Arguments::None, &self.config.limits)?;
-        let rows = Rows::of_relation(&schema, writing.relation);
-        let mut binder = Binder::new(&schema, &writing.place.namespace, &self.config);
-        let key = key::key_equals(&mut binder, &schema, writing.relation, id)?;
-        let own = binder.filter(&asked.root, &rows)?;
-        let (conditional, unchanged) = self
-            .guard(&mut binder, &schema, &writing, id, request, identity)
-            .await?;
+        let honoured = Honoured {
+            max_affected: true,
+            ..Honoured::by_writes(self.config.rollback)
+        };
+        self.change(&schema, &writing, id, None, asked.root, request, identity, honoured)
+            .await
+    }
+
+    /// Changes the row, or with nothing to set deletes it: if it passes the request's own filters, and is what the client saw.
+    #[allow(clippy::too_many_arguments, reason = "the parts of a request, named")]
+    async fn change(
+        &self,
+        schema: &Schema,
+        writing: &Writing<'_>,
+        id: &str,
+        set: Option<Vec<(u32, Cell)>>,
+        root: Level<'_>,
+        request: &Request<Bytes>,
+        identity: &Identity,
+        honoured: Honoured,
+    ) -> Result<Response<Bytes>, Error> {
+        let rows = Rows::of_relation(schema, writing.relation);
+        let mut binder = Binder::new(schema, &writing.place.namespace, &self.config);
+        let key = key::key_equals(&mut binder, schema, writing.relation, id)?;
+        let own = binder.filter(&root, &rows)?;
+        let (conditional, unchanged) = self.guard(&mut binder, schema, writing, id, request, identity).await?;
         let filter = all_of([Some(key), own, unchanged]);
-        let returning = writing.returning(&mut binder, asked.root)?;
+        let returning = writing.returning(&mut binder, root)?;
         let relation = RelationRef::new(writing.relation);
-        let action = Action::Delete {
-            relation,
-            filter,
-            order: Vec::new(),
-            limit: None,
-            offset: 0,
+        let (order, limit, offset) = (Vec::new(), None, 0);
+        let action = match set {
+            Some(set) => Action::Update {
+                relation,
+                set,
+                filter,
+                order,
+                limit,
+                offset,
+                check: None,
+            },
+            None => Action::Delete {
+                relation,
+                filter,
+                order,
+                limit,
+                offset,
+            },
         };
         let step = writing.step(action, binder, returning);
-        let (replayed, outcome) = self.commit(&writing, step, request, identity).await?;
-        let honoured = Honoured {
-            returning: true,
-            rollback: self.config.rollback,
-            max_affected: true,
-            ..Honoured::default()
-        };
-        answer(&writing, &rows, id, conditional, replayed, outcome, honoured)
+        let (replayed, outcome) = self.commit(writing, step, request, identity).await?;
+        answer(writing, &rows, id, conditional, replayed, outcome, honoured)
     }
 
     /// `PUT /{table}/{id}`: the row with this key, new or replaced. The body need not repeat the key.
@@ -166,55 +179,33 @@ impl<D: Data> Rest<D> {
                 row.push(Cell::Value(wanted));
             }
         }
-        let rows = Rows::of_relation(&schema, writing.relation);
-        let mut binder = Binder::new(&schema, &writing.place.namespace, &self.config);
         let precondition = condition::of_write(request.headers())?;
-        let honoured = Honoured {
-            returning: true,
-            rollback: self.config.rollback,
-            ..Honoured::default()
-        };
+        let honoured = Honoured::by_writes(self.config.rollback);
         if precondition == Precondition::Matches {
             // The row must be there, so it is only updated.
-            let key = key::key_equals(&mut binder, &schema, writing.relation, id)?;
-            let (conditional, unchanged) = self
-                .guard(&mut binder, &schema, &writing, id, request, identity)
-                .await?;
-            let row = given.pop().unwrap_or_default();
-            let set = columns.into_iter().zip(row).collect();
-            let returning = writing.returning(&mut binder, asked.root)?;
-            let relation = RelationRef::new(writing.relation);
-            let filter = all_of([Some(key), unchanged]);
-            let action = Action::Update {
-                relation,
-                set,
-                filter,
-                order: Vec::new(),
-                limit: None,
-                offset: 0,
-                check: None,
-            };
-            let step = writing.step(action, binder, returning);
-            let (replayed, outcome) = self.commit(&writing, step, request, identity).await?;
-            return answer(&writing, &rows, id, conditional, replayed, outcome, honoured);
+            let set = columns.into_iter().zip(given.pop().unwrap_or_default()).collect();
+            return self
+                .change(
+                    &schema,
+                    &writing,
+                    id,
+                    Some(set),
+                    asked.root,
+                    request,
+                    identity,
+                    honoured,
+                )
+                .await;
         }
+        let rows = Rows::of_relation(&schema, writing.relation);
+        let mut binder = Binder::new(&schema, &writing.place.namespace, &self.config);
         let returning = writing.returning(&mut binder, asked.root)?;
         // A row that must not be there yet is only inserted.
         let conflict = (precondition == Precondition::None).then(|| OnConflict {
             target: vec![column],
             ignore: false,
         });
-        let relation = RelationRef::new(writing.relation);
-        let action = Action::Insert {
-            relation,
-            columns,
-            rows: given,
-            conflict,
-            check: None,
-            visible: None,
-        };
-        let mut step = writing.step(action, binder, returning);
-        step.max_affected = None;
+        let step = writing.inserting((columns, given), conflict, binder, returning);
         let committed = self.commit(&writing, step, request, identity).await;
         let (replayed, outcome) = committed.map_err(|error| match precondition {
             Precondition::Absent if error.code == "23505" => error::precondition("If-None-Match"),
@@ -250,7 +241,7 @@ impl<D: Data> Rest<D> {
         let mut reader = Binder::new(schema, binder.namespace, binder.config);
         let rows = Rows::of_relation(schema, writing.relation);
         let key = key::key_equals(&mut reader, schema, writing.relation, id)?;
-        let root = crate::level::Level::root("", Vec::new());
+        let root = Level::root("", Vec::new());
         let mut shape = reader.root(&root, &rows, bind::relation_source(writing.relation))?;
         shape.filter = Some(key);
         let query = Query {
@@ -318,7 +309,6 @@ fn answer(
             error::no_such_row(rows.name, id)
         });
     }
-    let mut headers = writing.headers(honoured);
-    mark_replayed(&mut headers, replayed);
+    let headers = writing.headers(honoured, replayed);
     Ok(writing.answer(outcome, headers))
 }

@@ -118,6 +118,17 @@ pub(crate) struct Honoured {
     pub max_affected: bool,
 }
 
+impl Honoured {
+    /// Of any write of a table; `rollback`: where trying out is allowed.
+    pub fn by_writes(rollback: bool) -> Honoured {
+        Honoured {
+            returning: true,
+            rollback,
+            ..Honoured::default()
+        }
+    }
+}
+
 impl Preferences<'_> {
     /// The value of `Preference-Applied`; `None` when there is nothing to say.
     pub fn applied(&self, honoured: Honoured) -> Option<String> {

@@ -89,11 +89,38 @@ impl<'r> Writing<'r> {
         }
     }
 
-    /// The headers of the answer. A body is announced only where there is one.
-    pub fn headers(&self, honoured: Honoured) -> HeaderMap {
+    /// A step that makes rows, or replaces those that are in their way.
+    pub fn inserting(
+        &self,
+        (columns, rows): Cells,
+        conflict: Option<OnConflict>,
+        binder: Binder<'_>,
+        returning: Option<QueryShape>,
+    ) -> Step {
+        let action = Action::Insert {
+            relation: RelationRef::new(self.relation),
+            columns,
+            rows,
+            conflict,
+            check: None,
+            visible: None,
+        };
+        Step {
+            // A body says itself how many rows it makes.
+            max_affected: None,
+            ..self.step(action, binder, returning)
+        }
+    }
+
+    /// The headers of the answer. A body is announced only where there is one. `replayed`: it is an earlier request's.
+    pub fn headers(&self, honoured: Honoured, replayed: bool) -> HeaderMap {
         let content_type = self.wants_representation().then(|| self.media.content_type());
         let profile = self.place.profile().filter(|_| content_type.is_some());
-        response::template(content_type, profile, self.preferences.applied(honoured))
+        let mut headers = response::template(content_type, profile, self.preferences.applied(honoured));
+        if replayed {
+            headers.insert(REPLAYED, HeaderValue::from_static("true"));
+        }
+        headers
     }
 
     /// `200` with the rows if they are wanted, else `204`.
@@ -120,7 +147,7 @@ impl<D: Data> Rest<D> {
         let preferences = &writing.preferences;
         let payload = self.payload(request, asked.columns)?;
         let target = key::conflict_target(&schema, writing.relation, asked.on_conflict, preferences.resolution)?;
-        let (columns, rows) = cells(
+        let cells = cells(
             &schema,
             writing.relation,
             payload,
@@ -135,32 +162,18 @@ impl<D: Data> Rest<D> {
                 target,
                 ignore: resolution == Resolution::Ignore,
             });
-        let outcome = if rows.is_empty() {
+        let (replayed, outcome) = if cells.1.is_empty() {
             self.nothing_done(&writing)?
         } else {
-            let relation = RelationRef::new(writing.relation);
-            let action = Action::Insert {
-                relation,
-                columns,
-                rows,
-                conflict,
-                check: None,
-                visible: None,
-            };
-            let mut step = writing.step(action, binder, returning);
-            step.max_affected = None;
+            let step = writing.inserting(cells, conflict, binder, returning);
             self.commit(&writing, step, request, identity).await?
         };
         let honoured = Honoured {
             resolution: has_target,
             missing: true,
-            returning: true,
-            rollback: self.config.rollback,
-            max_affected: false,
+            ..Honoured::by_writes(self.config.rollback)
         };
-        let mut headers = writing.headers(honoured);
-        let (replayed, outcome) = outcome;
-        mark_replayed(&mut headers, replayed);
+        let mut headers = writing.headers(honoured, replayed);
         headers.insert(
             CONTENT_RANGE,
             range::content_range(0, 0, writing.is_counted().then_some(outcome.affected)),
@@ -214,13 +227,10 @@ impl<D: Data> Rest<D> {
         };
         let honoured = Honoured {
             missing: true,
-            returning: true,
-            rollback: self.config.rollback,
             max_affected: true,
-            resolution: false,
+            ..Honoured::by_writes(self.config.rollback)
         };
-        let mut headers = writing.headers(honoured);
-        mark_replayed(&mut headers, replayed);
+        let mut headers = writing.headers(honoured, replayed);
         let total = writing.is_counted().then_some(outcome.affected);
         headers.insert(CONTENT_RANGE, range::content_range(0, outcome.affected, total));
         Ok(writing.answer(outcome, headers))
@@ -253,13 +263,10 @@ impl<D: Data> Rest<D> {
             .commit(&writing, writing.step(action, binder, returning), request, identity)
             .await?;
         let honoured = Honoured {
-            returning: true,
-            rollback: self.config.rollback,
             max_affected: true,
-            ..Honoured::default()
+            ..Honoured::by_writes(self.config.rollback)
         };
-        let mut headers = writing.headers(honoured);
-        mark_replayed(&mut headers, replayed);
+        let mut headers = writing.headers(honoured, replayed);
         headers.insert(
             CONTENT_RANGE,
             range::content_range(0, 0, writing.is_counted().then_some(outcome.affected)),
@@ -297,24 +304,9 @@ impl<D: Data> Rest<D> {
             target: key.iter().map(|(column, _)| *column).collect(),
             ignore: false,
         });
-        let relation = RelationRef::new(writing.relation);
-        let action = Action::Insert {
-            relation,
-            columns,
-            rows,
-            conflict,
-            check: None,
-            visible: None,
-        };
-        let mut step = writing.step(action, binder, returning);
-        step.max_affected = None;
+        let step = writing.inserting((columns, rows), conflict, binder, returning);
         let (replayed, outcome) = self.commit(&writing, step, request, identity).await?;
-        let mut headers = writing.headers(Honoured {
-            returning: true,
-            rollback: self.config.rollback,
-            ..Honoured::default()
-        });
-        mark_replayed(&mut headers, replayed);
+        let headers = writing.headers(Honoured::by_writes(self.config.rollback), replayed);
         let created = outcome.inserted > 0;
         let mut response = writing.answer(outcome, headers);
         if created && response.status() == StatusCode::OK {
@@ -449,12 +441,6 @@ fn written_page<'s>(
     let limit = root.limit.map(u64::try_from).transpose();
     let limit = limit.map_err(|_| error::unsatisfiable_range("Limit should be greater than or equal to zero."))?;
     Ok((binder.write_order(root, rows)?, limit, root.offset as u64))
-}
-
-pub(crate) fn mark_replayed(headers: &mut HeaderMap, replayed: bool) {
-    if replayed {
-        headers.insert(REPLAYED, HeaderValue::from_static("true"));
-    }
 }
 
 /// All of several conditions, some of which may be absent.
