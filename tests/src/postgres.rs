@@ -23,9 +23,24 @@ impl Postgres {
         }
         let server = Postgres { dir, bin };
         let data = server.dir.join("data");
-        run(server.as_user("initdb").arg("-D").arg(&data).args(["--locale=C", "--encoding=UTF8", "--auth=trust", "-U", "postgres"]))?;
-        let options = format!("-c listen_addresses= -c unix_socket_directories={} -c fsync=off -c timezone=UTC", server.dir.display());
-        run(server.as_user("pg_ctl").arg("-D").arg(&data).args(["-w", "-l"]).arg(server.dir.join("log")).args(["-o", &options, "start"]))?;
+        run(server.as_user("initdb").arg("-D").arg(&data).args([
+            "--locale=C",
+            "--encoding=UTF8",
+            "--auth=trust",
+            "-U",
+            "postgres",
+        ]))?;
+        let options = format!(
+            "-c listen_addresses= -c unix_socket_directories={} -c fsync=off -c timezone=UTC",
+            server.dir.display()
+        );
+        run(server
+            .as_user("pg_ctl")
+            .arg("-D")
+            .arg(&data)
+            .args(["-w", "-l"])
+            .arg(server.dir.join("log"))
+            .args(["-o", &options, "start"]))?;
         Ok(server)
     }
 
@@ -41,13 +56,20 @@ impl Postgres {
         let mut psql = self.psql();
         psql.args(["-v", "ON_ERROR_STOP=1", "-qAtX", "-c", sql]);
         let output = psql.output().expect("psql runs");
-        assert!(output.status.success(), "{sql}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{sql}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
     }
 
     fn psql(&self) -> Command {
         let mut psql = Command::new(self.bin.join("psql"));
-        psql.arg("-h").arg(&self.dir).args(["-U", "postgres", "-d", "postgres"]).env("PGOPTIONS", "--client-min-messages=warning");
+        psql.arg("-h")
+            .arg(&self.dir)
+            .args(["-U", "postgres", "-d", "postgres"])
+            .env("PGOPTIONS", "--client-min-messages=warning");
         psql
     }
 
@@ -58,7 +80,10 @@ impl Postgres {
             return Command::new(program);
         }
         let mut command = Command::new("runuser");
-        command.args(["-u", "postgres", "--"]).arg(program).current_dir(&self.dir);
+        command
+            .args(["-u", "postgres", "--"])
+            .arg(program)
+            .current_dir(&self.dir);
         command
     }
 }
@@ -66,27 +91,44 @@ impl Postgres {
 impl Drop for Postgres {
     fn drop(&mut self) {
         let data = self.dir.join("data");
-        let _ = run(self.as_user("pg_ctl").arg("-D").arg(&data).args(["-m", "immediate", "stop"]));
+        let _ = run(self
+            .as_user("pg_ctl")
+            .arg("-D")
+            .arg(&data)
+            .args(["-m", "immediate", "stop"]));
         let _ = std::fs::remove_dir_all(&self.dir);
     }
 }
 
 fn is_root() -> bool {
-    Command::new("id").arg("-u").output().is_ok_and(|o| o.stdout.trim_ascii() == b"0")
+    Command::new("id")
+        .arg("-u")
+        .output()
+        .is_ok_and(|o| o.stdout.trim_ascii() == b"0")
 }
 
 /// Debian keeps the server's programs out of the path, a folder per version.
 fn bin() -> Option<PathBuf> {
-    let mut versions: Vec<PathBuf> =
-        std::fs::read_dir("/usr/lib/postgresql").ok()?.flatten().map(|e| e.path().join("bin")).filter(|p| p.join("initdb").exists()).collect();
+    let mut versions: Vec<PathBuf> = std::fs::read_dir("/usr/lib/postgresql")
+        .ok()?
+        .flatten()
+        .map(|e| e.path().join("bin"))
+        .filter(|p| p.join("initdb").exists())
+        .collect();
     versions.sort();
     versions.pop()
 }
 
 fn run(command: &mut Command) -> Result<(), String> {
-    let output = command.output().map_err(|e| format!("{:?}: {e}", command.get_program()))?;
+    let output = command
+        .output()
+        .map_err(|e| format!("{:?}: {e}", command.get_program()))?;
     if output.status.success() {
         return Ok(());
     }
-    Err(format!("{command:?}: {}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)))
+    Err(format!(
+        "{command:?}: {}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    ))
 }

@@ -78,6 +78,12 @@ impl Command {
         self
     }
 
+    /// Where it runs; relative paths start from there.
+    pub fn in_dir(mut self, dir: &std::path::Path) -> Command {
+        self.command.current_dir(dir);
+        self
+    }
+
     /// A variable of its environment.
     pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Command {
         self.command.env(name, value);
@@ -182,15 +188,25 @@ impl Process {
         let _ = self.child.wait();
     }
 
-    /// SIGTERM, and gone when this returns; whether it ended by itself with success.
-    pub fn terminate(mut self) -> bool {
+    /// Sends it a signal by its name.
+    pub fn signal(&self, name: &str) {
         let sent = std::process::Command::new("kill")
-            .args(["-TERM", &self.child.id().to_string()])
+            .args([&format!("-{name}"), &self.child.id().to_string()])
             .status();
-        assert!(sent.is_ok_and(|s| s.success()), "kill -TERM");
+        assert!(sent.is_ok_and(|s| s.success()), "kill -{name}");
+    }
+
+    /// Waits until it has ended by itself; whether with success.
+    pub fn ended(mut self) -> bool {
         until("the process ends", || {
             self.child.try_wait().expect("a child").map(|status| status.success())
         })
+    }
+
+    /// SIGTERM, and gone when this returns; whether it ended by itself with success.
+    pub fn terminate(self) -> bool {
+        self.signal("TERM");
+        self.ended()
     }
 
     /// The next line it prints, if one comes in time.

@@ -131,6 +131,24 @@ pub fn run(root: &Path) -> Result<(), String> {
         )?;
         judge(counts, is_ci)
     });
+    // The product broken on purpose, in the ways that its checkers exist for: each must be found.
+    step(&mut steps, "mutations", || {
+        let counts = cargo(
+            root,
+            &[
+                "test",
+                "--package",
+                "mainstay-cache",
+                "--package",
+                "mainstay-query",
+                "--features",
+                "mainstay-cache/failpoints,mainstay-query/failpoints",
+                "--no-fail-fast",
+                "is_found",
+            ],
+        )?;
+        judge(counts, is_ci)
+    });
     step(&mut steps, "end to end", || {
         let counts = cargo(root, &["test", "--package", END_TO_END, "--no-fail-fast"])?;
         judge(counts, is_ci)
@@ -217,7 +235,7 @@ fn print_summary(steps: &[Step], skipped: &[&str], total: Duration) {
     }
     for step in steps
         .iter()
-        .filter(|step| matches!(step.name, "tidy" | "unit tests" | "end to end"))
+        .filter(|step| matches!(step.name, "tidy" | "unit tests" | "mutations" | "end to end"))
     {
         for line in step.failure.iter().flat_map(|message| message.lines().skip(1)) {
             println!("{:<11} {line}", step.name);

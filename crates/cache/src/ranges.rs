@@ -176,10 +176,8 @@ mod tests {
                 tree.insert(low.map(Value::Int), high.map(Value::Int), tag, &|_| true);
             }
             let alive = |tag: usize| !gone[tag];
-            for tag in 0..ranges.len() {
-                if gone[tag] {
-                    tree.remove(&alive);
-                }
+            for _ in gone[..ranges.len()].iter().filter(|gone| **gone) {
+                tree.remove(&alive);
             }
             for probe in probes {
                 let mut found = Vec::new();

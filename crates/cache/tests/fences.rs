@@ -55,7 +55,7 @@ impl Random {
     /// Lets the others run for a while, or not.
     fn dawdle(&mut self) {
         match self.below(8) {
-            0 => std::thread::sleep(Duration::from_micros(self.below(300))),
+            0 => std::thread::park_timeout(Duration::from_micros(self.below(300))),
             1..=3 => (0..self.below(4)).for_each(|_| std::thread::yield_now()),
             _ => {}
         }
@@ -291,7 +291,7 @@ fn run(snapshots: bool, time: Duration, enough: impl Fn(&Stats) -> bool) -> (Vec
                 let mut random = Random(0x9e37_79b9 + seed);
                 while !stop.load(Ordering::Relaxed) {
                     simulated.write(&mut random);
-                    std::thread::sleep(Duration::from_micros(random.below(200)));
+                    std::thread::park_timeout(Duration::from_micros(random.below(200)));
                 }
             });
         }
@@ -309,7 +309,7 @@ fn run(snapshots: bool, time: Duration, enough: impl Fn(&Stats) -> bool) -> (Vec
         }
         let began = Instant::now();
         while began.elapsed() < time || !enough(&simulated.cache.stats()) && began.elapsed() < 8 * time {
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::park_timeout(Duration::from_millis(20));
             if !found.lock().unwrap().is_empty() {
                 break;
             }
@@ -320,9 +320,12 @@ fn run(snapshots: bool, time: Duration, enough: impl Fn(&Stats) -> bool) -> (Vec
     (found.into_inner().unwrap(), stats)
 }
 
-/// One test, since failpoints are the whole process's.
+/// Failpoints are the whole process's: the tests take turns.
+static TURN: Mutex<()> = Mutex::new(());
+
 #[test]
 fn no_hit_is_older_than_an_acknowledgement() {
+    let _turn = TURN.lock().unwrap_or_else(|e| e.into_inner());
     let everything = |s: &Stats| {
         let all = [s.hits, s.fills, s.fenced, s.dropped, s.voided, s.evicted, s.expired];
         all.iter().all(|n| *n > 20)
@@ -333,7 +336,12 @@ fn no_hit_is_older_than_an_acknowledgement() {
         assert!(everything(&stats), "too little happened: {stats:?}");
         println!("snapshots: {snapshots}, {stats:?}");
     }
-    #[cfg(feature = "failpoints")]
+}
+
+#[cfg(feature = "failpoints")]
+#[test]
+fn a_missing_fence_is_found() {
+    let _turn = TURN.lock().unwrap_or_else(|e| e.into_inner());
     for name in ["no-fence", "ignore-before-images"] {
         failpoint::set(name, true);
         let (found, stats) = run(false, Duration::from_secs(10), |_| true);

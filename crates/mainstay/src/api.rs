@@ -61,7 +61,11 @@ impl Authenticate for Tokens {
                 let value = text(value).unwrap_or_default();
                 match value.split_once(' ') {
                     Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim().to_owned(),
-                    _ => return Err(refusal(&Error::new("PGRST301", "Authorization must be `Bearer` and a token").status(401))),
+                    _ => {
+                        return Err(refusal(
+                            &Error::new("PGRST301", "Authorization must be `Bearer` and a token").status(401),
+                        ));
+                    }
                 }
             }
             None => match headers.get("apikey").and_then(text) {
@@ -97,7 +101,10 @@ impl Background for Later {
                 "role": &*call.identity.role,
                 "claims": &*call.identity.claims,
             });
-            let id = self.0.submit(payload.to_string(), call.idempotency, call.traceparent).await?;
+            let id = self
+                .0
+                .submit(payload.to_string(), call.idempotency, call.traceparent)
+                .await?;
             Ok(format!("{JOBS_PREFIX}/{id}"))
         })
     }
@@ -113,20 +120,31 @@ impl JobRunner for Calls {
         payload: &'a str,
     ) -> Pin<Box<dyn Future<Output = Result<String, JobFailure>> + Send + 'a>> {
         Box::pin(async move {
-            let request = request_of(id, payload).map_err(|error| JobFailure { error, transient: false })?;
+            let request = request_of(id, payload).map_err(|error| JobFailure {
+                error,
+                transient: false,
+            })?;
             let response = self.0.handle(request).await;
             let body = String::from_utf8_lossy(response.body()).into_owned();
             if response.status().is_success() {
                 return Ok(body);
             }
-            Err(JobFailure { error: body, transient: response.status().is_server_error() })
+            Err(JobFailure {
+                error: body,
+                transient: response.status().is_server_error(),
+            })
         })
     }
 }
 
 fn request_of(id: &str, payload: &str) -> Result<Request<Bytes>, String> {
     let job: serde_json::Value = serde_json::from_str(payload).map_err(|e| format!("the job cannot be read: {e}"))?;
-    let text = |name: &str| job[name].as_str().map(str::to_owned).ok_or_else(|| format!("the job has no {name}"));
+    let text = |name: &str| {
+        job[name]
+            .as_str()
+            .map(str::to_owned)
+            .ok_or_else(|| format!("the job has no {name}"))
+    };
     let identity = Identity {
         role: text("role")?.into(),
         claims: Arc::new(job["claims"].as_object().cloned().unwrap_or_default()),
@@ -179,7 +197,10 @@ pub fn json(status: StatusCode, body: &serde_json::Value) -> Response<Bytes> {
     let mut response = Response::new(Bytes::from(body.to_string()));
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("application/json; charset=utf-8"),
+    );
     headers.insert(http::header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }

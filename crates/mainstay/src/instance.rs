@@ -43,7 +43,10 @@ impl Part {
         for name in &options.services {
             if !project.services.contains_key(name) {
                 let known: Vec<&str> = project.services.keys().map(String::as_str).collect();
-                return Err(format!("--service {name}: there is no such service; the project has {}", known.join(", ")));
+                return Err(format!(
+                    "--service {name}: there is no such service; the project has {}",
+                    known.join(", ")
+                ));
             }
         }
         let whole = options.services.is_empty();
@@ -56,7 +59,12 @@ impl Part {
             false => options.services.contains(name),
         };
         let api = role("api");
-        let services = project.services.iter().filter(|(n, s)| local(n, s)).map(|(n, _)| n.clone()).collect();
+        let services = project
+            .services
+            .iter()
+            .filter(|(n, s)| local(n, s))
+            .map(|(n, _)| n.clone())
+            .collect();
         Ok(Part {
             gateway: role("gateway"),
             api,
@@ -118,7 +126,11 @@ impl Instance {
         let stores = engines::stores(&loaded, &|name| part.opens(project, name))?;
         let cache = cache(&loaded);
         let engine = Engine::new(loaded.schema.clone(), stores.clone(), cache.clone());
-        let bus = if part.worker && !stores.is_empty() { Some(engines::bus(&loaded, &part.suffix)?) } else { None };
+        let bus = if part.worker && !stores.is_empty() {
+            Some(engines::bus(&loaded, &part.suffix)?)
+        } else {
+            None
+        };
         let verifier = Arc::new(Verifier::new(vec![key.clone()], verifier_config(project)?));
         let mut rest = Rest::new(engine.clone(), rest_config(project));
         let jobs = bus.clone().map(Jobs::new);
@@ -156,20 +168,39 @@ impl Instance {
         let worker = match &bus {
             None => None,
             Some(bus) => {
-                let own = gateway.as_ref().and_then(|g| g.addresses().first().copied()).unwrap_or(project.gateway.listen);
+                let own = gateway
+                    .as_ref()
+                    .and_then(|g| g.addresses().first().copied())
+                    .unwrap_or(project.gateway.listen);
                 let config = subscriptions::worker(project, &loaded.schema, &part, own)?;
                 let runner = Arc::new(Calls(rest));
-                Some(Worker::start(config, engine, bus.clone(), Some(runner)).await.map_err(|e| e.to_string())?)
+                Some(
+                    Worker::start(config, engine, bus.clone(), Some(runner))
+                        .await
+                        .map_err(|e| e.to_string())?,
+                )
             }
         };
         let watch = tokio::spawn(watch(stores.clone(), cache, bus.clone(), problem));
-        Ok(Instance { gateway, admin, worker, stores, bus, draining, watch })
+        Ok(Instance {
+            gateway,
+            admin,
+            worker,
+            stores,
+            bus,
+            draining,
+            watch,
+        })
     }
 
     /// Where it answers.
     pub fn url(&self) -> String {
         let running = self.gateway.as_ref().unwrap_or(&self.admin);
-        running.addresses().first().map(|a| format!("http://{a}")).unwrap_or_default()
+        running
+            .addresses()
+            .first()
+            .map(|a| format!("http://{a}"))
+            .unwrap_or_default()
     }
 
     /// Not ready, then drained: requests in flight end, then deliveries, then the stores close.
@@ -232,7 +263,11 @@ fn rest_config(project: &Project) -> RestConfig {
         page_limit: api.page_limit.map(u64::from),
         anon_page_limit: Some(api.anon_page_limit.into()),
         url: project.gateway.url.clone(),
-        limits: mainstay_rest::Limits { embed_depth: depth, filter_depth: depth, ..defaults.limits },
+        limits: mainstay_rest::Limits {
+            embed_depth: depth,
+            filter_depth: depth,
+            ..defaults.limits
+        },
         ..defaults
     }
 }
@@ -245,7 +280,10 @@ fn account(
     verifier: Arc<Verifier>,
 ) -> Result<Account, String> {
     let auth = &project.auth;
-    let rate = |rate: mainstay_config::Rate| mainstay_account::Rate { count: rate.count, period: rate.period };
+    let rate = |rate: mainstay_config::Rate| mainstay_account::Rate {
+        count: rate.count,
+        period: rate.period,
+    };
     let defaults = mainstay_account::Config::default();
     let config = mainstay_account::Config {
         signup: auth.signup,
@@ -261,7 +299,9 @@ fn account(
         ..defaults
     };
     let peer = Arc::new(|extensions: &http::Extensions| {
-        extensions.get::<mainstay_gateway::Arrival>().map(|arrival| arrival.peer)
+        extensions
+            .get::<mainstay_gateway::Arrival>()
+            .map(|arrival| arrival.peer)
     });
     Account::new(engine.clone(), Signer::new(key), verifier, peer, config).map_err(|e| e.to_string())
 }

@@ -4,7 +4,10 @@ use crate::instance::{Part, auth_store};
 use http::{HeaderName, HeaderValue, Method};
 use mainstay_config::Project;
 use mainstay_config::project::{AuthRule, Limit, LimitKey, Route as Written, Server, Target as To};
-use mainstay_gateway::{Auth, Config, Cors, Ejection, HeaderEdits, Limits, Network, Origins, Per, Rate, RateLimit, Route, Service, Target, Upstream};
+use mainstay_gateway::{
+    Auth, Config, Cors, Ejection, HeaderEdits, Limits, Network, Origins, Per, Rate, RateLimit, Route, Service, Target,
+    Upstream,
+};
 use mainstay_model::Schema;
 use std::sync::Arc;
 
@@ -25,7 +28,11 @@ pub fn refuse_unserved(project: &Project) -> Result<(), String> {
     for route in project.routes.iter().filter(|r| r.cache.is_some()) {
         refuse(&route.at, "cache");
     }
-    if found.is_empty() { Ok(()) } else { Err(found.join("\n")) }
+    if found.is_empty() {
+        Ok(())
+    } else {
+        Err(found.join("\n"))
+    }
 }
 
 /// The gateway's configuration for a part of the project. `services` are those of this process, by prefix.
@@ -40,7 +47,12 @@ pub fn gateway(
     let mut upstreams: Vec<Upstream> = Vec::new();
     let api: Vec<(&'static str, Arc<dyn Service>)> = services.clone();
     for (prefix, service) in services {
-        let name = prefix.trim_start_matches('/').split('/').next().unwrap_or(prefix).to_owned();
+        let name = prefix
+            .trim_start_matches('/')
+            .split('/')
+            .next()
+            .unwrap_or(prefix)
+            .to_owned();
         let mut route = Route::service(name, prefix, service);
         route.body_bytes_max = Some(project.api.max_body);
         if prefix == "/auth/v1" {
@@ -75,13 +87,20 @@ pub fn gateway(
             let group = format!("service.{name}");
             upstreams.push(Upstream::new(&group, addresses(&service.servers)));
             let mut elsewhere = |pattern: String| {
-                routes.push(Route { auth: Auth::None, ..Route::upstream(format!("service.{name}"), pattern, &group) });
+                routes.push(Route {
+                    auth: Auth::None,
+                    ..Route::upstream(format!("service.{name}"), pattern, &group)
+                });
             };
             for relation in schema.relations.iter().filter(|r| r.service.as_deref() == Some(name)) {
                 elsewhere(format!("{}/{}/**", mainstay_rest::PREFIX, relation.name));
             }
-            let mut functions: Vec<&str> =
-                schema.functions.iter().filter(|f| f.service.as_deref() == Some(name)).map(|f| &*f.name).collect();
+            let mut functions: Vec<&str> = schema
+                .functions
+                .iter()
+                .filter(|f| f.service.as_deref() == Some(name))
+                .map(|f| &*f.name)
+                .collect();
             functions.dedup();
             for function in functions {
                 elsewhere(format!("{}/rpc/{function}", mainstay_rest::PREFIX));
@@ -113,13 +132,21 @@ pub fn gateway(
             ..Limits::default()
         },
         rate_limits: own.limit.iter().map(limit).collect(),
-        hosts: own.hosts.iter().map(|h| format!("{}{}", if h.wildcard { "*." } else { "" }, h.name)).collect(),
+        hosts: own
+            .hosts
+            .iter()
+            .map(|h| format!("{}{}", if h.wildcard { "*." } else { "" }, h.name))
+            .collect(),
         routes,
         upstreams,
         public_dir: own.public.clone().filter(|_| part.gateway),
         cors: cors(&own.cors)?,
         compress: own.gzip,
-        trusted_proxies: own.trusted_proxies.iter().filter_map(|n| Network::parse(&format!("{}/{}", n.address, n.prefix))).collect(),
+        trusted_proxies: own
+            .trusted_proxies
+            .iter()
+            .filter_map(|n| Network::parse(&format!("{}/{}", n.address, n.prefix)))
+            .collect(),
         share_port: false,
     })
 }
@@ -130,12 +157,24 @@ fn addresses(servers: &[Server]) -> Vec<String> {
 
 fn route(written: &Written, api: &[(&'static str, Arc<dyn Service>)]) -> Result<Route, String> {
     let methods = written.matches.methods.join(",");
-    let path = written.matches.text.split_ascii_whitespace().next_back().unwrap_or_default();
-    let pattern = if methods.is_empty() { path.to_owned() } else { format!("{methods} {path}") };
+    let path = written
+        .matches
+        .text
+        .split_ascii_whitespace()
+        .next_back()
+        .unwrap_or_default();
+    let pattern = if methods.is_empty() {
+        path.to_owned()
+    } else {
+        format!("{methods} {path}")
+    };
     let to = match &written.to {
         To::Upstream(name) => Target::Upstream(name.clone()),
         To::Api => {
-            let service = api.iter().find(|(prefix, _)| path.starts_with(prefix)).map(|(_, service)| service.clone());
+            let service = api
+                .iter()
+                .find(|(prefix, _)| path.starts_with(prefix))
+                .map(|(_, service)| service.clone());
             Target::Service(service.ok_or_else(|| format!("{}: no API of this process is at {path}", written.at))?)
         }
     };
@@ -165,11 +204,14 @@ fn route(written: &Written, api: &[(&'static str, Arc<dyn Service>)]) -> Result<
 
 fn edits(written: &mainstay_config::project::HeaderEdits, route: &Written) -> Result<HeaderEdits, String> {
     let name = |name: &str| HeaderName::try_from(name).map_err(|e| format!("{}: headers: {name}: {e}", route.at));
-    let value = |of: &str, value: &str| {
-        HeaderValue::try_from(value).map_err(|e| format!("{}: headers: {of}: {e}", route.at))
-    };
+    let value =
+        |of: &str, value: &str| HeaderValue::try_from(value).map_err(|e| format!("{}: headers: {of}: {e}", route.at));
     Ok(HeaderEdits {
-        set: written.set.iter().map(|(n, v)| Ok((name(n)?, value(n, v)?))).collect::<Result<_, String>>()?,
+        set: written
+            .set
+            .iter()
+            .map(|(n, v)| Ok((name(n)?, value(n, v)?)))
+            .collect::<Result<_, String>>()?,
         remove: written.remove.iter().map(|n| name(n)).collect::<Result<_, _>>()?,
     })
 }
@@ -177,7 +219,10 @@ fn edits(written: &mainstay_config::project::HeaderEdits, route: &Written) -> Re
 fn limit(written: &Limit) -> RateLimit {
     RateLimit {
         name: written.name.clone(),
-        rate: Rate { requests: written.rate.count, period: written.rate.period },
+        rate: Rate {
+            requests: written.rate.count,
+            period: written.rate.period,
+        },
         burst: Some(written.burst),
         per: match written.per {
             LimitKey::Address => Per::Address,
@@ -193,7 +238,10 @@ fn cors(written: &mainstay_config::project::Cors) -> Result<Cors, String> {
     expose.extend(written.expose.iter().cloned());
     let mut methods = Vec::new();
     for method in &written.methods {
-        methods.push(Method::try_from(method.as_str()).map_err(|_| format!("[gateway.cors] methods: {method:?} is not a method"))?);
+        methods.push(
+            Method::try_from(method.as_str())
+                .map_err(|_| format!("[gateway.cors] methods: {method:?} is not a method"))?,
+        );
     }
     Ok(Cors {
         origins: match &*written.origins {

@@ -12,21 +12,36 @@ use std::net::SocketAddr;
 const JOBS_PARALLEL: usize = 16;
 
 /// The worker's configuration for a part of the project; `own` is where its own gateway listens.
-pub fn worker(project: &Project, schema: &Schema, part: &Part, own: SocketAddr) -> Result<mainstay_worker::Config, String> {
+pub fn worker(
+    project: &Project,
+    schema: &Schema,
+    part: &Part,
+    own: SocketAddr,
+) -> Result<mainstay_worker::Config, String> {
     let mut subscriptions = Vec::new();
     for subscription in &project.subscriptions {
         if concerns(subscription, schema, part) {
             subscriptions.push(one(project, schema, subscription, own)?);
         }
     }
-    Ok(mainstay_worker::Config { subscriptions, jobs_parallel: JOBS_PARALLEL })
+    Ok(mainstay_worker::Config {
+        subscriptions,
+        jobs_parallel: JOBS_PARALLEL,
+    })
 }
 
 /// Whether a subscription belongs to this part: its table or function is served here. One that names neither goes where events
 /// arise, which is everywhere, and a schedule that names neither to the whole.
 fn concerns(subscription: &Subscription, schema: &Schema, part: &Part) -> bool {
-    let of_function = |name: &str| schema.functions.iter().find(|f| *f.name == *name).map(|f| f.service.as_deref());
-    let of_table = |name: &str| crate::project::find_table(schema, name).map(|id| schema.relation(id).service.as_deref());
+    let of_function = |name: &str| {
+        schema
+            .functions
+            .iter()
+            .find(|f| *f.name == *name)
+            .map(|f| f.service.as_deref())
+    };
+    let of_table =
+        |name: &str| crate::project::find_table(schema, name).map(|id| schema.relation(id).service.as_deref());
     let trigger = match &subscription.trigger {
         Trigger::Change { table, .. } => of_table(table).is_none_or(|service| part.serves(service)),
         Trigger::Every(_) => matches!(subscription.action, Action::Call(_)) || part.own_schema,
@@ -81,19 +96,26 @@ fn one(
                 Some(secret) => secret.expose().to_owned(),
                 None => {
                     let file = format!("webhook-{}.secret", file_name(&subscription.name));
-                    secrets::generated(&project.state_directory(), &file, "whsec_").map_err(|e| format!("{at}: {file}: {e}"))?
+                    secrets::generated(&project.state_directory(), &file, "whsec_")
+                        .map_err(|e| format!("{at}: {file}: {e}"))?
                 }
             };
             let key = SigningKey::parse(&text).map_err(|e| format!("{at}: secret: {e}"))?;
             let headers = headers
                 .iter()
                 .map(|(name, value)| {
-                    let name = http::HeaderName::try_from(name.as_str()).map_err(|e| format!("{at}: headers: {name}: {e}"))?;
-                    let value = http::HeaderValue::try_from(value.expose()).map_err(|_| format!("{at}: headers: {name}: not a header's value"))?;
+                    let name =
+                        http::HeaderName::try_from(name.as_str()).map_err(|e| format!("{at}: headers: {name}: {e}"))?;
+                    let value = http::HeaderValue::try_from(value.expose())
+                        .map_err(|_| format!("{at}: headers: {name}: not a header's value"))?;
                     Ok((name, value))
                 })
                 .collect::<Result<_, String>>()?;
-            mainstay_worker::Action::Deliver { target, key: Some(key), headers }
+            mainstay_worker::Action::Deliver {
+                target,
+                key: Some(key),
+                headers,
+            }
         }
     };
     Ok(mainstay_worker::Subscription {
@@ -113,5 +135,13 @@ fn one(
 
 /// A name that is safe as a part of a file's.
 fn file_name(name: &str) -> String {
-    name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' || c == '_' { c } else { '-' }).collect()
+    name.chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || c == '-' || c == '_' {
+                c
+            } else {
+                '-'
+            }
+        })
+        .collect()
 }

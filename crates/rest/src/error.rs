@@ -234,7 +234,7 @@ pub(crate) fn status(error: &Error, anonymous: bool) -> StatusCode {
         // The class decides.
         _ => match code.get(..2).unwrap_or_default() {
             "08" => 503,
-// A limit that the request itself has exceeded, which PostgREST takes for a fault of the server.
+            // A limit that the request itself has exceeded, which PostgREST takes for a fault of the server.
             "54" => 400,
             "09" | "21" | "25" | "2D" | "38" | "39" | "3B" | "40" | "55" | "57" | "58" => 500,
             "0L" | "0P" | "28" => 403,

@@ -110,9 +110,7 @@ fn is_meant(schema: &Schema, origin: &Rows<'_>, way: &Relationship, target: &str
     match (way.is_self, hint) {
         // One foreign key, two ways: the table's name means the many, the column's the one.
         (true, None) => (by_name && to_many) || (own_column(target) && many_to_one),
-        (true, Some(hint)) => {
-            by_name && to_many && (other_column(hint) || constraint(hint))
-        }
+        (true, Some(hint)) => by_name && to_many && (other_column(hint) || constraint(hint)),
         (false, None) => {
             let is_table = target_relation.table().is_some();
             by_name || (is_table && (constraint(target) || own_column(target)))

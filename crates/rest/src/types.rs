@@ -96,7 +96,9 @@ pub(crate) fn is_momentary(text: &str, ty: &Type) -> bool {
         Type::Array(element) => is_momentary(text, element),
         Type::Date | Type::Time | Type::Timestamp | Type::TimestampTz => {
             let lower = text.to_ascii_lowercase();
-            ["now", "today", "tomorrow", "yesterday"].iter().any(|word| lower.contains(word))
+            ["now", "today", "tomorrow", "yesterday"]
+                .iter()
+                .any(|word| lower.contains(word))
         }
         _ => false,
     }

@@ -90,11 +90,12 @@ impl Jobs {
         // A job that is closed with its fingerprint as its result: kept and forgotten with the others.
         let claim = format!("{id}.claim");
         match self.bus.job(&claim).await?.and_then(|job| job.result) {
-            Some(Ok(first)) if first != fingerprint => {
-                Err(Error::new("MS422", "This Idempotency-Key was used with another request")
-                    .hint("Send the same body again, or use another key")
-                    .status(422))
-            }
+            Some(Ok(first)) if first != fingerprint => Err(Error::new(
+                "MS422",
+                "This Idempotency-Key was used with another request",
+            )
+            .hint("Send the same body again, or use another key")
+            .status(422)),
             Some(_) => Ok(()),
             None => {
                 self.bus.open_job(claim.clone()).await?;

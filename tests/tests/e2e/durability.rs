@@ -169,7 +169,7 @@ fn no_acknowledged_write_or_event_is_lost_by_killing() {
         let heard = heard.clone();
         let checked = AtomicU64::new(0);
         Receiver::forgetful(move |delivery| {
-            if checked.fetch_add(1, Ordering::SeqCst) % 100 == 0 {
+            if checked.fetch_add(1, Ordering::SeqCst).is_multiple_of(100) {
                 assert_signed(delivery, SECRET);
             }
             heard

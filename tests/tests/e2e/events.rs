@@ -340,9 +340,9 @@ fn order_holds_per_key_and_keys_do_not_wait_for_each_other() {
     let turn = AtomicUsize::new(0);
     let receiver = Receiver::start(move |delivery| {
         if delivery.event()["subject"] == json!("slow") {
-            std::thread::sleep(Duration::from_millis(200));
+            std::thread::park_timeout(Duration::from_millis(200));
         }
-        if turn.fetch_add(1, Ordering::SeqCst) % 3 == 0 {
+        if turn.fetch_add(1, Ordering::SeqCst).is_multiple_of(3) {
             500
         } else {
             200
@@ -398,7 +398,7 @@ fn order_holds_per_key_and_keys_do_not_wait_for_each_other() {
 #[test]
 fn a_failing_subscription_delays_no_other() {
     let hanging = Receiver::start(|_| {
-        std::thread::sleep(Duration::from_secs(20));
+        std::thread::park_timeout(Duration::from_secs(20));
         200
     });
     let failing = Receiver::start(|_| 500);

@@ -1,9 +1,11 @@
 //! One binary of all end-to-end tests; each file a subject.
 
 mod cache;
+mod cli;
 mod durability;
 mod errors;
 mod events;
 mod northwind;
 mod postgrest_js;
+mod services;
 mod shop;

@@ -40,18 +40,49 @@ impl Shop {
         }
         let process = command.start();
         let anon = process.client();
-        Shop { project, process, users, anon, ports }
+        Shop {
+            project,
+            process,
+            users,
+            anon,
+            ports,
+        }
     }
 
     /// SIGKILL, and served again from what is on disk.
     fn killed_and_back(self) -> Shop {
-        let Shop { project, process, users, ports, .. } = self;
+        let Shop {
+            project,
+            process,
+            users,
+            ports,
+            ..
+        } = self;
         process.kill();
         Shop::serve(project, ports, users)
     }
 
     pub fn payments(&self, which: usize) -> Process {
         self.payments_with(which, &[])
+    }
+
+    /// Ends the users' own process; where it was.
+    pub fn stop_users(&mut self) -> String {
+        let users = self.users.take().expect("users apart");
+        let place = users.client().address().to_owned();
+        users.kill();
+        place
+    }
+
+    /// Starts it again where it was.
+    pub fn start_users(&mut self, place: String) {
+        let command =
+            Command::serve([self.project.dir().as_os_str()]).args(["--admin", "127.0.0.1:0", "--listen", &place]);
+        self.users = Some(
+            command
+                .args(["--service", "users", "--set", "log.access=false"])
+                .start(),
+        );
     }
 
     /// One copy of payments, with further arguments.
@@ -66,17 +97,36 @@ impl Shop {
     }
 
     pub fn register(&self, email: &str) -> User {
-        let answer = self.anon.post("/auth/v1/signup", &json!({"email": email, "password": "correct horse"})).expect(200).json();
+        let answer = self
+            .anon
+            .post("/auth/v1/signup", &json!({"email": email, "password": "correct horse"}))
+            .expect(200)
+            .json();
         let token = answer["access_token"].as_str().expect("a session").to_owned();
-        User { client: self.anon.with_token(&token), token, id: answer["user"]["id"].as_str().expect("an id").to_owned() }
+        User {
+            client: self.anon.with_token(&token),
+            token,
+            id: answer["user"]["id"].as_str().expect("an id").to_owned(),
+        }
     }
 
     pub fn products(&self, query: &str) -> Vec<Json> {
-        self.anon.get(&format!("/rest/v1/products?{query}")).expect(200).json().as_array().expect("a list").clone()
+        self.anon
+            .get(&format!("/rest/v1/products?{query}"))
+            .expect(200)
+            .json()
+            .as_array()
+            .expect("a list")
+            .clone()
     }
 
     pub fn stock(&self, product: &str) -> i64 {
-        self.anon.get(&format!("/rest/v1/products/{product}?select=stock")).expect(200).json()["stock"].as_i64().expect("a number")
+        self.anon
+            .get(&format!("/rest/v1/products/{product}?select=stock"))
+            .expect(200)
+            .json()["stock"]
+            .as_i64()
+            .expect("a number")
     }
 }
 
@@ -89,23 +139,38 @@ pub struct User {
 impl User {
     /// The same user at another start of the shop.
     fn on(&self, shop: &Shop) -> User {
-        User { client: shop.anon.with_token(&self.token), token: self.token.clone(), id: self.id.clone() }
+        User {
+            client: shop.anon.with_token(&self.token),
+            token: self.token.clone(),
+            id: self.id.clone(),
+        }
     }
 
     /// A cart with so many of a product.
     pub fn cart(&self, product: &str, quantity: i64) -> String {
-        let cart = self.client.post("/rest/v1/rpc/new_cart", &json!({})).expect(200).json()[0]["id"].as_str().expect("an id").to_owned();
+        let cart = self.client.post("/rest/v1/rpc/new_cart", &json!({})).expect(200).json()[0]["id"]
+            .as_str()
+            .expect("an id")
+            .to_owned();
         let line = json!({"cart": cart, "product": product, "quantity": quantity});
         self.client.post("/rest/v1/rpc/add_to_cart", &line).expect(200);
         cart
     }
 
     pub fn checkout(&self, cart: &str, key: &str) -> mainstay_tests::Answer {
-        self.client.post_with("/rest/v1/rpc/checkout", &[("idempotency-key", key)], &json!({"cart": cart}))
+        self.client.post_with(
+            "/rest/v1/rpc/checkout",
+            &[("idempotency-key", key)],
+            &json!({"cart": cart}),
+        )
     }
 
     pub fn order_status(&self, id: &str) -> String {
-        let orders = self.client.get(&format!("/rest/v1/orders?id=eq.{id}&select=status")).expect(200).json();
+        let orders = self
+            .client
+            .get(&format!("/rest/v1/orders?id=eq.{id}&select=status"))
+            .expect(200)
+            .json();
         orders[0]["status"].as_str().unwrap_or("none").to_owned()
     }
 }
@@ -117,8 +182,14 @@ fn prepared(copies: usize) -> (Project, Vec<u16>) {
     let toml = project.read("mainstay.toml");
     let servers: Vec<String> = ports.iter().map(|port| format!("\"127.0.0.1:{port}\"")).collect();
     let servers = format!("servers = [{}]", servers.join(", "));
-    assert!(toml.contains("servers = [\"127.0.0.1:9001\", \"127.0.0.1:9002\"]"), "the example's payments");
-    project.write("mainstay.toml", &toml.replace("servers = [\"127.0.0.1:9001\", \"127.0.0.1:9002\"]", &servers));
+    assert!(
+        toml.contains("servers = [\"127.0.0.1:9001\", \"127.0.0.1:9002\"]"),
+        "the example's payments"
+    );
+    project.write(
+        "mainstay.toml",
+        &toml.replace("servers = [\"127.0.0.1:9001\", \"127.0.0.1:9002\"]", &servers),
+    );
     (project, ports)
 }
 
@@ -148,64 +219,124 @@ fn from_registration_to_a_paid_order(shop: Shop) {
     // Register: profile and two mails are written without the registration waiting for them.
     let user = shop.register("ada@example.com");
     let mails = until("both mails are written", || {
-        let mails = user.client.get("/rest/v1/mails?select=kind&order=kind").expect(200).json();
+        let mails = user
+            .client
+            .get("/rest/v1/mails?select=kind&order=kind")
+            .expect(200)
+            .json();
         (mails.as_array()?.len() == 2).then_some(mails)
     });
     assert_eq!(mails, json!([{"kind": "verification"}, {"kind": "welcome"}]));
     until("the profile is there", || {
-        let profiles = user.client.get("/rest/v1/profiles?select=display_name").expect(200).json();
+        let profiles = user
+            .client
+            .get("/rest/v1/profiles?select=display_name")
+            .expect(200)
+            .json();
         (profiles == json!([{"display_name": "ada"}])).then_some(())
     });
 
     // Log in again.
     let session = shop
         .anon
-        .post("/auth/v1/token?grant_type=password", &json!({"email": "ada@example.com", "password": "correct horse"}))
+        .post(
+            "/auth/v1/token?grant_type=password",
+            &json!({"email": "ada@example.com", "password": "correct horse"}),
+        )
         .expect(200)
         .json();
     assert_eq!(session["user"]["id"], json!(user.id));
 
     // Browse and search.
     assert_eq!(shop.products("select=id&category=eq.Kitchen").len(), 60);
-    let found = shop.anon.post("/rest/v1/rpc/search_products?select=name&limit=3", &json!({"query": "kettle"})).expect(200).json();
+    let found = shop
+        .anon
+        .post(
+            "/rest/v1/rpc/search_products?select=name&limit=3",
+            &json!({"query": "kettle"}),
+        )
+        .expect(200)
+        .json();
     assert!(found[0]["name"].as_str().expect("a name").contains("Kettle"), "{found}");
-    let product = shop.products("select=id,price,stock&stock=gte.10&order=price&limit=1").remove(0);
+    let product = shop
+        .products("select=id,price,stock&stock=gte.10&order=price&limit=1")
+        .remove(0);
     let (id, price) = (product["id"].as_str().expect("an id"), product["price"].to_string());
 
     // A guest's cart, merged at login.
-    let guest = shop.anon.post("/rest/v1/rpc/new_cart", &json!({})).expect(200).json()[0]["id"].as_str().expect("an id").to_owned();
-    shop.anon.post("/rest/v1/rpc/add_to_cart", &json!({"cart": guest, "product": id, "quantity": 2})).expect(200);
+    let guest = shop.anon.post("/rest/v1/rpc/new_cart", &json!({})).expect(200).json()[0]["id"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
+    shop.anon
+        .post(
+            "/rest/v1/rpc/add_to_cart",
+            &json!({"cart": guest, "product": id, "quantity": 2}),
+        )
+        .expect(200);
     let own = user.cart(id, 1);
-    let merged = user.client.post("/rest/v1/rpc/merge_cart", &json!({"guest": guest})).expect(200).json();
+    let merged = user
+        .client
+        .post("/rest/v1/rpc/merge_cart", &json!({"guest": guest}))
+        .expect(200)
+        .json();
     assert_eq!(merged[0]["id"], json!(own));
-    let lines = user.client.post("/rest/v1/rpc/cart_contents", &json!({"cart": own})).expect(200).json();
-    assert_eq!((lines.as_array().map(Vec::len), &lines[0]["quantity"]), (Some(1), &json!(3)));
-    assert_eq!(shop.anon.post("/rest/v1/rpc/cart_contents", &json!({"cart": guest})).expect(200).json(), json!([]));
+    let lines = user
+        .client
+        .post("/rest/v1/rpc/cart_contents", &json!({"cart": own}))
+        .expect(200)
+        .json();
+    assert_eq!(
+        (lines.as_array().map(Vec::len), &lines[0]["quantity"]),
+        (Some(1), &json!(3))
+    );
+    assert_eq!(
+        shop.anon
+            .post("/rest/v1/rpc/cart_contents", &json!({"cart": guest}))
+            .expect(200)
+            .json(),
+        json!([])
+    );
 
     // Check out: the stock is less at once, the payment follows.
     let before = shop.stock(id);
     let order = user.checkout(&own, "first").expect(200).json();
     assert_eq!(order[0]["status"], json!("placed"));
     let total: f64 = price.parse::<f64>().expect("a price") * 3.0;
-    assert!((order[0]["total"].as_f64().expect("a total") - total).abs() < 0.001, "{order}");
+    assert!(
+        (order[0]["total"].as_f64().expect("a total") - total).abs() < 0.001,
+        "{order}"
+    );
     assert_eq!(shop.stock(id), before - 3);
-    until("the order is paid", || (user.order_status(&own) == "paid").then_some(()));
+    until("the order is paid", || {
+        (user.order_status(&own) == "paid").then_some(())
+    });
 }
 
 fn a_declined_card_gives_the_stock_back(shop: Shop) {
     let _payments = shop.payments(0);
     let user = shop.register("bob@example.com");
-    let product = shop.products("select=id&stock=gte.10&limit=1").remove(0)["id"].as_str().expect("an id").to_owned();
+    let product = shop.products("select=id&stock=gte.10&limit=1").remove(0)["id"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
     let before = shop.stock(&product);
     let cart = user.cart(&product, 4);
-    user.client.post("/rest/v1/rpc/checkout", &json!({"cart": cart, "card": "tok_declined"})).expect(200);
-    until("the order has failed", || (user.order_status(&cart) == "failed").then_some(()));
+    user.client
+        .post("/rest/v1/rpc/checkout", &json!({"cart": cart, "card": "tok_declined"}))
+        .expect(200);
+    until("the order has failed", || {
+        (user.order_status(&cart) == "failed").then_some(())
+    });
     assert_eq!(shop.stock(&product), before);
 }
 
 fn twenty_checkouts_with_one_key_buy_once(shop: Shop) {
     let user = Arc::new(shop.register("eve@example.com"));
-    let product = shop.products("select=id&stock=gte.10&limit=1").remove(0)["id"].as_str().expect("an id").to_owned();
+    let product = shop.products("select=id&stock=gte.10&limit=1").remove(0)["id"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
     let before = shop.stock(&product);
     let cart = user.cart(&product, 2);
     let threads: Vec<_> = (0..20)
@@ -217,7 +348,11 @@ fn twenty_checkouts_with_one_key_buy_once(shop: Shop) {
     let bodies: Vec<Vec<u8>> = threads.into_iter().map(|t| t.join().expect("answered")).collect();
     assert!(bodies.iter().all(|b| *b == bodies[0]), "all answers are alike");
     assert_eq!(shop.stock(&product), before - 2, "bought once");
-    let other = user.client.post_with("/rest/v1/rpc/checkout", &[("idempotency-key", "the-one")], &json!({"cart": product}));
+    let other = user.client.post_with(
+        "/rest/v1/rpc/checkout",
+        &[("idempotency-key", "the-one")],
+        &json!({"cart": product}),
+    );
     assert_eq!(other.status, 422, "{}", other.text());
 }
 
@@ -225,7 +360,10 @@ fn twenty_checkouts_with_one_key_buy_once(shop: Shop) {
 /// one order, and the stock is less once.
 fn a_crash_amid_checkouts_buys_once(mut shop: Shop) {
     let user = shop.register("zoe@example.com");
-    let product = shop.products("select=id&stock=gte.100&limit=1").remove(0)["id"].as_str().expect("an id").to_owned();
+    let product = shop.products("select=id&stock=gte.100&limit=1").remove(0)["id"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
     let mut committed_unanswered = 0;
     for round in 0..12u64 {
         let cart = user.on(&shop).cart(&product, 2);
@@ -237,62 +375,118 @@ fn a_crash_amid_checkouts_buys_once(mut shop: Shop) {
                 std::thread::spawn(move || {
                     let headers = [("content-type", "application/json"), ("idempotency-key", &*key)];
                     let body = json!({"cart": cart}).to_string();
-                    client.try_send("POST", "/rest/v1/rpc/checkout", &headers, Some(body.as_bytes())).ok()
+                    client
+                        .try_send("POST", "/rest/v1/rpc/checkout", &headers, Some(body.as_bytes()))
+                        .ok()
                 })
             })
             .collect();
         // A moment that moves through the whole of a check-out from round to round.
         std::thread::park_timeout(std::time::Duration::from_micros(300 * round));
         shop = shop.killed_and_back();
-        let answered: Vec<Vec<u8>> =
-            threads.into_iter().filter_map(|t| t.join().expect("no panic")).map(|a| a.expect(200).body).collect();
+        let answered: Vec<Vec<u8>> = threads
+            .into_iter()
+            .filter_map(|t| t.join().expect("no panic"))
+            .map(|a| a.expect(200).body)
+            .collect();
         let taken = shop.stock(&product) < before;
         assert!(taken || answered.is_empty(), "an acknowledged order is lost");
         committed_unanswered += u32::from(taken && answered.is_empty());
         let again = user.on(&shop).checkout(&cart, &key).expect(200).body;
-        assert!(answered.iter().all(|body| *body == again), "the answer after the crash is the answer before it");
+        assert!(
+            answered.iter().all(|body| *body == again),
+            "the answer after the crash is the answer before it"
+        );
         assert_eq!(shop.stock(&product), before - 2, "bought once");
         assert_eq!(user.on(&shop).order_status(&cart), "placed");
     }
-    println!("12 crashes amid 20 check-outs each: bought once every time; {committed_unanswered} fell between commit and reply");
+    println!(
+        "12 crashes amid 20 check-outs each: bought once every time; {committed_unanswered} fell between commit and reply"
+    );
 }
 
 fn too_little_stock_changes_nothing(shop: Shop) {
     let user = shop.register("kim@example.com");
-    let product = shop.products("select=id&stock=eq.5&limit=1").remove(0)["id"].as_str().expect("an id").to_owned();
+    let product = shop.products("select=id&stock=eq.5&limit=1").remove(0)["id"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
     let cart = user.cart(&product, 6);
     let refused = user.checkout(&cart, "greedy");
-    assert_eq!((refused.status, refused.json()["code"].as_str()), (409, Some("23514")), "{}", refused.text());
+    assert_eq!(
+        (refused.status, refused.json()["code"].as_str()),
+        (409, Some("23514")),
+        "{}",
+        refused.text()
+    );
     assert_eq!(shop.stock(&product), 5);
-    let lines = user.client.post("/rest/v1/rpc/cart_contents", &json!({"cart": cart})).expect(200).json();
+    let lines = user
+        .client
+        .post("/rest/v1/rpc/cart_contents", &json!({"cart": cart}))
+        .expect(200)
+        .json();
     assert_eq!(lines[0]["quantity"], json!(6), "the cart is as it was");
     assert_eq!(user.client.get("/rest/v1/orders").expect(200).json(), json!([]));
 }
 
 fn anothers_cart_is_invisible(shop: Shop) {
     let (owner, thief) = (shop.register("own@example.com"), shop.register("thief@example.com"));
-    let product = shop.products("select=id&stock=gte.10&limit=1").remove(0)["id"].as_str().expect("an id").to_owned();
+    let product = shop.products("select=id&stock=gte.10&limit=1").remove(0)["id"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
     let cart = owner.cart(&product, 2);
     for client in [&thief.client, &shop.anon] {
-        let looked = client.post("/rest/v1/rpc/cart_contents", &json!({"cart": cart})).expect(200);
+        let looked = client
+            .post("/rest/v1/rpc/cart_contents", &json!({"cart": cart}))
+            .expect(200);
         assert_eq!(looked.json(), json!([]));
         let added = client.post("/rest/v1/rpc/add_to_cart", &json!({"cart": cart, "product": product}));
         assert_eq!(added.json(), json!([]), "{}", added.status);
     }
-    assert_eq!(thief.client.get(&format!("/rest/v1/carts?id=eq.{cart}")).expect(200).json(), json!([]));
-    assert_eq!(thief.client.get(&format!("/rest/v1/cart_items?cart_id=eq.{cart}")).expect(200).json(), json!([]));
+    assert_eq!(
+        thief
+            .client
+            .get(&format!("/rest/v1/carts?id=eq.{cart}"))
+            .expect(200)
+            .json(),
+        json!([])
+    );
+    assert_eq!(
+        thief
+            .client
+            .get(&format!("/rest/v1/cart_items?cart_id=eq.{cart}"))
+            .expect(200)
+            .json(),
+        json!([])
+    );
     shop.anon.get("/rest/v1/carts").expect(401);
     assert_eq!(thief.checkout(&cart, "theft").expect(200).json(), json!([]));
-    thief.client.post("/rest/v1/rpc/merge_cart", &json!({"guest": cart})).expect(200);
-    let lines = owner.client.post("/rest/v1/rpc/cart_contents", &json!({"cart": cart})).expect(200).json();
+    thief
+        .client
+        .post("/rest/v1/rpc/merge_cart", &json!({"guest": cart}))
+        .expect(200);
+    let lines = owner
+        .client
+        .post("/rest/v1/rpc/cart_contents", &json!({"cart": cart}))
+        .expect(200)
+        .json();
     assert_eq!(lines[0]["quantity"], json!(2), "untouched");
-    shop.anon.post("/rest/v1/rpc/settle_payment", &json!({"order_id": cart, "paid": true})).expect(401);
-    thief.client.post("/rest/v1/rpc/settle_payment", &json!({"order_id": cart, "paid": true})).expect(403);
+    shop.anon
+        .post("/rest/v1/rpc/settle_payment", &json!({"order_id": cart, "paid": true}))
+        .expect(401);
+    thief
+        .client
+        .post("/rest/v1/rpc/settle_payment", &json!({"order_id": cart, "paid": true}))
+        .expect(403);
 }
 
 fn orders_are_taken_without_payments_and_paid_when_they_return(shop: Shop) {
     let user = shop.register("max@example.com");
-    let product = shop.products("select=id&stock=gte.50&limit=1").remove(0)["id"].as_str().expect("an id").to_owned();
+    let product = shop.products("select=id&stock=gte.50&limit=1").remove(0)["id"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
     let buy = |key: &str| {
         let cart = user.cart(&product, 1);
         user.checkout(&cart, key).expect(200);
@@ -304,10 +498,14 @@ fn orders_are_taken_without_payments_and_paid_when_they_return(shop: Shop) {
     let [one, two] = both;
     one.kill();
     let second = buy("one");
-    until("paid by the other", || (user.order_status(&second) == "paid").then_some(()));
+    until("paid by the other", || {
+        (user.order_status(&second) == "paid").then_some(())
+    });
     two.kill();
     let third = buy("none");
     assert_eq!(user.order_status(&third), "placed");
     let _back = shop.payments(0);
-    until("paid when it is back", || (user.order_status(&third) == "paid").then_some(()));
+    until("paid when it is back", || {
+        (user.order_status(&third) == "paid").then_some(())
+    });
 }

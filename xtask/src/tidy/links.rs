@@ -1,4 +1,4 @@
-//! Links between the documents: the file and the heading must exist.
+//! Links between the documents: the file and the heading must exist. So must whatever they name as a path between backticks.
 
 use std::path::{Path, PathBuf};
 
@@ -16,8 +16,40 @@ pub fn check(root: &Path, files: &[PathBuf]) -> Vec<String> {
                 problems.push(format!("{}:{line}: {target}: {reason}", path.display()));
             }
         }
+        for (line, name) in named(&text) {
+            if !is_there(root, files, name) {
+                problems.push(format!("{}:{line}: `{name}`: no such file", path.display()));
+            }
+        }
     }
     problems
+}
+
+/// What a document calls by its path, `crates/rest/src/read.rs`, or a test by its file's name, `shop.rs`; with the line.
+fn named(text: &str) -> Vec<(usize, &str)> {
+    let of_line = |(number, line)| -> Vec<(usize, &str)> {
+        let quoted = str::split(line, '`').skip(1).step_by(2);
+        quoted.filter(|name| is_path(name)).map(|name| (number, name)).collect()
+    };
+    outside_code(text).flat_map(of_line).collect()
+}
+
+fn is_path(name: &str) -> bool {
+    let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c));
+    let in_folder = FOLDERS.iter().any(|folder| name.starts_with(folder));
+    plain && (in_folder || name.ends_with(".rs") && !name.contains('/'))
+}
+
+/// The folders whose files documents speak of.
+const FOLDERS: [&str; 6] = ["crates/", "engines/", "tests/", "xtask/", "docs/", "examples/"];
+
+fn is_there(root: &Path, files: &[PathBuf], name: &str) -> bool {
+    match name.contains('/') {
+        true => root.join(name).exists(),
+        false => files
+            .iter()
+            .any(|path| path.file_name().is_some_and(|file| file == name)),
+    }
 }
 
 fn resolve(root: &Path, from: &Path, text: &str, target: &str) -> Result<(), String> {
@@ -98,6 +130,21 @@ mod tests {
         let found: Vec<(usize, String)> = links(text);
         let expected = [(1, "b.md"), (1, "d.md#e"), (6, "p.png")];
         assert_eq!(found, expected.map(|(line, target)| (line, target.to_string())));
+    }
+
+    #[test]
+    fn paths_are_told_from_other_words_in_backticks() {
+        let text = "`crates/rest/src/read.rs` and `shop.rs`, `crates/*`, `GET /x`, `mainstay serve examples/shop`, `engines.rs`\n```\n`docs/x`\n```\n`docs/gone.md`\n";
+        let found = named(text);
+        let expected = [
+            (1, "crates/rest/src/read.rs"),
+            (1, "shop.rs"),
+            (1, "engines.rs"),
+            (5, "docs/gone.md"),
+        ];
+        assert_eq!(found, expected);
+        let files = [PathBuf::from("tests/tests/e2e/shop.rs")];
+        assert!(is_there(Path::new("/none"), &files, "shop.rs") && !is_there(Path::new("/none"), &files, "cart.rs"));
     }
 
     #[test]

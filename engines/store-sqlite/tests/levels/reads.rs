@@ -293,7 +293,6 @@ fn calls_of_one_select_are_part_of_the_query() {
         ty: Type::Text,
         form: sqlite::Form::Plain,
     }];
-    let mut shape = shape;
     shape.select = vec![Item::Field(Projected {
         expr: Expr::column(0, Type::Text),
         name: "title".into(),

@@ -59,7 +59,7 @@ fn chance(n: u64) -> bool {
     dice ^= dice >> 7;
     dice ^= dice << 17;
     DICE.store(dice, Ordering::Relaxed);
-    dice % n == 0
+    dice.is_multiple_of(n)
 }
 
 /// Registers the file system; its name is for `Config::vfs`.
