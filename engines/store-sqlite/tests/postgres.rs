@@ -1,6 +1,8 @@
 //! SQLite's answers against PostgreSQL's. Each file of `tests/postgres/` holds queries and what PostgreSQL 15 answers; here they are
 //! bound, compiled and run on SQLite, and must answer the same, errors included.
 //!
+//! `random.test` holds queries that a generator made up; the others were written by hand.
+//!
 //! A file is a list of blocks, `query`, `----`, `rows`, separated by blank lines; a row is the columns' texts joined by `|`, as psql's
 //! unaligned output has them. `-- differs: why` above a query says that SQLite's own answer below is meant to be another than Postgres'.
 //! To write the answers anew from a server: `MAINSTAY_PSQL="psql -h … -U postgres" cargo test -p mainstay-store-sqlite --test postgres`.
@@ -289,5 +291,5 @@ macro_rules! files {
 }
 
 files!(
-    numbers, texts, logic, moments, json, arrays, queries, aggregates, writes
+    numbers, texts, logic, moments, json, arrays, queries, aggregates, writes, random
 );
