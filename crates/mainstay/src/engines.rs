@@ -137,7 +137,7 @@ pub fn bus(loaded: &Loaded, suffix: &str) -> Result<Arc<dyn Bus>, String> {
             };
             EmbeddedBus::open(&state.join(file))
                 .map(|b| b as Arc<dyn Bus>)
-                .map_err(|e| e.to_string())
+                .map_err(|e| format!("bus: {}", e.message))
         }
         _ => Err(no_bus(bus)),
     }

@@ -101,7 +101,7 @@ impl Queue {
                 return Err(Error::new(
                     "55000",
                     format!(
-                        "{} has version {other}, and this program knows {VERSION}",
+                        "{} has version {other}, and this program knows {VERSION}: open it with the version of Mainstay that wrote it",
                         path.display()
                     ),
                 ));

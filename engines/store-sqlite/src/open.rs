@@ -223,7 +223,7 @@ impl Found {
                 OpenErrorKind::Format,
                 path,
                 format!("the file has format {other}, this version of Mainstay reads format {FORMAT}"),
-                "Run `mainstay migrate` with the newer version.",
+                "Open it with the version of Mainstay that wrote it.",
             )),
             None if self.is_new() => Ok(()),
             None => Err(OpenError::new(

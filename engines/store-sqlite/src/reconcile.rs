@@ -63,7 +63,7 @@ pub(crate) fn reconcile(conn: &Connection, schema: &Schema, store: &str, path: &
             "the schema was edited in ways that may lose data:\n  - {}",
             differences.join("\n  - ")
         ),
-        "Undo the edit, or run `mainstay migrate` to do it.",
+        "Undo the edit. `mainstay migrate`, which will do it, is not there yet: whoever can spare the data moves the file away and begins anew.",
     ))
 }
 
