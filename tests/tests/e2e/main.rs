@@ -5,6 +5,7 @@ mod cli;
 mod durability;
 mod errors;
 mod events;
+mod isolation;
 mod northwind;
 mod postgrest_js;
 mod services;
