@@ -6,12 +6,12 @@ use mainstay_cache::{Cache, Footprint, Key};
 use mainstay_model::{Claim, Error, Identity, QueryShape, RelationId, Result, Schema, Value};
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
-/// At most so many plans are kept; beyond it all are forgotten and made anew.
-const PLANS_MAX: usize = 16_384;
+/// At most so many plans are kept; beyond it those go that were not used since the last time.
+const PLANS_MAX: usize = 8192;
 
 /// At most so many of them are found without hashing their shape, per thread: each may hold a shape of its own in memory.
 const RECENT_MAX: usize = 2048;
@@ -31,6 +31,9 @@ pub(crate) struct Plan {
     pub cacheable: Result<(), &'static str>,
     template: Template,
     relations: Vec<RelationId>,
+    /// Since plans were last thrown out. Whoever sends ever new shapes must not throw out those in use: with a plan's number go
+    /// its answers in the cache and its statements in the store.
+    used: AtomicBool,
 }
 
 impl Plan {
@@ -40,6 +43,13 @@ impl Plan {
             identity.clone()
         } else {
             identity.reduced_to(&self.claims)
+        }
+    }
+
+    /// Notes that it is in use. Written to only when it changes, since all threads share it.
+    fn touch(&self) {
+        if !self.used.load(Ordering::Relaxed) {
+            self.used.store(true, Ordering::Relaxed);
         }
     }
 
@@ -107,17 +117,24 @@ impl Plans {
                 .map(|(_, plan)| plan.clone())
         });
         if let Some(plan) = recent {
+            plan.touch();
             return Ok(plan);
         }
         let key = (shape.clone(), role.clone());
         let known = self.known.read().unwrap_or_else(|e| e.into_inner()).get(&key).cloned();
         let plan = match known {
-            Some(plan) => plan,
+            Some(plan) => {
+                plan.touch();
+                plan
+            }
             None => {
                 let plan = Arc::new(self.make(schema, shape, role)?);
                 let mut known = self.known.write().unwrap_or_else(|e| e.into_inner());
                 if known.len() >= PLANS_MAX {
-                    known.clear();
+                    known.retain(|_, plan| plan.used.swap(false, Ordering::Relaxed));
+                    if known.len() > PLANS_MAX / 4 * 3 {
+                        known.clear();
+                    }
                 }
                 known.entry(key.clone()).or_insert(plan).clone()
             }
@@ -160,6 +177,8 @@ impl Plans {
             },
             template,
             relations,
+            // The first use does not count: most that come once never come again.
+            used: AtomicBool::new(false),
         })
     }
 }

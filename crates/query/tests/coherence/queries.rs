@@ -36,6 +36,21 @@ CREATE VIEW shelf AS
   SELECT p.id, p.name, c.name AS category, c.id AS category_id FROM products p JOIN categories c ON c.id = p.category;
 CREATE VIEW untagged AS
   SELECT p.id, p.name FROM products p LEFT JOIN product_tags t ON t.product = p.id WHERE t.tag IS NULL;
+CREATE VIEW dearest AS SELECT id, name, price FROM products ORDER BY price DESC NULLS LAST, id LIMIT 20;
+CREATE VIEW named AS SELECT DISTINCT name, category FROM products WHERE stock > 2;
+CREATE VIEW either AS SELECT id, name FROM products WHERE active UNION SELECT id, name FROM categories;
+CREATE VIEW sides AS
+  SELECT p.id AS product, c.id AS category FROM products p FULL JOIN categories c ON c.id = p.category AND p.stock > 10;
+CREATE VIEW backwards AS
+  SELECT c.id, p.name FROM products p RIGHT JOIN categories c ON c.id = p.category AND p.active
+   WHERE p.stock IS NULL OR p.stock > 3;
+CREATE VIEW busy AS SELECT category, count(*) AS products FROM products GROUP BY category HAVING count(*) > 9;
+CREATE VIEW dear AS WITH d AS (SELECT * FROM products WHERE price > 50)
+  SELECT d.id, c.name FROM d JOIN categories c ON c.id = d.category;
+CREATE VIEW overview AS
+  SELECT c.id, (SELECT max(p.price) FROM products p WHERE p.category = c.id) AS most,
+         EXISTS (SELECT 1 FROM products p WHERE p.category = c.id AND p.level = 'high') AS high FROM categories c;
+CREATE VIEW cheapest AS SELECT category, min(price) AS price FROM cheap GROUP BY category;
 CREATE FUNCTION in_category(c integer) RETURNS SETOF products LANGUAGE SQL STABLE
 BEGIN ATOMIC SELECT * FROM products WHERE category = c; END;
 CREATE FUNCTION tagged(l text) RETURNS TABLE (id integer, name text) LANGUAGE SQL STABLE SECURITY DEFINER
@@ -124,6 +139,36 @@ const SHAPES: &[Shape] = &[
     }),
     ("an outer join", &["products", "product_tags"], |r| {
         format!("untagged?id=eq.{}", r.below(PRODUCTS))
+    }),
+    ("a view with a limit", P, |r| {
+        format!("dearest?id=eq.{}", r.below(PRODUCTS))
+    }),
+    ("a distinct view", P, |r| {
+        format!("named?category=eq.{}&order=name", r.below(CATEGORIES))
+    }),
+    ("a union", &["products", "categories"], |r| {
+        format!("either?id=eq.{}&order=name", r.below(PRODUCTS))
+    }),
+    ("a full join", &["products", "categories"], |r| {
+        format!("sides?category=eq.{}&order=product", r.below(CATEGORIES))
+    }),
+    ("a right join", &["products", "categories"], |r| {
+        format!("backwards?id=eq.{}&order=name", r.below(CATEGORIES))
+    }),
+    ("a view with having", P, |r| {
+        format!("busy?category=eq.{}", r.below(CATEGORIES))
+    }),
+    ("a view with WITH", &["products", "categories"], |r| {
+        format!("dear?id=eq.{}", r.below(PRODUCTS))
+    }),
+    ("a view with subqueries", &["products", "categories"], |r| {
+        format!("overview?id=eq.{}", r.below(CATEGORIES))
+    }),
+    ("a view over a view", P, |r| {
+        format!("cheapest?category=eq.{}", r.below(CATEGORIES))
+    }),
+    ("a policy's subquery and a key", &["notes", "members"], |r| {
+        format!("notes?select=id,body&id=eq.{}", r.below(NOTES))
     }),
     ("json", P, |r| {
         format!(
