@@ -43,8 +43,14 @@ impl Part {
         for name in &options.services {
             if !project.services.contains_key(name) {
                 let known: Vec<&str> = project.services.keys().map(String::as_str).collect();
-                let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-                return Err(format!("--service {name}: there is no such service; the project has {known}"));
+                let known = if known.is_empty() {
+                    "none".to_owned()
+                } else {
+                    known.join(", ")
+                };
+                return Err(format!(
+                    "--service {name}: there is no such service; the project has {known}"
+                ));
             }
         }
         let whole = options.services.is_empty();

@@ -4,7 +4,7 @@
 use crate::capture::Touched;
 use crate::constraint::{Attempt, Inquiry};
 use crate::statement::Statement;
-use mainstay_model::{Change, ChangeKind, Error, ForeignKey, RelationId, Type, Value};
+use mainstay_model::{Change, ChangeKind, Error, ForeignKey, ReferentialAction, RelationId, Type, Value};
 use mainstay_sql::sqlite::{Stored, column_form, encode, quote_identifier, table_name};
 
 impl Inquiry<'_> {
@@ -136,6 +136,14 @@ impl Inquiry<'_> {
         let id = row.change.relation;
         let relation = self.schema.relation(id);
         for (child_id, key) in self.references(id) {
+            let action = match row.change.kind {
+                ChangeKind::Delete => key.on_delete,
+                _ => key.on_update,
+            };
+            // Those rows went along, and are back only since the statement is undone.
+            if matches!(action, ReferentialAction::Cascade | ReferentialAction::SetNull) {
+                continue;
+            }
             let values: Vec<&Value> = key.target_columns.iter().map(|c| &before[*c as usize]).collect();
             let kept = row.change.after.as_ref().is_some_and(|after| {
                 key.target_columns

@@ -5,6 +5,7 @@
 mod isolation;
 mod predicates;
 mod queries;
+mod shop;
 mod world;
 
 use std::sync::{Mutex, MutexGuard};
