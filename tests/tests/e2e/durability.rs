@@ -1,4 +1,7 @@
 //! What was acknowledged stays: the process killed in the middle of everything, the webhook receiver too, again and again.
+//!
+//! `MAINSTAY_KILL_ROUNDS` says how many lives (10), `MAINSTAY_KILL_WRITES` how many acknowledged writes there are in each at least
+//! (1000). That a kill says nothing about what a power loss takes is why the store has tests on a disk that loses what was not synced.
 
 use mainstay_tests::{Connection, Process, Project, Receiver, assert_signed};
 use serde_json::{Value as Json, json};
