@@ -2,6 +2,7 @@
 //!
 //! Failpoints are the whole process's, so the tests of this program take turns.
 
+mod evolution;
 mod isolation;
 mod predicates;
 mod queries;

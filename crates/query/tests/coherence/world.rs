@@ -104,7 +104,7 @@ pub struct World {
     pub cache: Arc<Cache>,
     pub seen: Arc<Seen>,
     store: Arc<SqliteStore>,
-    _scratch: Scratch,
+    scratch: Option<Scratch>,
 }
 
 /// What was kept and dropped.
@@ -152,7 +152,18 @@ pub struct Ask {
 
 impl World {
     pub fn new(ddl: &str) -> World {
-        let scratch = Scratch::new();
+        World::in_scratch(ddl, Scratch::new())
+    }
+
+    /// The same data under another schema.
+    pub fn reopened(mut self, ddl: &str) -> World {
+        wait(self.store.close());
+        let scratch = self.scratch.take().unwrap();
+        drop(self);
+        World::in_scratch(ddl, scratch)
+    }
+
+    fn in_scratch(ddl: &str, scratch: Scratch) -> World {
         let schema = schema(ddl);
         let store = open(&scratch, &schema);
         let cache = Cache::new(Config {
@@ -177,7 +188,7 @@ impl World {
             cache,
             seen,
             store,
-            _scratch: scratch,
+            scratch: Some(scratch),
         }
     }
 
