@@ -20,6 +20,7 @@ pub fn run(dir: &Path, overrides: &[String]) -> Result<(), Box<dyn Display>> {
     let mut problems = seeds::misfits(&loaded.seeds, schema);
     problems.extend(routes::refuse_unserved(project).err());
     problems.extend(engines::unknown(project));
+    problems.extend(engines::untranslatable(project, schema));
     let has_key = project.auth.secret.is_some() || project.auth.jwks.is_some();
     problems.extend((!has_key).then(|| secrets::development_key_refusal(project)).flatten());
     if !problems.is_empty() {

@@ -18,6 +18,10 @@ pub fn run(options: Serve) -> Result<(), Box<dyn Display>> {
     for warning in &loaded.warnings {
         mainstay_telemetry::warn!("serve", "{warning}");
     }
+    for problem in crate::engines::untranslatable(&loaded.project, &loaded.schema) {
+        // Served all the same: whoever calls it is told, and everything else works.
+        mainstay_telemetry::warn!("serve", "{problem}");
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

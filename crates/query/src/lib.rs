@@ -7,4 +7,5 @@ mod footprint;
 mod narrow;
 mod plan;
 
+pub use authorise::body_of;
 pub use engine::{CacheVerdict, Consistency, Engine, Phases, ReadOptions, Reply};

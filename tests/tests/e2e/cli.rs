@@ -503,3 +503,21 @@ fn a_reader_sees_text_when_asked() {
     );
     let _: Client = process.client();
 }
+
+#[test]
+fn check_refuses_a_function_that_its_engine_cannot_run() {
+    let schema = "CREATE TABLE a (id uuid PRIMARY KEY, n integer);\n\
+                  CREATE FUNCTION move_it(k uuid) RETURNS void LANGUAGE SQL BEGIN ATOMIC\n\
+                  \x20 WITH moved AS (DELETE FROM a WHERE id = k RETURNING n) INSERT INTO a SELECT gen_random_uuid(), n FROM moved;\n\
+                  END;\n";
+    let project = Project::new(schema, "");
+    let (ok, _, errors) = mainstay_tests::Command::new(mainstay_tests::binary(), "")
+        .arg("check")
+        .arg(project.dir())
+        .run();
+    assert!(!ok, "{errors}");
+    assert!(
+        errors.contains("schema.sql:2:17: function move_it: WITH moved"),
+        "{errors}"
+    );
+}

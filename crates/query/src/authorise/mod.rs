@@ -106,3 +106,8 @@ impl<'a> Authoriser<'a> {
         result
     }
 }
+
+/// A function's statements as the service role runs them: what an engine that translates has to be able to translate.
+pub fn body_of(schema: &Schema, function: FunctionId) -> Result<Vec<Statement>> {
+    Authoriser::new(schema, &"service_role".into()).body(function)
+}
