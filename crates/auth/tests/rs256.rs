@@ -16,7 +16,10 @@ fn token(algorithm: Algorithm, key: &EncodingKey) -> String {
 #[test]
 fn a_public_key_verifies_rs256() {
     let verifier = Verifier::new(vec![Key::from_config(PUBLIC).expect("a key")], Config::default());
-    let signed = token(Algorithm::RS256, &EncodingKey::from_rsa_pem(PRIVATE.as_bytes()).expect("a key"));
+    let signed = token(
+        Algorithm::RS256,
+        &EncodingKey::from_rsa_pem(PRIVATE.as_bytes()).expect("a key"),
+    );
     let identity = verifier.verify(&signed).expect("verifies");
     assert_eq!((&*identity.role, identity.subject()), ("authenticated", Some("7")));
     let (head, signature) = signed.rsplit_once('.').expect("three parts");
@@ -36,7 +39,15 @@ fn a_public_key_is_no_shared_secret() {
 fn a_shared_secret_verifies_no_rs256_and_a_private_key_is_refused() {
     let secret = Key::hs256(b"0123456789abcdef0123456789abcdef").expect("long enough");
     let verifier = Verifier::new(vec![secret], Config::default());
-    let signed = token(Algorithm::RS256, &EncodingKey::from_rsa_pem(PRIVATE.as_bytes()).expect("a key"));
+    let signed = token(
+        Algorithm::RS256,
+        &EncodingKey::from_rsa_pem(PRIVATE.as_bytes()).expect("a key"),
+    );
     assert_eq!(verifier.verify(&signed).expect_err("no key for it").code, "PGRST301");
-    assert!(Key::from_config(PRIVATE).expect_err("private").0.contains("private key"));
+    assert!(
+        Key::from_config(PRIVATE)
+            .expect_err("private")
+            .0
+            .contains("private key")
+    );
 }

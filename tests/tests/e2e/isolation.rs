@@ -248,6 +248,7 @@ fn writes() {
         .to_owned();
     let tag = ("if-match", &*tag);
     // Method, path, headers, body, and the statuses that are right. Nothing may change, and nothing may be told.
+    #[allow(clippy::type_complexity, reason = "a table: method, path, headers, body, statuses")]
     let attempts: &[(&str, &str, &[(&str, &str)], &str, &[u16])] = &[
         ("PATCH", "boxes?id=eq.1", &[all], r#"{"label":"mine"}"#, &[200]),
         ("PATCH", "boxes?id=neq.2", &[all], r#"{"label":"mine"}"#, &[200]),

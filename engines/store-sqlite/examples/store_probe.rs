@@ -1,6 +1,6 @@
 //! What the store costs on top of SQLite: microseconds per operation, beside bare rusqlite on the same file in the same run.
 //!
-//! `cargo run --release -p mainstay-store-sqlite --example probe`; pin it to one core for figures that hold (`taskset -c 1`).
+//! `cargo run --release -p mainstay-store-sqlite --example store_probe`; pin it to one core for figures that hold (`taskset -c 1`).
 
 use mainstay_model::*;
 use mainstay_store::conformance::{JsonRows, World, library, world::*};
