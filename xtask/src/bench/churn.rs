@@ -10,7 +10,7 @@ use super::{Place, Server};
 use crate::command::capture;
 
 /// The cache's limit, in MiB.
-const CACHE_MIB: u64 = 16;
+const CACHE_MIB: u64 = 64;
 
 /// What the process may hold beyond its idle size, as a multiple of the cache's limit.
 const AIM: f64 = 1.15;
