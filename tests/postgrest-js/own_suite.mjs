@@ -1,11 +1,13 @@
 // Runs the client's own test suite, as it is, against the binary:
 //
 //   git clone https://github.com/supabase/postgrest-js CHECKOUT && (cd CHECKOUT && npm ci --ignore-scripts)
-//   node tests/postgrest-js/own_suite.mjs CHECKOUT target/debug/mainstay
+//   node tests/postgrest-js/own_suite.mjs CHECKOUT target/debug/mainstay [postgres://postgres@/empty_database]
 //
 // The suite wants PostgREST at http://localhost:3000 and :3001 without a prefix: two gateways of ours stand there in front of one
-// API. Says how many cases pass, and fails when one fails that `own_suite_exceptions.json` does not name with a reason, when one
-// named there passes, or when fewer than 90 % of the portable ones pass: all but those that only Postgres can answer so.
+// API. Its schema is read as `schema.sql` of a project on SQLite, or loaded by psql into the database given, which is then adopted
+// as it is. Says how many cases pass, and fails when one fails that `own_suite_exceptions.json` (on SQLite) or
+// `own_suite_exceptions_postgres.json` does not name with a reason, when one named there passes, or when fewer than 90 % of the
+// portable ones pass: all but those that this engine or setting cannot answer so.
 
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
@@ -14,8 +16,10 @@ import { tmpdir } from 'node:os'
 import { basename, join, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
 
-const [checkout, binary] = process.argv.slice(2).map((path) => resolve(path))
-const exceptions = JSON.parse(readFileSync(new URL('own_suite_exceptions.json', import.meta.url)))
+const [checkout, binary] = process.argv.slice(2, 4).map((path) => resolve(path))
+const database = process.argv[4]
+const named = database ? 'own_suite_exceptions_postgres.json' : 'own_suite_exceptions.json'
+const exceptions = JSON.parse(readFileSync(new URL(named, import.meta.url)))
 const folder = mkdtempSync(join(tmpdir(), 'mainstay-own-suite-'))
 const children = []
 
@@ -37,12 +41,16 @@ async function serve(name, toml, schema) {
 }
 
 async function run() {
-  const sql = ['00-schema.sql', '01-dummy-data.sql'].map((file) => readFileSync(join(checkout, 'test/db', file), 'utf8')).join('\n')
-  const api = await serve(
-    'api',
-    '[gateway]\nlisten = "127.0.0.1:0"\n[api]\nschemas = ["public", "personal"]\nanon = "service_role"\naggregates = true\n',
-    sql,
-  )
+  const files = ['00-schema.sql', '01-dummy-data.sql'].map((file) => join(checkout, 'test/db', file))
+  const settings = '[gateway]\nlisten = "127.0.0.1:0"\n[api]\nschemas = ["public", "personal"]\naggregates = true\n'
+  let api
+  if (database) {
+    for (const file of files) spawnSync('psql', [database, '-q', '-f', file], { stdio: ['ignore', 'ignore', 'inherit'] })
+    const own = `anon = "postgres"\nplan = true\n[store.main]\nurl = "${database}"\n[auth]\nsecret = "${'s'.repeat(40)}"\n`
+    api = await serve('api', settings + own)
+  } else {
+    api = await serve('api', settings + 'anon = "service_role"\n', files.map((file) => readFileSync(file, 'utf8')).join('\n'))
+  }
   for (const port of [3000, 3001]) {
     await serve(
       `gateway-${port}`,

@@ -1,7 +1,8 @@
 //! A throw-away PostgreSQL server, for what our answers are compared with.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A running server; gone with the test.
@@ -31,7 +32,7 @@ impl Postgres {
             "postgres",
         ]))?;
         let options = format!(
-            "-c listen_addresses= -c unix_socket_directories={} -c fsync=off -c timezone=UTC",
+            "-c listen_addresses= -c unix_socket_directories={} -c fsync=off -c timezone=UTC -c max_connections=500",
             server.dir.display()
         );
         run(server
@@ -44,9 +45,50 @@ impl Postgres {
         Ok(server)
     }
 
+    /// One server for all tests of this process, which goes when the process does. Panics when there is none.
+    pub fn shared() -> &'static Postgres {
+        static SHARED: OnceLock<(Postgres, Child)> = OnceLock::new();
+        let (server, _) = SHARED.get_or_init(|| {
+            let server = Postgres::start().unwrap_or_else(|e| panic!("PostgreSQL: {e}"));
+            // A static is never dropped: what stops the server is the end of this pipe, whatever ends the process.
+            let mut stop = server.as_user("pg_ctl");
+            stop.args(["-m", "immediate", "stop", "-D"]).arg(server.dir.join("data"));
+            let keeper = Command::new("sh")
+                .args(["-c", "dir=$1; shift; read _; \"$@\"; rm -rf \"$dir\"", "keeper"])
+                .arg(&server.dir)
+                .arg(stop.get_program())
+                .args(stop.get_args())
+                .stdin(Stdio::piped())
+                .stdout(Stdio::null())
+                .spawn()
+                .expect("sh starts");
+            (server, keeper)
+        });
+        server
+    }
+
+    /// A new, empty database; its URL.
+    pub fn database(&self) -> String {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("test_{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        self.value(&format!("CREATE DATABASE {name}"));
+        self.url(&name)
+    }
+
+    /// The URL of a database, over the server's Unix socket.
+    pub fn url(&self, database: &str) -> String {
+        format!("postgres://postgres@/{database}?host={}", self.dir.display())
+    }
+
     /// Runs a file of SQL; panics with what psql says.
     pub fn load(&self, file: &Path) {
+        self.load_into("postgres", file);
+    }
+
+    /// Runs a file of SQL in a database; panics with what psql says.
+    pub fn load_into(&self, database: &str, file: &Path) {
         let mut psql = self.psql();
+        psql.args(["-d", database]);
         psql.args(["-v", "ON_ERROR_STOP=1", "-q", "-f"]).arg(file);
         run(&mut psql).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
     }

@@ -1,12 +1,38 @@
 //! A project in a folder of its own, gone with the test.
 
-use crate::{Command, Process};
+use crate::{Command, Postgres, Process, sign};
+use serde_json::json;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// What a project's stores run on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// Embedded: what the projects themselves say.
+    Sqlite,
+    /// A database for each store on a throw-away server; the project is the same, its URLs are others.
+    Postgres,
+}
+
+/// The engine that the tests of this process run on: `MAINSTAY_TEST_STORE`, SQLite when it is not set.
+pub fn engine() -> Engine {
+    match std::env::var("MAINSTAY_TEST_STORE").as_deref() {
+        Err(_) | Ok("sqlite") => Engine::Sqlite,
+        Ok("postgres") => Engine::Postgres,
+        Ok(other) => panic!("MAINSTAY_TEST_STORE={other}: sqlite or postgres"),
+    }
+}
+
+/// The key of a project whose stores are servers: the development key is refused there.
+const SECRET: &str = "a key that only the tests sign with, of enough bytes";
 
 /// A project's folder.
 pub struct Project {
     dir: PathBuf,
+    /// What stands behind `--set` where the stores are servers; made with the databases when it is first served.
+    overrides: OnceLock<Vec<String>>,
 }
 
 impl Project {
@@ -16,7 +42,10 @@ impl Project {
         let n = NEXT.fetch_add(1, Ordering::Relaxed);
         let dir = std::env::temp_dir().join(format!("mainstay-e2e-{}-{n}", std::process::id()));
         std::fs::create_dir_all(&dir).expect("a temporary folder");
-        Project { dir }
+        Project {
+            dir,
+            overrides: OnceLock::new(),
+        }
     }
 
     /// With a `schema.sql` and, unless it is empty, a `mainstay.toml`.
@@ -59,6 +88,42 @@ impl Project {
         Command::serve([self.dir.as_os_str()])
             .args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
             .args(["--set", "log.access=false"])
+            .args(self.overrides())
+    }
+
+    /// The arguments that put the project on the engine under test. The first time, on PostgreSQL, its databases are made, taken to
+    /// its schema and given its seed data.
+    pub fn overrides(&self) -> impl Iterator<Item = &str> {
+        let made = self.overrides.get_or_init(|| match engine() {
+            Engine::Sqlite => Vec::new(),
+            Engine::Postgres => {
+                let overrides = self.on_servers();
+                let set = || overrides.iter().flat_map(|o| ["--set", o.as_str()]);
+                for verb in [&["migrate", "apply"][..], &["import", "--data"]] {
+                    let command = Command::new(crate::binary(), "").args(verb).arg(&self.dir).args(set());
+                    let (ok, output, errors) = command.run();
+                    assert!(ok, "mainstay {}: {output}{errors}", verb.join(" "));
+                }
+                overrides
+            }
+        });
+        made.iter().flat_map(|o| ["--set", o.as_str()])
+    }
+
+    /// A new database for each store that the project names.
+    fn on_servers(&self) -> Vec<String> {
+        let toml = std::fs::read_to_string(self.dir.join("mainstay.toml")).unwrap_or_default();
+        let mut stores: Vec<&str> = toml
+            .lines()
+            .filter_map(|l| l.trim().strip_prefix("[store.")?.strip_suffix(']'))
+            .collect();
+        if stores.is_empty() {
+            stores.push("main");
+        }
+        let server = Postgres::shared();
+        let urls = stores.iter().map(|s| format!("store.{s}.url={}", server.database()));
+        let secret = (!toml.contains("\nsecret")).then(|| format!("auth.secret={SECRET}"));
+        urls.chain(secret).collect()
     }
 
     /// The token that was made for its operators.
@@ -71,8 +136,16 @@ impl Project {
         self.command().start()
     }
 
-    /// A token of its development key.
+    /// A token that it accepts: of its development key, or of the tests' own on a server.
     pub fn token(&self, role: &str, sub: Option<&str>) -> String {
+        if engine() == Engine::Postgres {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+            let mut claims = json!({ "role": role, "exp": now.as_secs() + 3600 });
+            if let Some(sub) = sub {
+                claims["sub"] = sub.into();
+            }
+            return sign::token(&json!({ "alg": "HS256", "typ": "JWT" }), &claims, SECRET.as_bytes());
+        }
         let mut command = Command::new(crate::binary(), "")
             .arg("token")
             .arg(&self.dir)
