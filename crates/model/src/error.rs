@@ -29,6 +29,8 @@ pub struct ErrorBody {
     pub retry: Retry,
     /// Whether the operation is known to have had no effect.
     pub outcome: Outcome,
+    /// Of a transaction: the index of the step that failed, where it is one step's fault.
+    pub step: Option<u16>,
 }
 
 /// Whether to try again.
@@ -65,6 +67,7 @@ impl Error {
             status: None,
             retry: Retry::Never,
             outcome: Outcome::None,
+            step: None,
         }))
     }
 
@@ -110,6 +113,12 @@ impl Error {
     /// Says whether to try again.
     pub fn retry(mut self, retry: Retry) -> Error {
         self.0.retry = retry;
+        self
+    }
+
+    /// Says which step of a transaction failed, unless that is said already.
+    pub fn at_step(mut self, index: usize) -> Error {
+        self.0.step.get_or_insert(index.min(usize::from(u16::MAX)) as u16);
         self
     }
 

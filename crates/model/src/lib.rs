@@ -2,6 +2,7 @@
 //! identities and the error. No I/O, no async, no parser of SQL. Wire formats stay at the edges (`rest`, `account`, `graphql`).
 
 mod change;
+mod earlier;
 mod encode;
 mod error;
 mod expr;
@@ -15,6 +16,7 @@ mod types;
 mod value;
 
 pub use change::*;
+pub use earlier::*;
 pub use encode::*;
 pub use error::*;
 pub use expr::*;

@@ -184,6 +184,8 @@ pub struct Step {
     pub action: Action,
     /// What [`crate::ExprKind::Param`] refers to in it.
     pub params: Vec<Value>,
+    /// Parameters whose values earlier steps yield.
+    pub earlier: Vec<crate::Earlier>,
     /// What is answered of the rows touched; its source is the same relation, its filter is ignored.
     pub returning: Option<QueryShape>,
     /// Fail with PGRST124 when more rows are touched.
@@ -253,7 +255,7 @@ pub enum Cell {
     Value(Value),
     /// The column's default.
     Default,
-    /// A column of a row that an earlier step returned: (step, row, column).
+    /// A column of a row of an earlier step: (step, row, column), as [`crate::Earlier`] has them.
     Earlier(u16, u32, u32),
 }
 
@@ -300,6 +302,7 @@ impl Step {
         Step {
             action,
             params: Vec::new(),
+            earlier: Vec::new(),
             returning: None,
             max_affected: None,
             singular: false,

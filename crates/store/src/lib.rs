@@ -124,4 +124,8 @@ pub struct Capabilities {
     pub postgres_types: bool,
 }
 
+mod keeping;
+
+pub use keeping::Keeping;
+
 pub mod conformance;

@@ -8,7 +8,7 @@ use crate::outbox::{Entry, change_event};
 use crate::statement::Failure;
 use crate::step::StepContext;
 use crate::writer::{Done, Submission, Writer};
-use mainstay_model::{Action, Cell, Error, Idempotency, Result, Row, StepOutcome, Transaction, time};
+use mainstay_model::{Error, Idempotency, Result, Row, StepOutcome, Transaction, time};
 use mainstay_sql::sqlite::Stored;
 use std::borrow::Cow;
 
@@ -39,7 +39,6 @@ impl Writer {
                 });
             }
         }
-        let keep_rows = refers_to_earlier(transaction);
         let mut outcomes = Vec::with_capacity(transaction.steps.len());
         let mut earlier: Vec<Vec<Row>> = Vec::new();
         for (index, step) in transaction.steps.iter().enumerate() {
@@ -54,9 +53,9 @@ impl Writer {
                 now_us,
                 representation,
                 earlier: &earlier,
-                keep_rows,
+                keep_rows: transaction.refers_to(index),
             };
-            let (outcome, rows) = self.steps.run(step, &context)?;
+            let (outcome, rows) = self.steps.run(step, &context).map_err(|error| error.at_step(index))?;
             outcomes.push(outcome);
             earlier.push(rows);
         }
@@ -173,13 +172,4 @@ impl Writer {
         }
         Ok(is_new)
     }
-}
-
-fn refers_to_earlier(transaction: &Transaction) -> bool {
-    let earlier = |cell: &Cell| matches!(cell, Cell::Earlier(..));
-    transaction.steps.iter().any(|step| match &step.action {
-        Action::Insert { rows, .. } => rows.iter().flatten().any(earlier),
-        Action::Update { set, .. } => set.iter().any(|(_, cell)| earlier(cell)),
-        _ => false,
-    })
 }

@@ -14,8 +14,9 @@ use crate::statement::{Failure, deferred_violations};
 use bytes::Bytes;
 use mainstay_model::{
     Action, Cell, Count, Error, Identity, QueryShape, RelationId, Representation, Result, Row, Schema, Step,
-    StepOutcome, Type, Value,
+    StepOutcome, Type, Value, earlier_value,
 };
+use mainstay_store::Keeping;
 use mainstay_sql::sqlite::{self, Rendered, RowsFrom, Stored};
 use rusqlite::Connection;
 use std::rc::Rc;
@@ -107,7 +108,8 @@ impl Steps {
     /// Does a step. Also gives its rows when a later step wants them.
     pub fn run(&mut self, step: &Step, context: &StepContext<'_>) -> Result<(StepOutcome, Vec<Row>)> {
         let mark = self.capture().len();
-        let env = Env::new(&step.params, context.identity, context.now_us);
+        let params = step.filled(context.earlier)?;
+        let env = Env::new(&params, context.identity, context.now_us);
         let mut answered = None;
         let rows = match &step.action {
             Action::Insert {
@@ -134,7 +136,7 @@ impl Steps {
                 rows
             }
             Action::Call(call) => {
-                let outcome = self.answer(context, |steps, sink| {
+                let outcome = self.answer_keeping(context, |steps, sink| {
                     let place = Place {
                         conn: &steps.conn,
                         schema: &steps.schema,
@@ -145,7 +147,7 @@ impl Steps {
                     let sink = if shape.is_some() { sink } else { None };
                     steps.functions.call(place, call, shape, &env, sink)
                 })?;
-                let (outcome, body) = outcome;
+                let (outcome, body, rows) = outcome;
                 let outcome = StepOutcome {
                     affected: outcome.rows,
                     body,
@@ -154,13 +156,13 @@ impl Steps {
                     ..StepOutcome::default()
                 };
                 limits(step, outcome.rows)?;
-                return Ok((outcome, Vec::new()));
+                return Ok((outcome, rows));
             }
             Action::Read => {
                 let Some(shape) = &step.returning else {
                     return Ok((StepOutcome::default(), Vec::new()));
                 };
-                let ((rows, total), body) = self.answer(context, |steps, sink| match sink {
+                let ((rows, total), body, kept) = self.answer_keeping(context, |steps, sink| match sink {
                     Some(sink) => steps.query(shape, Over::Query, &env, sink),
                     None => Ok((0, None)),
                 })?;
@@ -173,7 +175,7 @@ impl Steps {
                         total,
                         ..StepOutcome::default()
                     },
-                    Vec::new(),
+                    kept,
                 ));
             }
         };
@@ -223,6 +225,26 @@ impl Steps {
         };
         let value = run(self, Some(&mut sink))?;
         Ok((value, encoder.finish()))
+    }
+
+    /// As [`Steps::answer`]; also gives the rows, where a later step wants them.
+    fn answer_keeping<T>(
+        &mut self,
+        context: &StepContext<'_>,
+        run: impl FnOnce(&mut Steps, Option<&mut Sink<'_>>) -> Result<T>,
+    ) -> Result<(T, Bytes, Vec<Row>)> {
+        let Some(representation) = context.representation.filter(|_| context.keep_rows) else {
+            let (value, body) = self.answer(context, run)?;
+            return Ok((value, body, Vec::new()));
+        };
+        let mut keeping = Keeping::new(representation.encoder());
+        let mut sink = Sink {
+            encoder: &mut keeping,
+            bytes_max: self.bytes_max,
+        };
+        let value = run(self, Some(&mut sink))?;
+        let (rows, body) = keeping.finish();
+        Ok((value, body, rows))
     }
 
     pub(crate) fn over_rows(
@@ -355,25 +377,7 @@ pub(crate) fn value(cell: &Cell, ty: &Type, earlier: &[Vec<Row>]) -> Result<Valu
     match cell {
         Cell::Value(value) => value.clone().fit(ty),
         Cell::Default => Ok(Value::Null),
-        Cell::Earlier(step, row, column) => {
-            let rows = earlier.get(*step as usize).ok_or_else(|| {
-                Error::new(
-                    "22023",
-                    format!("step {step} does not come before the step that refers to it"),
-                )
-            })?;
-            let found = rows
-                .get(*row as usize)
-                .and_then(|row| row.get(*column as usize))
-                .ok_or_else(|| {
-                    Error::new(
-                        "22023",
-                        format!("step {step} has no row {row}, which a later step refers to"),
-                    )
-                    .detail(format!("It touched {} rows.", rows.len()))
-                })?;
-            found.clone().fit(ty)
-        }
+        Cell::Earlier(step, row, column) => earlier_value(earlier, *step, *row, *column)?.clone().fit(ty),
     }
 }
 

@@ -19,7 +19,12 @@ pub(crate) fn transaction(
     let steps = transaction
         .steps
         .iter()
-        .map(|s| authoriser.step(s))
+        .enumerate()
+        .map(|(i, s)| {
+            let step = authoriser.step(s).map_err(|error| error.at_step(i))?;
+            authoriser.references(&transaction, i).map_err(|error| error.at_step(i))?;
+            Ok(step)
+        })
         .collect::<Result<Vec<_>>>()?;
     let mut stores = authoriser.facts.stores.into_iter();
     let store = stores.next().unwrap_or_else(|| "main".into());
@@ -149,10 +154,32 @@ impl Authoriser<'_> {
         Ok(Step {
             action,
             params: step.params.clone(),
+            earlier: step.earlier.clone(),
             returning,
             max_affected: step.max_affected,
             singular: step.singular,
         })
+    }
+
+    /// Whoever takes a column from a row that an earlier step wrote reads it, and must be allowed to.
+    fn references(&self, transaction: &Transaction, index: usize) -> Result<()> {
+        for (of, _, column) in transaction.steps[index].references() {
+            let of = usize::from(of);
+            let Some(step) = transaction.steps.get(of).filter(|_| of < index) else {
+                return Err(Error::new(
+                    "22023",
+                    format!("step {of} does not come before step {index}, which refers to it"),
+                ));
+            };
+            if step.returning.is_none() {
+                // Only of what is returned the policies on reading are looked at.
+                return Err(Error::internal("a step is referred to that returns nothing"));
+            }
+            if let Some(relation) = step.relation() {
+                self.privileges(relation, Privilege::Select, std::iter::once(column))?;
+            }
+        }
+        Ok(())
     }
 
     /// A shape over rows that a call has already made: the rows are the function's to give, what is embedded is not.

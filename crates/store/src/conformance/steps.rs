@@ -9,6 +9,9 @@ pub(super) const CASES: &[Case] = &[
     ("transactions: a step refers to an earlier one", |w| {
         Box::pin(earlier(w))
     }),
+    ("transactions: parameters come from rows of earlier steps", |w| {
+        Box::pin(earlier_params(w))
+    }),
     ("transactions: a read sees the steps before it", |w| Box::pin(reads(w))),
     ("transactions: a repeated request gets its answer again", |w| {
         Box::pin(idempotency(w))
@@ -34,6 +37,7 @@ async fn all_or_nothing(w: &World) {
         .unwrap_err();
     assert_eq!(error.code, "23502");
     assert_eq!(error.outcome, Outcome::None);
+    assert_eq!(error.step, Some(1), "the error says which step failed");
     assert_eq!(w.table(AUTHORS, &["id"]).await, "[]");
     let committed = w
         .transact(steps(vec![
@@ -70,6 +74,64 @@ async fn earlier(w: &World) {
         .unwrap_err();
     assert_eq!(error.code, "22023");
     assert_eq!(w.table(AUTHORS, &["id"]).await, r#"[{"id":1},{"id":2}]"#);
+}
+
+async fn earlier_params(w: &World) {
+    // Of a read the columns are those it gives back, not those of its relation.
+    let read = Step {
+        returning: Some(QueryShape {
+            filter: Some(Expr::compare(
+                Operator::Eq,
+                Expr::column(1, Type::Text),
+                Expr::literal(text("Bob"), Type::Text),
+            )),
+            ..w.query(AUTHORS, &["name", "id"])
+        }),
+        ..Step::new(Action::Read)
+    };
+    let id = || {
+        Some(Expr::compare(
+            Operator::Eq,
+            Expr::column(0, Type::Int8),
+            Expr::param(0, Type::Int8),
+        ))
+    };
+    let taken = |step, row, column, action: Step| Step {
+        params: vec![Value::Null],
+        earlier: vec![Earlier {
+            param: 0,
+            step,
+            row,
+            column,
+        }],
+        ..action
+    };
+    let authors = w.insert(
+        AUTHORS,
+        &["name"],
+        vec![vec![text("Ann")], vec![text("Bob")], vec![text("Cyd")]],
+    );
+    let renamed = w.update(AUTHORS, &[("name", text("Bea"))], id());
+    let committed = w
+        .transact(steps(vec![
+            authors,
+            read.clone(),
+            taken(1, 0, 1, renamed),
+            taken(0, 2, 0, w.delete(AUTHORS, id())),
+        ]))
+        .await
+        .unwrap();
+    assert_eq!((committed.outcomes[2].affected, committed.outcomes[3].affected), (1, 1));
+    assert_eq!(
+        w.table(AUTHORS, &["id", "name"]).await,
+        r#"[{"id":1,"name":"Ann"},{"id":2,"name":"Bea"}]"#
+    );
+    // The read finds nobody now.
+    let error = w
+        .transact(steps(vec![read, taken(0, 0, 1, w.delete(AUTHORS, id()))]))
+        .await
+        .unwrap_err();
+    assert_eq!((&*error.code, error.step), ("22023", Some(1)));
 }
 
 async fn reads(w: &World) {
