@@ -81,10 +81,7 @@ impl Verifier {
                 (key, validation)
             })
             .collect();
-        let anon = Arc::new(Identity {
-            role: config.anon.clone(),
-            claims: Arc::default(),
-        });
+        let anon = Arc::new(Identity::new(config.anon.clone(), Arc::default()));
         Verifier {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             keys,
@@ -120,10 +117,7 @@ impl Verifier {
             None | Some(Json::Null) => self.config.anon.clone(),
             Some(_) => return Err(refused("PGRST303", "the token's \"role\" is not a string".to_owned())),
         };
-        let identity = Arc::new(Identity {
-            role,
-            claims: Arc::new(claims),
-        });
+        let identity = Arc::new(Identity::new(role, Arc::new(claims)));
         REMEMBERED.with_borrow_mut(|memory| {
             let memory = memory.entry(self.id).or_default();
             if memory.len() >= REMEMBERED_MAX {

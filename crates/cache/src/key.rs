@@ -129,10 +129,7 @@ mod tests {
 
     fn caller(role: &str, claims: Json) -> Identity {
         let Json::Object(claims) = claims else { unreachable!() };
-        Identity {
-            role: role.into(),
-            claims: Arc::new(claims),
-        }
+        Identity::new(role, Arc::new(claims))
     }
 
     fn text(path: &[&str]) -> Claim {

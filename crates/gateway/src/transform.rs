@@ -232,10 +232,7 @@ mod tests {
         };
         let mut claims = serde_json::Map::new();
         claims.insert("sub".into(), "ü\r\nx: y".into());
-        let identity = Identity {
-            role: "authenticated".into(),
-            claims: claims.into(),
-        };
+        let identity = Identity::new("authenticated", claims.into());
         let mut out = Vec::new();
         write_head(
             &mut out,

@@ -145,10 +145,8 @@ fn request_of(id: &str, payload: &str) -> Result<Request<Bytes>, String> {
             .map(str::to_owned)
             .ok_or_else(|| format!("the job has no {name}"))
     };
-    let identity = Identity {
-        role: text("role")?.into(),
-        claims: Arc::new(job["claims"].as_object().cloned().unwrap_or_default()),
-    };
+    let claims = Arc::new(job["claims"].as_object().cloned().unwrap_or_default());
+    let identity = Identity::new(text("role")?, claims);
     let mut request = Request::post(format!("{}/rpc/{}", mainstay_rest::PREFIX, text("function")?))
         .header(CONTENT_TYPE, "application/json")
         .header("content-profile", text("namespace")?)

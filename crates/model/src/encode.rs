@@ -8,6 +8,14 @@ use bytes::Bytes;
 pub trait Representation: Send + Sync {
     /// Stable and complete: media type, singular, nulls stripped, time zone …
     fn id(&self) -> &str;
+    /// The time zone that `timestamptz` is shown in, by its name; the engine's own (UTC) when absent.
+    fn time_zone(&self) -> Option<&str> {
+        None
+    }
+    /// Whether members that are null are left out of objects, also of those that the engine makes.
+    fn strips_nulls(&self) -> bool {
+        false
+    }
     /// A fresh encoder for one answer.
     fn encoder(&self) -> Box<dyn Encoder>;
 }

@@ -1,6 +1,6 @@
 //! Who asks: a role and the claims of a verified token.
 
-use crate::{Claim, Result, Type, Value};
+use crate::{Claim, Request, Result, Type, Value};
 use serde_json::{Map, Value as Json};
 use std::sync::Arc;
 
@@ -11,6 +11,8 @@ pub struct Identity {
     pub role: Arc<str>,
     /// The token's claims; empty without a token.
     pub claims: Arc<Map<String, Json>>,
+    /// The request that asks, for engines whose functions and policies may look at it (`request.headers` and the like).
+    pub request: Option<Arc<Request>>,
 }
 
 impl Identity {
@@ -19,12 +21,26 @@ impl Identity {
         Identity::role("anon")
     }
 
-    /// A caller with a role and no claims.
-    pub fn role(role: &str) -> Identity {
+    /// A caller with a role and claims.
+    pub fn new(role: impl Into<Arc<str>>, claims: Arc<Map<String, Json>>) -> Identity {
         Identity {
             role: role.into(),
-            claims: Arc::default(),
+            claims,
+            request: None,
         }
+    }
+
+    /// The same caller, by a request.
+    pub fn asking(&self, request: Arc<Request>) -> Identity {
+        Identity {
+            request: Some(request),
+            ..self.clone()
+        }
+    }
+
+    /// A caller with a role and no claims.
+    pub fn role(role: &str) -> Identity {
+        Identity::new(role, Arc::default())
     }
 
     /// Passes every policy and privilege.
@@ -73,26 +89,23 @@ impl Identity {
     }
 
     /// The caller reduced to its role and the claims named: what a cached answer may depend on. Evaluating any other claim on
-    /// the result yields NULL.
+    /// the result yields NULL, and of the request nothing is left.
     pub fn reduced_to(&self, claims: &[Claim]) -> Identity {
         let mut kept = Map::new();
         for claim in claims {
             let root = match claim {
                 Claim::Uid => "sub",
                 Claim::Role => continue,
-                Claim::All => return self.clone(),
+                Claim::All => return Identity::new(self.role.clone(), self.claims.clone()),
                 Claim::Json(path) | Claim::Text(path) => match path.first() {
                     Some(first) => &**first,
-                    None => return self.clone(),
+                    None => return Identity::new(self.role.clone(), self.claims.clone()),
                 },
             };
             if let Some(json) = self.claims.get(root) {
                 kept.insert(root.to_owned(), json.clone());
             }
         }
-        Identity {
-            role: self.role.clone(),
-            claims: Arc::new(kept),
-        }
+        Identity::new(self.role.clone(), Arc::new(kept))
     }
 }

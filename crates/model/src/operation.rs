@@ -277,6 +277,8 @@ pub struct Committed {
     pub position: crate::Position,
     /// The outcomes are those of an earlier request with the same idempotency key.
     pub replayed: bool,
+    /// What the database asked of the response, if it asked anything.
+    pub response: Option<Box<crate::ResponseSettings>>,
 }
 
 /// What one step did.

@@ -1,9 +1,9 @@
 //! The engine: one function shows a whole read, another a whole write, each stage a named call.
 
-use crate::plan::{Plan, Plans};
+use crate::plan::{Place, Plan, Plans};
 use bytes::Bytes;
 use mainstay_cache::{Cache, Flight, Hit, Key, Lookup};
-use mainstay_model::{Changes, Committed, Error, Identity, Query, Representation, Result, Schema, Transaction};
+use mainstay_model::{Changes, Committed, Error, Identity, Query, Representation, ResponseSettings, Result, Schema, Transaction};
 use mainstay_store::{Answer, CommitListener, Read, Store};
 use std::sync::Arc;
 use std::time::Instant;
@@ -90,6 +90,8 @@ pub struct Reply {
     pub age_s: u32,
     /// How long each stage took.
     pub phases: Phases,
+    /// What the database asked of the response, if it asked anything.
+    pub response: Option<Box<ResponseSettings>>,
 }
 
 /// How long the stages of an operation took, in microseconds.
@@ -120,16 +122,16 @@ impl Engine {
                 }));
             }
         }
-        let names = stores
+        let places = stores
             .iter()
-            .map(|s| (Arc::from(s.name()), s.capabilities().store))
+            .map(|s| (Arc::from(s.name()), Place::of(s.capabilities())))
             .collect();
         Engine {
             inner: Arc::new(Inner {
                 schema,
                 stores,
                 cache,
-                plans: Plans::new(names),
+                plans: Plans::new(places),
             }),
         }
     }
@@ -286,6 +288,15 @@ impl Engine {
         identity: &Identity,
         representations: &[Arc<dyn Representation>],
     ) -> Result<Committed> {
+        let is_native = |name: &str| {
+            let mut stores = self.inner.stores.iter();
+            stores.any(|s| s.name() == name && s.capabilities().native_policies)
+        };
+        if let Some(store) = crate::native::of_transaction(&self.inner.schema, &transaction, &is_native)? {
+            // Privileges and policies are the database's own.
+            let store = self.inner.store_named(&store)?;
+            return store.write_as(&transaction, identity, representations).await;
+        }
         let (transaction, store) = crate::authorise::transaction(&self.inner.schema, transaction, identity)?;
         let store = self.inner.store_named(&store)?;
         store.write_as(&transaction, identity, representations).await
@@ -342,6 +353,7 @@ fn reply(answer: Answer, cache: CacheVerdict, phases: Phases) -> Reply {
         cache,
         age_s: 0,
         phases,
+        response: answer.response,
     }
 }
 
@@ -354,5 +366,6 @@ fn from_hit(hit: Hit, cache: CacheVerdict, phases: Phases) -> Reply {
         cache,
         age_s: hit.age_s,
         phases,
+        response: None,
     }
 }

@@ -45,6 +45,15 @@ struct Part {
 }
 
 impl Template {
+    /// Of answers that are not kept.
+    pub fn nothing() -> Template {
+        Template {
+            relations: Vec::new(),
+            read_set: Arc::new(ReadSet::new(Vec::new())),
+            slots: Vec::new(),
+        }
+    }
+
     fn new(parts: Vec<Part>) -> Template {
         let relations: BTreeSet<RelationId> = parts.iter().map(|part| part.relation).collect();
         let mut slots = Slots(Vec::new());

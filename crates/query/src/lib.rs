@@ -5,6 +5,7 @@ mod authorise;
 mod engine;
 mod footprint;
 mod narrow;
+mod native;
 mod plan;
 
 pub use authorise::body_of;

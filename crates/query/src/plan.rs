@@ -2,8 +2,10 @@
 
 use crate::authorise::Authoriser;
 use crate::footprint::{self, Template};
+use crate::native;
 use mainstay_cache::{Cache, Footprint, Key};
 use mainstay_model::{Claim, Error, Identity, QueryShape, RelationId, Result, Schema, Value};
+use mainstay_store::Capabilities;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -69,6 +71,28 @@ impl Plan {
     }
 }
 
+/// Where a store stands, and how much of authorisation it does itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    /// Its index.
+    index: u16,
+    /// Whether privileges and policies are its own affair.
+    native: bool,
+    /// Whether it tells of every commit, so that answers may be kept.
+    feed: bool,
+}
+
+impl Place {
+    /// As the store says of itself.
+    pub fn of(capabilities: &Capabilities) -> Place {
+        Place {
+            index: capabilities.store,
+            native: capabilities.native_policies,
+            feed: capabilities.change_feed,
+        }
+    }
+}
+
 /// A shape and a role: what a plan belongs to.
 type PlanKey = (Arc<QueryShape>, Arc<str>);
 
@@ -84,7 +108,7 @@ static LAST_PLANS: AtomicU64 = AtomicU64::new(0);
 pub(crate) struct Plans {
     /// Tells this collection's plans from another's on the same thread.
     id: u64,
-    stores: HashMap<Arc<str>, u16>,
+    stores: HashMap<Arc<str>, Place>,
     known: RwLock<HashMap<PlanKey, Arc<Plan>, ahash::RandomState>>,
 }
 
@@ -98,7 +122,7 @@ thread_local! {
 
 impl Plans {
     /// Knows the stores by name.
-    pub fn new(stores: HashMap<Arc<str>, u16>) -> Plans {
+    pub fn new(stores: HashMap<Arc<str>, Place>) -> Plans {
         Plans {
             id: LAST_PLANS.fetch_add(1, Ordering::Relaxed) + 1,
             stores,
@@ -150,6 +174,23 @@ impl Plans {
     }
 
     fn make(&self, schema: &Schema, shape: &QueryShape, role: &Arc<str>) -> Result<Plan> {
+        let is_native = |store: &str| self.stores.get(store).is_some_and(|place| place.native);
+        if let Some(name) = native::of_shape(schema, shape, &is_native)?
+            && let Some(place) = self.stores.get(&name)
+        {
+            // The shape goes to the database as it is: its own privileges, policies and views decide. Their read set is not known
+            // here, so that nothing of it can be kept.
+            return Ok(Plan {
+                id: LAST_PLAN.fetch_add(1, Ordering::Relaxed) + 1,
+                shape: Arc::new(shape.clone()),
+                store: place.index,
+                claims: vec![Claim::All],
+                cacheable: Err(if place.feed { "policies of the database" } else { "no change feed" }),
+                template: Template::nothing(),
+                relations: Vec::new(),
+                used: AtomicBool::new(false),
+            });
+        }
         let mut authoriser = Authoriser::new(schema, role);
         let authorised = authoriser.shape(shape)?;
         let facts = authoriser.facts;
@@ -161,7 +202,7 @@ impl Plans {
                     .hint("ask for each by itself"),
             );
         }
-        let store = *self.stores.get(store).ok_or_else(|| {
+        let store = self.stores.get(store).map(|place| place.index).ok_or_else(|| {
             Error::new("MS503", format!("the store \"{store}\" is not served by this process")).status(503)
         })?;
         let template = footprint::of(schema, &authorised);

@@ -3,7 +3,8 @@
 
 use bytes::Bytes;
 use mainstay_model::{
-    Changes, Committed, Fence, Identity, OutboxRecord, Position, QueryShape, Representation, Result, Transaction, Value,
+    Changes, Committed, Fence, Identity, OutboxRecord, Position, QueryShape, Representation, ResponseSettings, Result,
+    Transaction, Value,
 };
 use std::future::Future;
 use std::pin::Pin;
@@ -51,6 +52,26 @@ pub trait Store: Send + Sync + 'static {
     /// The newest position that a read started now is sure to see.
     fn position(&self) -> Position;
 
+    /// Loads rows in bulk, in one transaction: all or, when this fails, none.
+    fn load<'a>(&'a self, load: Load<'a>) -> BoxFuture<'a, Result<Loaded, LoadFailure>> {
+        let _ = load;
+        Box::pin(async move {
+            let engine = &self.capabilities().engine;
+            Err(mainstay_model::Error::unsupported(format!("{engine} cannot load rows in bulk")).into())
+        })
+    }
+
+    /// Sets the next value of each sequence named, as the schema's `setval` says.
+    fn set_sequences<'a>(&'a self, next: &'a [(Arc<str>, i64)]) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            if next.is_empty() {
+                return Ok(());
+            }
+            let engine = &self.capabilities().engine;
+            Err(mainstay_model::Error::unsupported(format!("{engine} cannot set sequences")))
+        })
+    }
+
     /// A round trip to the engine, for readiness.
     fn ping(&self) -> BoxFuture<'_, Result<()>>;
 
@@ -84,6 +105,8 @@ pub struct Answer {
     pub total: Option<u64>,
     /// What the read has seen.
     pub fence: Fence,
+    /// What the database asked of the response, if it asked anything.
+    pub response: Option<Box<ResponseSettings>>,
 }
 
 /// Told of every commit between its becoming visible and its acknowledgement, on the thread that committed. Must be quick and
@@ -125,7 +148,11 @@ pub struct Capabilities {
 }
 
 mod keeping;
+mod load;
+mod recovery;
 
 pub use keeping::Keeping;
+pub use load::{Load, LoadFailure, Loaded, Rows, RowsInMemory, TextRow};
+pub use recovery::{Recovery, Snapshot, TableDigest};
 
 pub mod conformance;

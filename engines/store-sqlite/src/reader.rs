@@ -196,6 +196,7 @@ impl Reader {
             rows,
             total,
             fence,
+            response: None,
         })
     }
 

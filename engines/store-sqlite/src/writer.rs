@@ -302,6 +302,7 @@ impl Writer {
                         outcomes,
                         position,
                         replayed: false,
+                        response: None,
                     }
                 }
                 Done::Nothing { outcomes, replayed } => Committed {
@@ -311,6 +312,7 @@ impl Writer {
                         token: self.positions.last(),
                     },
                     replayed,
+                    response: None,
                 },
                 Done::Confirmed => Committed {
                     outcomes: Vec::new(),
@@ -319,6 +321,7 @@ impl Writer {
                         token: self.positions.last(),
                     },
                     replayed: false,
+                    response: None,
                 },
             }));
         }

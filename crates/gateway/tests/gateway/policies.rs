@@ -27,10 +27,7 @@ impl Authenticate for Tokens {
         };
         let mut claims = serde_json::Map::new();
         claims.insert("sub".into(), subject.into());
-        Ok(Arc::new(Identity {
-            role: role.into(),
-            claims: Arc::new(claims),
-        }))
+        Ok(Arc::new(Identity::new(role, Arc::new(claims))))
     }
 }
 

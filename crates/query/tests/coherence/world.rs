@@ -251,10 +251,7 @@ impl Drop for World {
 /// A caller with a role and claims.
 pub fn caller(role: &str, claims: &str) -> Arc<Identity> {
     let claims = serde_json::from_str(claims).unwrap();
-    Arc::new(Identity {
-        role: role.into(),
-        claims: Arc::new(claims),
-    })
+    Arc::new(Identity::new(role, Arc::new(claims)))
 }
 
 /// A text as it stands in a URL.

@@ -100,6 +100,7 @@ impl Data for Recorder {
             cache: CacheVerdict::Hit,
             age_s: 3,
             phases: Phases::default(),
+            response: None,
         })
     }
 
@@ -130,6 +131,7 @@ impl Data for Recorder {
             outcomes,
             position: Position { store: 0, token: 1 },
             replayed: self.0.replayed,
+            response: None,
         })
     }
 }

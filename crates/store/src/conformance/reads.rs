@@ -305,10 +305,7 @@ async fn security(w: &World) {
     });
     for (name, expected) in [(Some("Bob"), r#"[{"id":2}]"#), (Some("Nobody"), "[]"), (None, "[]")] {
         let claims = name.map(|name| ("name".to_owned(), name.into())).into_iter().collect();
-        let identity = Identity {
-            role: "authenticated".into(),
-            claims: Arc::new(claims),
-        };
+        let identity = Identity::new("authenticated", Arc::new(claims));
         let read = crate::Read {
             plan: 1 << 40,
             shape: &shape,
