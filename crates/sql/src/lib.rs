@@ -2,4 +2,5 @@
 //! engines run what it writes and know nothing of how it came about.
 
 pub mod json_text;
+pub mod postgres;
 pub mod sqlite;
