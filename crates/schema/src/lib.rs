@@ -8,7 +8,10 @@ mod ddl;
 mod names;
 mod preprocess;
 mod source_text;
+mod statements;
 mod types;
+
+pub use statements::{SourceStatement, StatementKind, Statements, statements};
 
 use mainstay_model::{Schema, Span};
 use std::sync::Arc;
