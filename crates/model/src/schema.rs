@@ -46,6 +46,14 @@ pub struct Schema {
     pub namespaces: Vec<Arc<str>>,
     /// Whether any GRANT was read: without one, everything is served to `service_role` only.
     pub has_grants: bool,
+    /// Schemas that are not served, in which functions of a row (computed columns and relationships) are looked for too.
+    pub extra_search_path: Vec<Arc<str>>,
+    /// (domain, `json` or `text`) → the function behind an implicit cast between them: how values of the domain are read and shown.
+    pub representations: Vec<DomainCast>,
+    /// Functions and aggregates that yield a media type.
+    pub media_handlers: Vec<MediaHandler>,
+    /// What functions set for the transaction that calls them (`SET statement_timeout …`), where a database says so.
+    pub function_settings: HashMap<FunctionId, Vec<(Arc<str>, Arc<str>)>>,
     /// Changes whenever anything above does; part of every cache key.
     pub digest: u64,
     /// (schema, name) → relation; filled by [`Schema::index`].
@@ -63,6 +71,43 @@ pub enum DeclaredType {
     Composite(Vec<(Arc<str>, Type)>),
     /// `CREATE TYPE … AS RANGE`; known as [`Type::Other`].
     Range,
+}
+
+/// An implicit cast between a domain and `json` or `text`, made by a function.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DomainCast {
+    /// The type cast from: a domain's key in [`Schema::types`], or `json` or `text`.
+    pub source: Arc<str>,
+    /// The type cast to.
+    pub target: Arc<str>,
+    /// The function's schema.
+    pub namespace: Arc<str>,
+    /// The function's name.
+    pub name: Arc<str>,
+}
+
+/// A function whose result, or an aggregate whose value, is a domain named after a media type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MediaHandler {
+    /// The schema of the function or aggregate.
+    pub namespace: Arc<str>,
+    /// Its name.
+    pub name: Arc<str>,
+    /// `text/html`, `*/*`
+    pub media_type: Arc<str>,
+    /// What it is for.
+    pub subject: MediaSubject,
+}
+
+/// What a media handler makes its type of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MediaSubject {
+    /// An aggregate over the rows of this relation.
+    Rows(RelationId),
+    /// An aggregate over any rows.
+    AnyRows,
+    /// A function's own result.
+    Result,
 }
 
 /// A sequence.
@@ -127,6 +172,21 @@ pub struct Table {
     pub policies: Vec<Policy>,
     /// `PARTITION BY`, as written: the shard key or the time axis.
     pub partition: Option<(PartitionBy, Vec<u32>)>,
+    /// Its rows live elsewhere (`CREATE FOREIGN TABLE`).
+    pub foreign: bool,
+    /// What its engine lets be written, where that is not everything.
+    pub writable: Option<Writable>,
+}
+
+/// What an engine lets be written, whoever asks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Writable {
+    /// Rows can be inserted.
+    pub insert: bool,
+    /// Rows can be updated.
+    pub update: bool,
+    /// Rows can be deleted.
+    pub delete: bool,
 }
 
 /// How a table is divided.
@@ -141,7 +201,7 @@ pub enum PartitionBy {
 /// What is particular to a view.
 #[derive(Clone, Debug)]
 pub struct View {
-    /// Its definition.
+    /// Its definition; empty ([`View::is_opaque`]) when only the database knows it.
     pub select: Arc<Select>,
     /// `security_invoker`: read with the caller's rights, not the owner's.
     pub security_invoker: bool,
@@ -151,6 +211,8 @@ pub struct View {
     pub origins: Vec<Option<(RelationId, u32)>>,
     /// The table that writes go to, when the view is simple enough for Postgres to update.
     pub updatable: Option<RelationId>,
+    /// What can be written, where the database says it (`INSTEAD OF` triggers included); otherwise it follows from `updatable`.
+    pub writable: Option<Writable>,
 }
 
 /// A column.
@@ -380,7 +442,49 @@ impl Returns {
     }
 }
 
+impl View {
+    /// Whether only the database knows the definition.
+    pub fn is_opaque(&self) -> bool {
+        self.select.projection.is_empty() && self.select.values.is_empty() && self.select.from.is_empty()
+    }
+}
+
+/// How a type of a schema is keyed and shown: bare in `public`, elsewhere qualified as `format_type` writes it (`app.mood`,
+/// `app."Mood"`). A name with a dot in it is always qualified.
+pub fn type_key(namespace: &str, name: &str) -> Arc<str> {
+    if namespace == "public" && !name.contains('.') {
+        return name.into();
+    }
+    let part = |name: &str| {
+        let plain = |c: char| c.is_ascii_lowercase() || c == '_';
+        if name.starts_with(plain) && name.chars().all(|c| plain(c) || c.is_ascii_digit()) {
+            name.to_owned()
+        } else {
+            format!("\"{}\"", name.replace('"', "\"\""))
+        }
+    };
+    format!("{}.{}", part(namespace), part(name)).into()
+}
+
 impl Relation {
+    /// The name in [`Type::Row`] of a row of this relation.
+    pub fn row_type(&self) -> Arc<str> {
+        type_key(&self.namespace, &self.name)
+    }
+
+    /// What can be written at all, whoever asks.
+    pub fn writable(&self) -> Writable {
+        let all = |yes| Writable {
+            insert: yes,
+            update: yes,
+            delete: yes,
+        };
+        match &self.kind {
+            RelationKind::Table(table) => table.writable.unwrap_or(all(true)),
+            RelationKind::View(view) => view.writable.unwrap_or(all(view.updatable.is_some())),
+        }
+    }
+
     /// The table's own properties; `None` for a view.
     pub fn table(&self) -> Option<&Table> {
         match &self.kind {

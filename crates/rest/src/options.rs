@@ -21,13 +21,13 @@ pub(crate) struct Permitted {
 impl Permitted {
     pub fn of(schema: &Schema, id: RelationId, role: &str) -> Permitted {
         let relation = schema.relation(id);
-        let writable = relation.view().is_none_or(|view| view.updatable.is_some());
+        let writable = relation.writable();
         let may = |privilege| may(relation, role, privilege);
         Permitted {
             select: may(Privilege::Select),
-            insert: writable && may(Privilege::Insert),
-            update: writable && may(Privilege::Update),
-            delete: writable && may(Privilege::Delete),
+            insert: writable.insert && may(Privilege::Insert),
+            update: writable.update && may(Privilege::Update),
+            delete: writable.delete && may(Privilege::Delete),
             keyed: !relation.primary_key().is_empty(),
         }
     }

@@ -88,7 +88,7 @@ fn computed<'s>(
 
 /// Whether a function's one argument is a row of the relation.
 pub(crate) fn takes_row_of(relation: &Relation, args: &[mainstay_model::Argument]) -> bool {
-    matches!(args, [only] if matches!(&only.ty, Type::Row(name) if name == &relation.name))
+    matches!(args, [only] if matches!(&only.ty, Type::Row(name) if *name == relation.row_type()))
 }
 
 fn is_meant(schema: &Schema, origin: &Rows<'_>, way: &Relationship, target: &str, hint: Option<&str>) -> bool {

@@ -98,14 +98,7 @@ pub(crate) fn text(node: &impl AstNode) -> Arc<str> {
     folded(node.syntax())
 }
 
-/// How a type of a schema is keyed and shown: bare in `public`, qualified elsewhere, as `format_type` shows it.
-pub(crate) fn type_key(namespace: &str, name: &str) -> Arc<str> {
-    if namespace == "public" {
-        name.into()
-    } else {
-        format!("{namespace}.{name}").into()
-    }
-}
+pub(crate) use mainstay_model::type_key;
 
 /// `NAMEDATALEN - 1`
 pub(crate) const NAME_BYTES_MAX: usize = 63;

@@ -186,6 +186,7 @@ pub fn schema() -> Schema {
                 Some((RelationId(1), 2)),
             ],
             updatable: Some(RelationId(1)),
+            writable: None,
         }),
         ..table(
             "active_projects",

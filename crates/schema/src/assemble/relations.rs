@@ -36,6 +36,7 @@ impl Assembly {
                         materialized: view.materialized,
                         origins: Vec::new(),
                         updatable: None,
+                        writable: None,
                     }),
                 },
                 comment: draft.comment.clone(),

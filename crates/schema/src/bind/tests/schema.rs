@@ -173,6 +173,7 @@ pub(super) fn shop() -> Schema {
             materialized: false,
             origins,
             updatable,
+            writable: None,
         })
     };
     let names = relation(
