@@ -52,23 +52,26 @@ pub trait Store: Send + Sync + 'static {
     /// The newest position that a read started now is sure to see.
     fn position(&self) -> Position;
 
-    /// Loads rows in bulk, in one transaction: all or, when this fails, none.
-    fn load<'a>(&'a self, load: Load<'a>) -> BoxFuture<'a, Result<Loaded, LoadFailure>> {
-        let _ = load;
+    /// Loads rows in bulk, all loads in one transaction in their order: everything or, when this fails, nothing. `sequences`: the next
+    /// values that sequences shall have at least.
+    fn load<'a>(
+        &'a self,
+        loads: Vec<Load>,
+        sequences: &'a [(Arc<str>, i64)],
+    ) -> BoxFuture<'a, Result<Vec<Loaded>, LoadFailure>> {
+        let _ = (loads, sequences);
         Box::pin(async move {
             let engine = &self.capabilities().engine;
             Err(mainstay_model::Error::unsupported(format!("{engine} cannot load rows in bulk")).into())
         })
     }
 
-    /// Sets the next value of each sequence named, as the schema's `setval` says.
-    fn set_sequences<'a>(&'a self, next: &'a [(Arc<str>, i64)]) -> BoxFuture<'a, Result<()>> {
+    /// How a read would be answered, or was, without its answer. Refused by name where an engine cannot tell.
+    fn explain<'a>(&'a self, read: Read<'a>, wanted: Explain) -> BoxFuture<'a, Result<Explanation>> {
+        let _ = (read, wanted);
         Box::pin(async move {
-            if next.is_empty() {
-                return Ok(());
-            }
             let engine = &self.capabilities().engine;
-            Err(mainstay_model::Error::unsupported(format!("{engine} cannot set sequences")))
+            Err(mainstay_model::Error::unsupported(format!("{engine} shows no plans")))
         })
     }
 
@@ -147,10 +150,12 @@ pub struct Capabilities {
     pub postgres_types: bool,
 }
 
+mod explain;
 mod keeping;
 mod load;
 mod recovery;
 
+pub use explain::{Explain, Explanation};
 pub use keeping::Keeping;
 pub use load::{Load, LoadFailure, Loaded, Rows, RowsInMemory, TextRow};
 pub use recovery::{Recovery, Snapshot, TableDigest};
