@@ -1,12 +1,15 @@
 //! The engine: one function shows a whole read, another a whole write, each stage a named call.
 
 use crate::plan::{Place, Plan, Plans};
+use crate::statements::Statement;
 use bytes::Bytes;
 use mainstay_cache::{Cache, Flight, Hit, Key, Lookup};
-use mainstay_model::{Changes, Committed, Error, Identity, Query, Representation, ResponseSettings, Result, Schema, Transaction};
-use mainstay_store::{Answer, CommitListener, Read, Store};
+use mainstay_model::{
+    Changes, Committed, Error, Identity, Query, Representation, ResponseSettings, Result, Schema, Transaction,
+};
+use mainstay_store::{Answer, CommitListener, Explain, Explanation, Read, Store};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Answers operations. Cheap to clone; one per process.
 #[derive(Clone)]
@@ -20,6 +23,16 @@ struct Inner {
     stores: Vec<Arc<dyn Store>>,
     cache: Option<Arc<Cache>>,
     plans: Plans,
+    slow: Option<Slow>,
+}
+
+/// When a read is slow, and who is told.
+#[derive(Clone)]
+pub struct Slow {
+    /// The store took this long or longer.
+    pub after: Duration,
+    /// Told of each, with what caused it: a request line or a trace, as far as known. Must be quick.
+    pub told: Arc<dyn Fn(Statement, Duration, &Identity) + Send + Sync>,
 }
 
 /// How fresh an answer must be.
@@ -132,8 +145,40 @@ impl Engine {
                 stores,
                 cache,
                 plans: Plans::new(places),
+                slow: None,
             }),
         }
+    }
+
+    /// Has somebody told of slow reads. Before the first clone is handed out; later it does nothing.
+    pub fn with_slow(mut self, slow: Slow) -> Engine {
+        if let Some(inner) = Arc::get_mut(&mut self.inner) {
+            inner.slow = Some(slow);
+        }
+        self
+    }
+
+    /// What reads have cost their stores, each with its plan.
+    pub fn statements(&self) -> Vec<Statement> {
+        self.inner.plans.statements()
+    }
+
+    /// How a statement's slowest call would be answered by its store.
+    pub async fn explain(
+        &self,
+        statement: &Statement,
+        identity: &Identity,
+        representation: &dyn Representation,
+        wanted: Explain,
+    ) -> Result<Explanation> {
+        let read = Read {
+            plan: statement.plan,
+            shape: &statement.shape,
+            params: &statement.params,
+            identity,
+            representation,
+        };
+        self.store(statement.store)?.explain(read, wanted).await
     }
 
     /// The model.
@@ -272,7 +317,15 @@ impl Engine {
             representation,
         };
         let answer = store.read(read).await;
-        phases.store_us = micros(began);
+        let took = began.elapsed();
+        phases.store_us = took.as_micros().min(u128::from(u32::MAX)) as u32;
+        let rows = answer.as_ref().map_or(0, |a| a.rows);
+        plan.cost.add(u64::from(phases.store_us), rows, &query.params);
+        if let Some(slow) = self.inner.slow.as_ref().filter(|slow| took >= slow.after) {
+            let mut statement = Statement::of(plan, &identity.role);
+            statement.params = query.params.clone();
+            (slow.told)(statement, took, identity);
+        }
         answer
     }
 

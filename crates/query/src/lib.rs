@@ -7,6 +7,8 @@ mod footprint;
 mod narrow;
 mod native;
 mod plan;
+mod statements;
 
 pub use authorise::body_of;
-pub use engine::{CacheVerdict, Consistency, Engine, Phases, ReadOptions, Reply};
+pub use engine::{CacheVerdict, Consistency, Engine, Phases, ReadOptions, Reply, Slow};
+pub use statements::{MissingIndex, Statement, missing_indexes};

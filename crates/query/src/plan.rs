@@ -3,6 +3,7 @@
 use crate::authorise::Authoriser;
 use crate::footprint::{self, Template};
 use crate::native;
+use crate::statements::{Cost, Statement};
 use mainstay_cache::{Cache, Footprint, Key};
 use mainstay_model::{Claim, Error, Identity, QueryShape, RelationId, Result, Schema, Value};
 use mainstay_store::Capabilities;
@@ -36,6 +37,8 @@ pub(crate) struct Plan {
     /// Since plans were last thrown out. Whoever sends ever new shapes must not throw out those in use: with a plan's number go
     /// its answers in the cache and its statements in the store.
     used: AtomicBool,
+    /// What it has cost its store.
+    pub cost: Cost,
 }
 
 impl Plan {
@@ -173,6 +176,15 @@ impl Plans {
         Ok(plan)
     }
 
+    /// Every plan that is kept, with what it has cost.
+    pub fn statements(&self) -> Vec<Statement> {
+        let known = self.known.read().unwrap_or_else(|e| e.into_inner());
+        known
+            .iter()
+            .map(|((_, role), plan)| Statement::of(plan, role))
+            .collect()
+    }
+
     fn make(&self, schema: &Schema, shape: &QueryShape, role: &Arc<str>) -> Result<Plan> {
         let is_native = |store: &str| self.stores.get(store).is_some_and(|place| place.native);
         if let Some(name) = native::of_shape(schema, shape, &is_native)?
@@ -185,10 +197,15 @@ impl Plans {
                 shape: Arc::new(shape.clone()),
                 store: place.index,
                 claims: vec![Claim::All],
-                cacheable: Err(if place.feed { "policies of the database" } else { "no change feed" }),
+                cacheable: Err(if place.feed {
+                    "policies of the database"
+                } else {
+                    "no change feed"
+                }),
                 template: Template::nothing(),
                 relations: Vec::new(),
                 used: AtomicBool::new(false),
+                cost: Cost::default(),
             });
         }
         let mut authoriser = Authoriser::new(schema, role);
@@ -220,6 +237,7 @@ impl Plans {
             relations,
             // The first use does not count: most that come once never come again.
             used: AtomicBool::new(false),
+            cost: Cost::default(),
         })
     }
 }
