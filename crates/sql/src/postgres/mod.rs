@@ -8,11 +8,26 @@
 //!
 //! Names of types are written as `format_type` has them: what is not qualified must be on the session's `search_path`.
 
+mod builtin;
+mod call;
+mod count;
+mod ddl;
+mod embed;
+mod expr;
+mod from;
 mod name;
+mod operator;
+mod query;
+mod render;
+mod select;
+mod statement;
+mod step;
+#[cfg(test)]
+mod tests;
+mod write;
 
 use mainstay_model::{
     Action, Cell, Error, Expr, FunctionId, QueryShape, RelationId, Result, Schema, Statement, Step, Type, Value,
-    ValueRef,
 };
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -121,8 +136,7 @@ pub const ESTIMATE_FROM: u64 = 1000;
 ///
 /// Errors: 0A000 for a relation that authorisation has expanded: this engine enforces policies and views itself.
 pub fn compile_query(schema: &Schema, shape: &QueryShape, options: Options) -> Result<Compiled> {
-    let _ = (schema, shape, options);
-    Err(Error::unsupported("reads are not compiled yet"))
+    query::compile(schema, shape, options)
 }
 
 /// Compiles a step of a transaction. [`Cell::Earlier`] counts as a value: it is to be replaced before [`Slot::resolve`].
@@ -130,14 +144,13 @@ pub fn compile_query(schema: &Schema, shape: &QueryShape, options: Options) -> R
 /// Errors: 0A000 for what authorisation has added (checks), 54000 for more values than one statement takes, 42P10 for a limited write to
 /// a view, whose rows have no key.
 pub fn compile_step(schema: &Schema, step: &Step, options: Options) -> Result<Compiled> {
-    let _ = (schema, step, options);
-    Err(Error::unsupported("steps are not compiled yet"))
+    step::compile(schema, step, options)
 }
 
 /// A statement of a function's body as text; the function's arguments are `$1`, `$2` ….
 pub fn render_statement(schema: &Schema, statement: &Statement) -> Result<String> {
-    let _ = (schema, statement);
-    Err(Error::unsupported("statements are not written yet"))
+    let mut r = render::Renderer::definition(schema);
+    r.statement(statement)
 }
 
 /// An expression over the columns of one relation, which are written bare or under `qualifier` (unquoted), as text.
@@ -147,20 +160,17 @@ pub fn render_expr(
     qualifier: Option<&str>,
     expr: &Expr,
 ) -> Result<String> {
-    let _ = (schema, relation, qualifier, expr);
-    Err(Error::unsupported("expressions are not written yet"))
+    ddl::expression(schema, relation, qualifier, expr)
 }
 
 /// A whole schema as statements, in an order that works on an empty database that has the roles, `auth.uid()` and its kin, and `emit`.
 pub fn ddl(schema: &Schema) -> Result<Vec<String>> {
-    let _ = schema;
-    Err(Error::unsupported("definitions are not written yet"))
+    ddl::schema(schema)
 }
 
 /// `CREATE FUNCTION` with its body.
 pub fn create_function(schema: &Schema, function: FunctionId) -> Result<String> {
-    let _ = (schema, function);
-    Err(Error::unsupported("definitions are not written yet"))
+    ddl::create_function(schema, function)
 }
 
 impl Slot {

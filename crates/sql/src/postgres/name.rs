@@ -67,7 +67,7 @@ const WORDS: [&str; 5] = [
 ];
 
 /// A type by what `format_type` calls it (`mood`, `"My mood"`, `app.mood`, `bit varying(5)`), or by its bare name.
-fn named_type(name: &str) -> String {
+pub(super) fn named_type(name: &str) -> String {
     let (base, arrays) = match name.strip_suffix("[]") {
         Some(base) => (base, "[]"),
         None => (name, ""),
@@ -89,8 +89,13 @@ fn named_type(name: &str) -> String {
             out.push_str(modifier);
             out.push_str(arrays);
         }
-        // A name that nobody has quoted.
-        None => out = quote_identifier(name),
+        // A name that nobody has quoted, perhaps with its schema.
+        None => match name.split_once('.') {
+            Some((schema, own)) if !schema.is_empty() && !own.is_empty() && !name.contains('"') => {
+                let _ = write!(out, "{}.{}", quote_identifier(schema), quote_identifier(own));
+            }
+            _ => out = quote_identifier(name),
+        },
     }
     out
 }
@@ -154,6 +159,7 @@ mod tests {
             ("app.mood", "\"app\".\"mood\""),
             ("app.\"My mood\"", "\"app\".\"My mood\""),
             ("My mood", "\"My mood\""),
+            ("app.My mood", "\"app\".\"My mood\""),
             ("\"a\"\"b\"", "\"a\"\"b\""),
             ("x; DROP TABLE y", "\"x; DROP TABLE y\""),
             ("a\"b", "\"a\"\"b\""),
