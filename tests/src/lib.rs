@@ -17,7 +17,7 @@ pub use connection::Connection;
 pub use port::free_port;
 pub use postgres::Postgres;
 pub use process::{Command, Process, binary, until};
-pub use project::{Engine, Project, engine};
+pub use project::{Engine, Project, SECRET, engine};
 pub use receiver::{Delivery, Receiver};
 pub use sign::{assert_signed, token};
 pub use skip::skip;

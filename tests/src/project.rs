@@ -1,7 +1,7 @@
 //! A project in a folder of its own, gone with the test.
 
 use crate::{Command, Postgres, Process, sign};
-use serde_json::json;
+use serde_json::{Value as Json, json};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -25,8 +25,8 @@ pub fn engine() -> Engine {
     }
 }
 
-/// The key of a project whose stores are servers: the development key is refused there.
-const SECRET: &str = "a key that only the tests sign with, of enough bytes";
+/// The key of a project whose stores are servers: the development key is refused there. A project on SQLite may name it, too.
+pub const SECRET: &str = "a key that only the tests sign with, of enough bytes";
 
 /// A project's folder.
 pub struct Project {
@@ -131,6 +131,18 @@ impl Project {
         self.read(".mainstay/admin.token").trim().to_owned()
     }
 
+    /// A token with further claims, for a project whose key is [`SECRET`].
+    pub fn signed(role: &str, sub: Option<&str>, more: &Json) -> String {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+        let mut claims = more.clone();
+        claims["role"] = role.into();
+        claims["exp"] = (now.as_secs() + 3600).into();
+        if let Some(sub) = sub {
+            claims["sub"] = sub.into();
+        }
+        sign::token(&json!({ "alg": "HS256", "typ": "JWT" }), &claims, SECRET.as_bytes())
+    }
+
     /// Serves it.
     pub fn serve(&self) -> Process {
         self.command().start()
@@ -139,12 +151,7 @@ impl Project {
     /// A token that it accepts: of its development key, or of the tests' own on a server.
     pub fn token(&self, role: &str, sub: Option<&str>) -> String {
         if engine() == Engine::Postgres {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
-            let mut claims = json!({ "role": role, "exp": now.as_secs() + 3600 });
-            if let Some(sub) = sub {
-                claims["sub"] = sub.into();
-            }
-            return sign::token(&json!({ "alg": "HS256", "typ": "JWT" }), &claims, SECRET.as_bytes());
+            return Project::signed(role, sub, &json!({}));
         }
         let mut command = Command::new(crate::binary(), "")
             .arg("token")

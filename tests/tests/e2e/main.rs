@@ -8,5 +8,6 @@ mod events;
 mod isolation;
 mod northwind;
 mod postgrest_js;
+mod rls;
 mod services;
 mod shop;
