@@ -21,7 +21,8 @@ const USAGE: &str = "usage: cargo xtask TASK
   engines [--check]  installs the servers and tools that the tests need; --check only says what is missing
   bench [NAME]…      measures CPU per request against peers and prints tables; without NAME every case
                      --core N, --rounds N, --seconds N
-  churn [MINUTES]    resident memory while the cache is filled and emptied for ten minutes";
+  churn [MINUTES [MIB]]
+                     resident memory while a cache of so many MiB is filled and emptied";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -33,11 +34,14 @@ fn main() -> ExitCode {
         ["tidy", "--bless"] => tidy::run(&root, true),
         ["engines"] => engines::run(true),
         ["engines", "--check"] => engines::run(false),
-        ["churn"] => bench::churn::run(&root, 10.0),
-        ["churn", minutes] => match minutes.parse() {
-            Ok(minutes) => bench::churn::run(&root, minutes),
-            Err(_) => Err(format!("churn takes minutes, not {minutes}")),
-        },
+        ["churn"] => bench::churn::run(&root, 10.0, bench::churn::CACHE_MIB),
+        ["churn", minutes, rest @ ..] if rest.len() < 2 => {
+            let mib = rest.first().map_or(Ok(bench::churn::CACHE_MIB), |text| text.parse());
+            match (minutes.parse(), mib) {
+                (Ok(minutes), Ok(mib)) => bench::churn::run(&root, minutes, mib),
+                _ => Err("churn takes minutes and the cache's MiB, both numbers".to_string()),
+            }
+        }
         ["bench", options @ ..] => bench::run(&root, options),
         [] | ["help" | "-h" | "--help"] => {
             println!("{USAGE}");

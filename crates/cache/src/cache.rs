@@ -277,9 +277,9 @@ impl Cache {
         }
         let store = self.stores.get(store_index as usize).ok_or("unknown store")?;
         let filing = Filing::of(&footprint);
-        // An allocator hands out some more than is asked for.
-        let body_bytes = hit.body.len() + hit.body.len() / 16;
-        let weight = (body_bytes + ENTRY_OVERHEAD_BYTES + footprint.bytes() + filing.bytes()) as u64;
+        let bytes = hit.body.len() + ENTRY_OVERHEAD_BYTES + footprint.bytes() + filing.bytes();
+        // An allocator hands out more than is asked for, and keeps pages that are only partly in use.
+        let weight = (bytes + bytes / 8) as u64;
         let id = self.next_entry.fetch_add(1, Ordering::Relaxed);
         let entry = Arc::new(Entry {
             id,

@@ -5,7 +5,7 @@ use crate::admin::{self, Operations};
 use crate::api::{AccountService, Calls, JOBS_PREFIX, JobStates, Later, RestService, Tokens};
 use crate::cli::Serve;
 use crate::project::Loaded;
-use crate::{engines, routes, secrets, subscriptions};
+use crate::{backup, engines, routes, secrets, subscriptions};
 use mainstay_account::Account;
 use mainstay_auth::{Key, Signer, Verifier};
 use mainstay_bus::Bus;
@@ -115,6 +115,7 @@ pub struct Instance {
     bus: Option<Arc<dyn Bus>>,
     draining: Arc<AtomicBool>,
     watch: tokio::task::JoinHandle<()>,
+    backups: Option<tokio::task::JoinHandle<()>>,
 }
 
 impl Instance {
@@ -185,6 +186,10 @@ impl Instance {
                 )
             }
         };
+        let backups = match &bus {
+            Some(bus) if part.own_schema => backup::schedule(Arc::new(loaded), bus.clone())?,
+            _ => None,
+        };
         let watch = tokio::spawn(watch(stores.clone(), cache, bus.clone(), problem));
         Ok(Instance {
             gateway,
@@ -194,6 +199,7 @@ impl Instance {
             bus,
             draining,
             watch,
+            backups,
         })
     }
 
@@ -218,6 +224,9 @@ impl Instance {
             worker.stop().await;
         }
         self.watch.abort();
+        if let Some(backups) = self.backups {
+            backups.abort();
+        }
         for store in &self.stores {
             store.close().await;
         }
@@ -237,13 +246,18 @@ fn cache(loaded: &Loaded) -> Option<Arc<Cache>> {
         .collect();
     (config.memory > 0).then(|| {
         Cache::new(mainstay_cache::Config {
-            memory_bytes: config.memory as usize,
+            memory_bytes: (config.memory - memo_bytes(config.memory).min(config.memory / 2)) as usize,
             bound: config.bound,
             entry_bytes_max: config.max_entry as usize,
             ttl,
             ..mainstay_cache::Config::default()
         })
     })
+}
+
+/// What the dialect may keep of requests that it has understood: taken out of the cache's limit, so that the limit is the process'.
+fn memo_bytes(cache: u64) -> u64 {
+    (cache / 16).clamp(256 << 10, 8 << 20)
 }
 
 fn verifier_config(project: &Project) -> Result<mainstay_auth::Config, String> {
@@ -267,6 +281,7 @@ fn rest_config(project: &Project) -> RestConfig {
         page_limit: api.page_limit.map(u64::from),
         anon_page_limit: Some(api.anon_page_limit.into()),
         url: project.gateway.url.clone(),
+        memo_bytes: memo_bytes(project.cache.memory),
         limits: mainstay_rest::Limits {
             embed_depth: depth,
             filter_depth: depth,
@@ -334,7 +349,10 @@ fn start_admin(
         token: Some(token),
         hosts: project.admin.hosts.iter().map(|h| h.name.clone()).collect(),
         ready: Arc::new(ready),
-        handler: Some(Arc::new(Operations { bus })),
+        handler: Some(Arc::new(Operations {
+            bus,
+            state: project.state_directory(),
+        })),
     })
     .map_err(|e| e.to_string())
 }
