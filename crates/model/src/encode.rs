@@ -16,6 +16,10 @@ pub trait Representation: Send + Sync {
     fn strips_nulls(&self) -> bool {
         false
     }
+    /// Whether values that only the engine can write are wanted as their text rather than as JSON (CSV).
+    fn shows_text(&self) -> bool {
+        false
+    }
     /// A fresh encoder for one answer.
     fn encoder(&self) -> Box<dyn Encoder>;
 }

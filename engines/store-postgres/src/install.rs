@@ -1,0 +1,300 @@
+//! What Mainstay keeps in the database: the schema `mainstay`, the functions `auth.*` and `emit`, the roles, and the triggers that
+//! record changes. All of it only where it is missing; nothing that is there is taken away.
+
+use crate::config::Captured;
+use mainstay_model::{ChangeKind, Relation, Schema, write_json_string};
+use mainstay_sql::postgres::{quote_identifier, quote_literal};
+use std::fmt::Write;
+use tokio_postgres::Client;
+
+/// Instances that start together install one after the other.
+const LOCK: &str = "SELECT pg_advisory_xact_lock(1835363955, 2)";
+
+const TABLES: &str = "\
+CREATE SCHEMA IF NOT EXISTS mainstay;
+CREATE TABLE IF NOT EXISTS mainstay.outbox (
+  sequence bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  id text NOT NULL DEFAULT gen_random_uuid()::text,
+  topic text NOT NULL,
+  key text NOT NULL DEFAULT '',
+  time_us bigint NOT NULL DEFAULT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint,
+  payload text NOT NULL,
+  traceparent text DEFAULT nullif(current_setting('mainstay.traceparent', true), '')
+);
+CREATE TABLE IF NOT EXISTS mainstay.idempotency (
+  scope bytea PRIMARY KEY,
+  fingerprint bytea NOT NULL,
+  outcomes bytea,
+  at timestamptz NOT NULL DEFAULT now()
+);
+CREATE TABLE IF NOT EXISTS mainstay.consumed (
+  consumer text,
+  event text,
+  at timestamptz NOT NULL DEFAULT now(),
+  PRIMARY KEY (consumer, event)
+);
+CREATE INDEX IF NOT EXISTS idempotency_at ON mainstay.idempotency (at);
+CREATE INDEX IF NOT EXISTS consumed_at ON mainstay.consumed (at);
+";
+
+/// Functions that schemas count on: (signature, definition). `emit` stands where functions without a `search_path` of ours find it.
+const FUNCTIONS: [(&str, &str); 4] = [
+    (
+        "auth.jwt()",
+        "CREATE FUNCTION auth.jwt() RETURNS jsonb LANGUAGE sql STABLE PARALLEL SAFE AS \
+         $$ SELECT nullif(current_setting('request.jwt.claims', true), '')::jsonb $$",
+    ),
+    (
+        "auth.role()",
+        "CREATE FUNCTION auth.role() RETURNS text LANGUAGE sql STABLE PARALLEL SAFE AS \
+         $$ SELECT coalesce(nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'role', current_user) $$",
+    ),
+    (
+        // A subject that is no uuid is nobody's.
+        "auth.uid()",
+        "CREATE FUNCTION auth.uid() RETURNS uuid LANGUAGE sql STABLE PARALLEL SAFE AS \
+         $$ SELECT CASE WHEN c ->> 'sub' LIKE '________-____-____-____-____________' THEN (c ->> 'sub')::uuid END \
+         FROM (SELECT nullif(current_setting('request.jwt.claims', true), '')::jsonb) AS claims (c) $$",
+    ),
+    (
+        "public.emit(text, jsonb, text)",
+        "CREATE FUNCTION public.emit(topic text, payload jsonb, key text DEFAULT '') RETURNS void LANGUAGE sql \
+         SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS \
+         $$ INSERT INTO mainstay.outbox (topic, key, payload) VALUES (topic, coalesce(key, ''), coalesce(payload, 'null')::text) $$; \
+         COMMENT ON FUNCTION public.emit(text, jsonb, text) IS \
+         'Mainstay: an event, written in the transaction that it tells of.'",
+    ),
+];
+
+/// The roles of the surface, and what they are made with.
+const ROLES: [(&str, &str); 3] = [
+    ("anon", "NOLOGIN NOINHERIT"),
+    ("authenticated", "NOLOGIN NOINHERIT"),
+    ("service_role", "NOLOGIN NOINHERIT BYPASSRLS"),
+];
+
+/// What could not be made, a sentence each.
+pub(crate) type Shortcomings = Vec<String>;
+
+/// Makes what is missing. `Err`: the tables are neither there nor can they be made.
+pub(crate) async fn install(
+    client: &mut Client,
+    schema: &Schema,
+    captured: &Captured,
+    store: &str,
+) -> Result<Shortcomings, String> {
+    let mut short = Shortcomings::new();
+    roles(client, &mut short).await;
+    let tables = one(
+        client,
+        "SELECT to_regclass('mainstay.outbox') IS NOT NULL AND to_regclass('mainstay.idempotency') IS NOT NULL \
+         AND to_regclass('mainstay.consumed') IS NOT NULL",
+    )
+    .await;
+    if tables != Some(true) {
+        in_transaction(client, TABLES).await?;
+    }
+    if one(client, "SELECT to_regnamespace('auth') IS NULL").await == Some(true)
+        && let Err(error) = in_transaction(
+            client,
+            "CREATE SCHEMA IF NOT EXISTS auth; GRANT USAGE ON SCHEMA auth TO PUBLIC",
+        )
+        .await
+    {
+        short.push(format!("the schema auth with auth.uid() and its kin: {error}"));
+    }
+    for (signature, definition) in FUNCTIONS {
+        let missing = format!("SELECT to_regprocedure({}) IS NULL", quote_literal(signature));
+        if one(client, &missing).await == Some(true)
+            && let Err(error) = in_transaction(client, definition).await
+        {
+            short.push(format!("{signature}: {error}"));
+        }
+    }
+    for id in captured.relations() {
+        let relation = schema.relation(id);
+        if *relation.store != *store || relation.table().is_none() {
+            continue;
+        }
+        let kinds: Vec<&str> = [
+            (ChangeKind::Insert, "INSERT"),
+            (ChangeKind::Update, "UPDATE"),
+            (ChangeKind::Delete, "DELETE"),
+        ]
+        .into_iter()
+        .filter(|(kind, _)| captured.contains(id, *kind))
+        .map(|(_, name)| name)
+        .collect();
+        if let Err(error) = capture(client, relation, &kinds).await {
+            short.push(format!("events of {}.{}: {error}", relation.namespace, relation.name));
+        }
+    }
+    Ok(short)
+}
+
+/// What [`install`] makes for every schema, as one script for a transaction of somebody else's: only what is missing.
+pub(crate) fn sql() -> String {
+    let mut sql = String::from(TABLES);
+    sql.push_str("DO $install$ BEGIN\n");
+    for (role, attributes) in ROLES {
+        let _ = writeln!(
+            sql,
+            "IF to_regrole('{role}') IS NULL THEN CREATE ROLE {role} {attributes}; GRANT {role} TO CURRENT_USER; END IF;"
+        );
+    }
+    sql.push_str(
+        "IF to_regnamespace('auth') IS NULL THEN CREATE SCHEMA auth; GRANT USAGE ON SCHEMA auth TO PUBLIC; END IF;\n",
+    );
+    for (signature, definition) in FUNCTIONS {
+        let (signature, definition) = (quote_literal(signature), quote_literal(definition));
+        let _ = writeln!(
+            sql,
+            "IF to_regprocedure({signature}) IS NULL THEN EXECUTE {definition}; END IF;"
+        );
+    }
+    sql.push_str("END $install$;\n");
+    sql
+}
+
+/// The roles of the surface, where they may be made; and the right to become them.
+async fn roles(client: &mut Client, short: &mut Shortcomings) {
+    for (role, attributes) in ROLES {
+        let there = format!("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = '{role}')");
+        if one(client, &there).await == Some(false) {
+            let made = in_transaction(client, &format!("CREATE ROLE {role} {attributes}")).await;
+            if let Err(error) = made
+                && one(client, &there).await == Some(false)
+            {
+                short.push(format!("the role {role}: {error}"));
+                continue;
+            }
+        }
+        let member = format!("SELECT pg_has_role(current_user, '{role}', 'MEMBER')");
+        if one(client, &member).await == Some(false)
+            && let Err(error) = in_transaction(client, &format!("GRANT {role} TO current_user")).await
+        {
+            short.push(format!("becoming the role {role}: {error}"));
+        }
+    }
+}
+
+/// A trigger that writes a table's changes to the outbox, unless it is there and writes the same.
+async fn capture(client: &mut Client, relation: &Relation, kinds: &[&str]) -> Result<(), String> {
+    let table = format!(
+        "{}.{}",
+        quote_identifier(&relation.namespace),
+        quote_identifier(&relation.name)
+    );
+    let function = format!(
+        "mainstay.{}",
+        quote_identifier(&short_name(&format!(
+            "capture {}.{}",
+            relation.namespace, relation.name
+        )))
+    );
+    let body = capture_body(relation);
+    let literal = quote_literal(&table);
+    // Bits of tgtype: 4 insertion, 8 deletion, 16 update.
+    let state = format!(
+        "SELECT coalesce(t.tgtype::int, 0), p.prosrc FROM (SELECT 1) one \
+         LEFT JOIN pg_trigger t ON t.tgrelid = to_regclass({literal}) AND t.tgname = 'mainstay_capture' \
+         LEFT JOIN pg_proc p ON p.oid = t.tgfoid"
+    );
+    let row = client.query_one(&state, &[]).await.map_err(told)?;
+    let (known, source): (i32, Option<String>) = (row.get(0), row.get(1));
+    let bits = [("INSERT", 4), ("DELETE", 8), ("UPDATE", 16)];
+    let wanted = bits
+        .iter()
+        .filter(|(name, _)| kinds.contains(name))
+        .fold(0, |all, (_, bit)| all | bit);
+    if known & wanted == wanted && source.as_deref() == Some(&*body) {
+        return Ok(());
+    }
+    let events: Vec<&str> = bits
+        .iter()
+        .filter(|(_, bit)| (known | wanted) & bit != 0)
+        .map(|(name, _)| *name)
+        .collect();
+    let sql = format!(
+        "SET LOCAL lock_timeout = '10s'; \
+         CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER \
+         SET search_path = pg_catalog, pg_temp SET \"TimeZone\" = 'UTC' AS {}; \
+         DROP TRIGGER IF EXISTS mainstay_capture ON {table}; \
+         CREATE TRIGGER mainstay_capture AFTER {} ON {table} FOR EACH ROW EXECUTE FUNCTION {function}()",
+        quote_literal(&body),
+        events.join(" OR ")
+    );
+    in_transaction(client, &sql).await
+}
+
+/// `{"table","op","old","new"}`; the key a row had before decides: all that happens to one row stays in one order also when its key
+/// moves.
+fn capture_body(relation: &Relation) -> String {
+    let mut head = Vec::new();
+    head.extend_from_slice(b"{\"table\":");
+    write_json_string(&relation.name, &mut head);
+    head.extend_from_slice(b",\"op\":\"");
+    let head = quote_literal(&String::from_utf8_lossy(&head));
+    let topic = quote_literal(&format!("change.{}.", relation.name));
+    let key = |row: &str| {
+        let mut out = String::new();
+        for (at, column) in relation.primary_key().iter().enumerate() {
+            let comma = if at > 0 { " || ',' || " } else { "" };
+            let name = quote_identifier(&relation.columns[*column as usize].name);
+            let _ = write!(out, "{comma}{row}.{name}::text");
+        }
+        if out.is_empty() { "''".to_owned() } else { out }
+    };
+    let mut body = String::from("BEGIN ");
+    for (op, name, old, new) in [
+        ("INSERT", "insert", "'null'", "row_to_json(NEW)"),
+        ("UPDATE", "update", "row_to_json(OLD)", "row_to_json(NEW)"),
+        ("DELETE", "delete", "row_to_json(OLD)", "'null'"),
+    ] {
+        let branch = if op == "INSERT" { "IF" } else { "ELSIF" };
+        let row = if op == "INSERT" { "NEW" } else { "OLD" };
+        let _ = write!(
+            body,
+            "{branch} TG_OP = '{op}' THEN INSERT INTO mainstay.outbox (topic, key, payload) VALUES ({topic} || '{name}', {}, \
+             {head} || '{name}\",\"old\":' || {old} || ',\"new\":' || {new} || '}}'); ",
+            key(row)
+        );
+    }
+    body.push_str("END IF; RETURN NULL; END");
+    body
+}
+
+/// A name that fits PostgreSQL's 63 bytes, told apart by a hash where it is cut.
+fn short_name(name: &str) -> String {
+    if name.len() <= 63 {
+        return name.to_owned();
+    }
+    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+    });
+    let mut end = 46;
+    while !name.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{} {hash:016x}", &name[..end])
+}
+
+/// A statement or several, all or none, one instance at a time.
+async fn in_transaction(client: &mut Client, sql: &str) -> Result<(), String> {
+    let transaction = client.transaction().await.map_err(told)?;
+    transaction.batch_execute(LOCK).await.map_err(told)?;
+    transaction.batch_execute(sql).await.map_err(told)?;
+    transaction.commit().await.map_err(told)
+}
+
+/// A question's yes or no; `None` when it cannot be asked.
+async fn one(client: &Client, sql: &str) -> Option<bool> {
+    client.query_one(sql, &[]).await.ok()?.try_get(0).ok()
+}
+
+fn told(error: tokio_postgres::Error) -> String {
+    match error.as_db_error() {
+        Some(error) => error.message().to_owned(),
+        None => error.to_string(),
+    }
+}

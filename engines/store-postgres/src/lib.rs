@@ -1,0 +1,30 @@
+//! The store over PostgreSQL and what speaks its wire: privileges, policies, views and functions are the database's own; a request is
+//! one pipelined round trip on a connection of the thread that asks.
+//!
+//! `docs/adr/0013-postgresql-store.md` says why it is so.
+
+mod address;
+mod config;
+mod failure;
+mod idempotency;
+mod install;
+mod lanes;
+pub mod introspect;
+mod listeners;
+mod open_error;
+mod outbox;
+mod plan;
+mod pool;
+mod read;
+mod server;
+mod settings;
+mod step;
+mod store;
+mod value;
+mod wire;
+mod write;
+
+pub use config::{Captured, Config};
+pub use open_error::{OpenError, OpenErrorKind};
+pub use server::Facts;
+pub use store::PostgresStore;

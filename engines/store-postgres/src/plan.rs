@@ -1,0 +1,306 @@
+//! Reads as they are sent: compiled once per plan and thread, and how their answers are encoded.
+
+use crate::server::Server;
+use crate::settings::search_path;
+use crate::value;
+use crate::wire::{Batch, cells};
+use mainstay_model::{
+    Action, Encoder, Error, QueryShape, Representation, Result, Returns, Schema, Source, Type, Value, ValueRef,
+};
+use mainstay_sql::postgres::{self, Compiled, Counting, ESTIMATE_FROM, Options, Output, Slot};
+use rustc_hash::FxHashMap;
+use std::cell::RefCell;
+use std::sync::Arc;
+
+/// A statement with what goes in and how it comes back.
+pub(crate) struct Prepared {
+    id: u64,
+    sql: String,
+    slots: Vec<Slot>,
+    binary: Vec<bool>,
+    results: Vec<bool>,
+}
+
+/// A read, compiled.
+pub(crate) struct Ready {
+    pub main: Prepared,
+    pub columns: Vec<Output>,
+    pub form: Form,
+    pub count: Option<Counts>,
+    /// `search_path`, where it is not the connection's own.
+    pub path: Option<Arc<str>>,
+    /// Whether a function is called, which may say something about the response.
+    pub calls: bool,
+}
+
+/// What an answer is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    Rows,
+    /// A function's one value.
+    Scalar,
+    /// Nothing.
+    Void,
+}
+
+/// The statements that count.
+pub(crate) struct Counts {
+    pub exact: Option<Prepared>,
+    pub planned: Option<Prepared>,
+}
+
+/// Writes rows into an encoder.
+pub(crate) struct Sink<'a> {
+    pub encoder: &'a mut dyn Encoder,
+    pub bytes_max: usize,
+}
+
+impl Prepared {
+    pub fn new(server: &Server, sql: String, slots: Vec<Slot>, results: Vec<bool>) -> Prepared {
+        Prepared {
+            id: server.text(&sql),
+            binary: slots.iter().map(|slot| value::sends_binary(&slot.ty)).collect(),
+            sql,
+            slots,
+            results,
+        }
+    }
+
+    /// Adds it to a batch.
+    pub fn write(&self, batch: &mut Batch<'_>, params: &[Value], action: Option<&Action>) -> Result<usize> {
+        batch.statement(self.id, &self.sql, &self.binary, &self.results, |values| {
+            for slot in &self.slots {
+                let value = slot.resolve(params, action)?;
+                if value.is_null() {
+                    values.null();
+                    continue;
+                }
+                let mut written = Ok(());
+                values.with(|out| written = value::write(&value, &slot.ty, out))?;
+                written?;
+            }
+            Ok(())
+        })
+    }
+
+    /// The same values for another text, whose columns come as text.
+    pub fn as_explained(&self, server: &Server, sql: String) -> Prepared {
+        Prepared::new(server, sql, self.slots.clone(), Vec::new())
+    }
+
+    /// Its text.
+    pub fn sql(&self) -> &str {
+        &self.sql
+    }
+}
+
+impl Counts {
+    pub fn new(server: &Server, counting: Counting) -> Counts {
+        let Counting { exact, planned, slots } = counting;
+        Counts {
+            exact: exact.map(|sql| Prepared::new(server, sql, slots.clone(), vec![true])),
+            planned: planned.map(|sql| Prepared::new(server, sql, slots.clone(), Vec::new())),
+        }
+    }
+
+    /// Adds them to a batch; says how many there are.
+    pub fn write(&self, batch: &mut Batch<'_>, params: &[Value], action: Option<&Action>) -> Result<usize> {
+        let both = [&self.exact, &self.planned].into_iter().flatten();
+        let mut count = 0;
+        for statement in both {
+            statement.write(batch, params, action)?;
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    /// The number that their rows say, in the order in which they were written.
+    pub fn total<'r>(&self, mut rows: impl FnMut(usize) -> Option<&'r [u8]>) -> Result<Option<u64>> {
+        let mut at = 0;
+        let mut next = || {
+            at += 1;
+            rows(at - 1).and_then(|row| cells(row).next().flatten())
+        };
+        let exact = match &self.exact {
+            Some(_) => next().and_then(value::integer).map(|n| n.max(0) as u64),
+            None => None,
+        };
+        let planned = match &self.planned {
+            Some(_) => next().and_then(planned_rows),
+            None => None,
+        };
+        Ok(match (exact, planned) {
+            // Of an estimate: counted up to a limit, planned beyond it, but never fewer than were counted.
+            (Some(exact), Some(planned)) if exact > ESTIMATE_FROM => Some(planned.max(exact)),
+            (Some(exact), _) => Some(exact),
+            (None, planned) => planned,
+        })
+    }
+}
+
+/// `[0].Plan."Plan Rows"` of a plan.
+fn planned_rows(plan: &[u8]) -> Option<u64> {
+    let plan: serde_json::Value = serde_json::from_slice(plan).ok()?;
+    plan.get(0)?.get("Plan")?.get("Plan Rows")?.as_f64().map(|n| n as u64)
+}
+
+/// How a representation wants what the database makes.
+pub(crate) fn options(representation: Option<&dyn Representation>) -> Options {
+    Options {
+        texts: representation.is_some_and(|r| r.shows_text()),
+        strips_nulls: representation.is_some_and(|r| r.strips_nulls()),
+        key: false,
+    }
+}
+
+/// What the answer of a shape is.
+pub(crate) fn form(schema: &Schema, shape: Option<&QueryShape>) -> Form {
+    match shape.map(|shape| &shape.from) {
+        Some(Source::Call(call)) => of_call(schema, call),
+        _ => Form::Rows,
+    }
+}
+
+/// What a call answers.
+pub(crate) fn of_call(schema: &Schema, call: &mainstay_model::Call) -> Form {
+    match &schema.function(call.function).returns {
+        Returns::Void => Form::Void,
+        Returns::Scalar(_) => Form::Scalar,
+        _ => Form::Rows,
+    }
+}
+
+/// The schema whose names a shape uses first.
+pub(crate) fn namespace<'s>(schema: &'s Schema, from: &Source) -> &'s Arc<str> {
+    match from {
+        Source::Relation(relation) => &schema.relation(relation.relation).namespace,
+        Source::Call(call) => &schema.function(call.function).namespace,
+    }
+}
+
+/// `search_path` for a namespace, where it is not what connections have anyway.
+pub(crate) fn path(server: &Server, namespace: &str) -> Option<Arc<str>> {
+    let path = search_path(namespace, &server.config.search_path);
+    (server.is_pooled() || path != server.default_path).then(|| path.into())
+}
+
+/// Which columns come in binary.
+pub(crate) fn results(columns: &[Output]) -> Vec<bool> {
+    columns.iter().map(|column| value::reads_binary(&column.ty)).collect()
+}
+
+type Known = FxHashMap<(u64, u64, u8), Arc<Ready>>;
+
+thread_local! {
+    static READY: RefCell<Known> = RefCell::default();
+}
+
+impl Ready {
+    /// The read with a plan's number, compiled unless this thread has it. `generation` tells schemas apart.
+    pub fn of(
+        server: &Server,
+        schema: &Schema,
+        generation: u64,
+        plan: u64,
+        shape: &QueryShape,
+        representation: &dyn Representation,
+    ) -> Result<Arc<Ready>> {
+        let options = options(Some(representation));
+        let bits = u8::from(options.texts) | u8::from(options.strips_nulls) << 1;
+        let key = (generation, plan, bits);
+        if let Some(ready) = READY.with_borrow(|known| known.get(&key).cloned()) {
+            return Ok(ready);
+        }
+        let ready = Arc::new(Ready::compile(server, schema, shape, options)?);
+        READY.with_borrow_mut(|known| {
+            if known.len() >= server.config.plans_max {
+                known.clear();
+            }
+            known.insert(key, ready.clone());
+        });
+        Ok(ready)
+    }
+
+    fn compile(server: &Server, schema: &Schema, shape: &QueryShape, options: Options) -> Result<Ready> {
+        let Compiled {
+            sql,
+            slots,
+            columns,
+            count,
+            ..
+        } = postgres::compile_query(schema, shape, options)?;
+        Ok(Ready {
+            main: Prepared::new(server, sql, slots, results(&columns)),
+            form: form(schema, Some(shape)),
+            count: count.map(|counting| Counts::new(server, counting)),
+            path: path(server, namespace(schema, &shape.from)),
+            calls: matches!(shape.from, Source::Call(_)),
+            columns,
+        })
+    }
+}
+
+impl Sink<'_> {
+    /// One row. Error: 54000 when the answer has grown too large.
+    pub fn row(&mut self, columns: &[Output], row: &[u8]) -> Result<()> {
+        self.encoder.begin_row();
+        let mut cells = cells(row);
+        for column in columns {
+            let cell = cells.next().ok_or_else(short)?;
+            if column.shown {
+                value::read(cell, &column.ty, |value| {
+                    self.encoder.field(&column.name, &column.ty, value);
+                })?;
+            }
+        }
+        self.encoder.end_row();
+        if self.encoder.len() > self.bytes_max {
+            return Err(crate::failure::too_large(self.bytes_max));
+        }
+        Ok(())
+    }
+
+    /// A function's one value, from its one row.
+    pub fn scalar(&mut self, columns: &[Output], row: Option<&[u8]>) -> Result<()> {
+        let Some((at, column)) = columns.iter().enumerate().find(|(_, column)| column.shown) else {
+            self.encoder.scalar(&Type::Void, ValueRef::Null);
+            return Ok(());
+        };
+        let cell = match row {
+            Some(row) => cells(row).nth(at).ok_or_else(short)?,
+            None => None,
+        };
+        value::read(cell, &column.ty, |value| self.encoder.scalar(&column.ty, value))
+    }
+
+    /// All rows of an answer; says how many.
+    pub fn answer<'r>(
+        &mut self,
+        form: &Form,
+        columns: &[Output],
+        mut rows: impl Iterator<Item = &'r [u8]>,
+    ) -> Result<u64> {
+        match form {
+            Form::Void => {
+                self.encoder.scalar(&Type::Void, ValueRef::Null);
+                Ok(1)
+            }
+            Form::Scalar => {
+                self.scalar(columns, rows.next())?;
+                Ok(1)
+            }
+            Form::Rows => {
+                let mut count = 0;
+                for row in rows {
+                    self.row(columns, row)?;
+                    count += 1;
+                }
+                Ok(count)
+            }
+        }
+    }
+}
+
+fn short() -> Error {
+    Error::internal("the database sent fewer columns than were asked for")
+}

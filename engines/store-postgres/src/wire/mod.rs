@@ -1,0 +1,14 @@
+//! The wire: connections on which requests are pipelined, each one batch of messages with one Sync at its end, so that settings and
+//! statement are one round trip and one transaction without BEGIN and COMMIT.
+
+mod batch;
+mod connect;
+mod driver;
+mod response;
+mod tls;
+
+pub(crate) use batch::{Batch, Values};
+pub(crate) use connect::{ConnectError, open, socket};
+pub(crate) use driver::{Connection, Exchange, Limits, Lost};
+pub(crate) use response::{Message, Response, ServerError, cells, command_rows};
+pub(crate) use tls::Tls;

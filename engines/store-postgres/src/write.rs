@@ -1,0 +1,619 @@
+//! A write: as few round trips as it takes. A step of which nothing must be looked at before the commit goes out with its settings
+//! as one batch, which is one transaction; else BEGIN, what can be sent without an answer to what went before, and COMMIT.
+
+use crate::failure;
+use crate::idempotency;
+use crate::outbox::EMIT;
+use crate::pool::{Held, Pool};
+use crate::read::is_stale;
+use crate::settings::{self, RESPONSE, Settings};
+use crate::step::{self, Run};
+use crate::store::PostgresStore;
+use crate::wire::{Batch, Exchange, Lost, Message, Response, cells, command_rows};
+use bytes::BufMut;
+use mainstay_model::{
+    Action, Change, ChangeKind, Committed, Error, Identity, Representation, ResponseSettings, Result, Retry, Row,
+    StepOutcome, Transaction,
+};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A transaction that ran into another one is done again so many times.
+const ATTEMPTS: u32 = 4;
+
+const CLAIM: &str = "INSERT INTO mainstay.idempotency AS i (scope, fingerprint) VALUES ($1, $2) ON CONFLICT (scope) DO UPDATE \
+     SET fingerprint = excluded.fingerprint, outcomes = NULL, at = now() WHERE i.at < now() - $3::text::interval";
+const FOUND: &str = "SELECT fingerprint, outcomes FROM mainstay.idempotency WHERE scope = $1";
+const REMEMBER: &str = "UPDATE mainstay.idempotency SET outcomes = $2 WHERE scope = $1";
+const CONSUME: &str =
+    "INSERT INTO mainstay.consumed (consumer, event) VALUES ($1::text, $2::text) ON CONFLICT DO NOTHING";
+const RESET: &str = "SELECT 1 WHERE pg_catalog.set_config('role', 'none', true) IS NULL";
+
+/// What a statement of a batch is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    /// BEGIN, settings and the like: it must succeed, and says nothing.
+    Plain,
+    Found,
+    Consumed,
+    /// The step with this index; its counts are [`Part::Plain`].
+    Step(usize),
+    Response,
+    /// COMMIT
+    Commit,
+}
+
+/// A transaction on its way.
+struct Attempt<'a> {
+    store: &'a PostgresStore,
+    transaction: &'a Transaction,
+    identity: &'a Identity,
+    representations: &'a [Arc<dyn Representation>],
+    held: Held<'a>,
+    outcomes: Vec<StepOutcome>,
+    rows: Vec<Vec<Row>>,
+    response: Option<Box<ResponseSettings>>,
+    /// BEGIN was sent.
+    open: bool,
+    /// The caller's role and settings are set.
+    set: bool,
+}
+
+/// How an attempt ended without an error.
+enum Ended {
+    Committed,
+    /// Undone on purpose: a dry run.
+    Undone,
+    /// It had been done before.
+    Replayed(Vec<StepOutcome>),
+}
+
+impl PostgresStore {
+    pub(crate) async fn transact(
+        &self,
+        transaction: &Transaction,
+        identity: &Identity,
+        representations: &[Arc<dyn Representation>],
+    ) -> Result<Committed> {
+        for (index, step) in transaction.steps.iter().enumerate() {
+            if step.returning.is_some() && representations.get(index).is_none() {
+                return Err(Error::internal(
+                    "a step returns rows and nobody says how they are encoded",
+                ));
+            }
+        }
+        let needs_tables =
+            transaction.idempotency.is_some() || !transaction.consumed.is_empty() || !transaction.emit.is_empty();
+        if needs_tables && !self.server.installed.load(std::sync::atomic::Ordering::Relaxed) {
+            return Err(Error::unsupported(
+                "idempotency keys and events need the schema \"mainstay\", which this database does not have",
+            )
+            .hint("Let Mainstay's login role create it: GRANT CREATE ON DATABASE."));
+        }
+        let mut attempt = 1;
+        loop {
+            let error = match self.attempt(transaction, identity, representations).await {
+                Ok(committed) => return Ok(committed),
+                Err(error) => error,
+            };
+            let collided = error.retry == Retry::Safe && (error.code == "40001" || error.code == "40P01");
+            if attempt == ATTEMPTS || !(collided || (attempt == 1 && error.code == STALE)) {
+                return Err(error);
+            }
+            if collided {
+                tokio::time::sleep(jitter(attempt)).await;
+            }
+            attempt += 1;
+        }
+    }
+
+    async fn attempt(
+        &self,
+        transaction: &Transaction,
+        identity: &Identity,
+        representations: &[Arc<dyn Representation>],
+    ) -> Result<Committed> {
+        let mut attempt = Attempt {
+            store: self,
+            transaction,
+            identity,
+            representations,
+            held: Pool::take(&self.server).await?,
+            outcomes: Vec::with_capacity(transaction.steps.len()),
+            rows: Vec::new(),
+            response: None,
+            open: false,
+            set: false,
+        };
+        let result = attempt.run().await;
+        let Attempt {
+            held,
+            outcomes,
+            response,
+            ..
+        } = attempt;
+        let listeners = &self.server.listeners;
+        let ended = match result {
+            Ok(ended) => ended,
+            Err((error, usable)) => {
+                if usable {
+                    held.release();
+                }
+                return Err(error);
+            }
+        };
+        held.release();
+        Ok(match ended {
+            Ended::Committed => Committed {
+                position: listeners.committed(changes(transaction, &outcomes)),
+                outcomes,
+                replayed: false,
+                response,
+            },
+            Ended::Undone => Committed {
+                outcomes,
+                position: listeners.position(),
+                replayed: false,
+                response,
+            },
+            Ended::Replayed(outcomes) => Committed {
+                outcomes,
+                position: listeners.position(),
+                replayed: true,
+                response: None,
+            },
+        })
+    }
+}
+
+/// A code of our own for a statement that must be prepared anew; nobody sees it.
+const STALE: &str = "26000";
+
+/// An error, and whether the connection is fit for the next transaction.
+type Failed = (Error, bool);
+
+impl Attempt<'_> {
+    async fn run(&mut self) -> Result<Ended, Failed> {
+        let transaction = self.transaction;
+        if (transaction.idempotency.is_some() || !transaction.consumed.is_empty())
+            && let Some(outcomes) = self.before().await?
+        {
+            return Ok(Ended::Replayed(outcomes));
+        }
+        let count = transaction.steps.len();
+        // What must be looked at, or written, once the outcomes are known.
+        let looks =
+            transaction.dry_run || transaction.idempotency.is_some() || transaction.steps.iter().any(step::is_limited);
+        let alone = count == 1 && !looks && transaction.emit.is_empty() && !self.open;
+        loop {
+            let from = self.outcomes.len();
+            let mut to = from;
+            // Everything up to the next step that needs an answer to one of these.
+            while to < count
+                && transaction.steps[to]
+                    .references()
+                    .iter()
+                    .all(|(of, ..)| usize::from(*of) < from || usize::from(*of) >= to)
+            {
+                to += 1;
+            }
+            let last = to == count;
+            let commits = last && !looks;
+            self.steps(from..to, alone, commits).await?;
+            if commits {
+                return Ok(Ended::Committed);
+            }
+            if last {
+                break;
+            }
+        }
+        if transaction.dry_run {
+            self.rollback().await?;
+            return Ok(Ended::Undone);
+        }
+        self.commit().await?;
+        Ok(Ended::Committed)
+    }
+
+    /// Whether it was done before; else it is now this transaction's to do.
+    async fn before(&mut self) -> Result<Option<Vec<StepOutcome>>, Failed> {
+        let server = &self.store.server;
+        let transaction = self.transaction;
+        let mut parts = Vec::new();
+        let sent = self.held.connection().send(|batch| {
+            begin(self.store, batch, &mut parts)?;
+            if let Some(idempotency) = &transaction.idempotency {
+                let kept = format!("{} s", server.config.idempotency_kept.as_secs());
+                batch.statement(server.text(CLAIM), CLAIM, &[true, true, false], &[], |values| {
+                    values.bytes(&idempotency.scope)?;
+                    values.bytes(&idempotency.fingerprint)?;
+                    values.bytes(kept.as_bytes())
+                })?;
+                batch.statement(server.text(FOUND), FOUND, &[true], &[true, true], |values| {
+                    values.bytes(&idempotency.scope)
+                })?;
+                parts.extend([Part::Plain, Part::Found]);
+            }
+            for consumed in &transaction.consumed {
+                batch.statement(server.text(CONSUME), CONSUME, &[false, false], &[], |values| {
+                    values.bytes(consumed.consumer.as_bytes())?;
+                    values.bytes(consumed.event.as_bytes())
+                })?;
+                parts.push(Part::Consumed);
+            }
+            Ok(())
+        });
+        self.open = true;
+        let ((), exchange) = sent.map_err(|e| (e, true))?;
+        let response = self.wait(exchange, &parts, false).await?;
+        for (at, part) in parts.iter().enumerate() {
+            let replayed = match part {
+                Part::Found => match self.found(&response, at) {
+                    Ok(replayed) => replayed,
+                    Err(error) => {
+                        self.rollback().await?;
+                        return Err((error, true));
+                    }
+                },
+                Part::Consumed if response.tag(at).map_or(0, command_rows) == 0 => {
+                    Some(vec![StepOutcome::default(); transaction.steps.len()])
+                }
+                _ => None,
+            };
+            if replayed.is_some() {
+                self.rollback().await?;
+                return Ok(replayed);
+            }
+        }
+        Ok(None)
+    }
+
+    fn found(&self, response: &Response, at: usize) -> Result<Option<Vec<StepOutcome>>> {
+        let Some(idempotency) = &self.transaction.idempotency else {
+            return Ok(None);
+        };
+        let mut row = response.rows(at).flat_map(cells);
+        if row.next().flatten() != Some(&idempotency.fingerprint) {
+            return Err(Error::new("MS422", "this Idempotency-Key was used for another request")
+                .hint("Use a new key for a new request; repeat a request unchanged.")
+                .status(422));
+        }
+        match row.next().flatten() {
+            None => Ok(None),
+            Some(outcomes) => idempotency::read(outcomes)
+                .map(Some)
+                .ok_or_else(|| Error::new("XX001", "a recorded outcome cannot be read")),
+        }
+    }
+
+    /// Sends steps that do not wait for one another; with `commits`, the end as well.
+    async fn steps(&mut self, range: std::ops::Range<usize>, alone: bool, commits: bool) -> Result<(), Failed> {
+        let store = self.store;
+        let server = &store.server;
+        let transaction = self.transaction;
+        let mut runs = Vec::with_capacity(range.len());
+        for index in range.clone() {
+            let step = &transaction.steps[index];
+            if step::is_nothing(step) {
+                runs.push(None);
+                continue;
+            }
+            let wanted = transaction.refers_to(index).then(|| columns_wanted(transaction, index));
+            let run = Run::new(
+                server,
+                &store.schema,
+                step,
+                &self.rows,
+                wanted,
+                &self.identity.role,
+                self.representations.get(index),
+            );
+            match run {
+                Ok(run) => runs.push(Some(run)),
+                Err(error) => {
+                    if self.open {
+                        self.rollback().await?;
+                    }
+                    return Err((error.at_step(index), true));
+                }
+            }
+        }
+        let mut parts = Vec::with_capacity(8);
+        let (open, set) = (self.open, self.set);
+        let path = transaction.steps.first().and_then(|step| self.path(step));
+        let sent = self.held.connection().send(|batch| {
+            if !open && !alone {
+                begin(store, batch, &mut parts)?;
+            }
+            if !set {
+                let settings = Settings {
+                    identity: Some(self.identity),
+                    search_path: path.as_deref(),
+                    read_only: false,
+                    time_zone: self.representations.iter().find_map(|r| r.time_zone()),
+                    statement_timeout_ms: store.timeout_ms(),
+                    traceparent: transaction.traceparent.as_deref(),
+                };
+                if settings.write(batch)? {
+                    parts.push(Part::Plain);
+                }
+                if store.pre_request(batch)? {
+                    parts.push(Part::Plain);
+                }
+            }
+            for (index, run) in range.clone().zip(&runs) {
+                let Some(run) = run else { continue };
+                let statements = run.write(batch)?;
+                parts.push(Part::Step(index));
+                parts.extend((1..statements).map(|_| Part::Plain));
+            }
+            if commits {
+                self.tail(batch, &mut parts, &[], !alone)?;
+            }
+            Ok(())
+        });
+        let ((), exchange) = match sent {
+            Ok(sent) => sent,
+            Err(error) => {
+                if self.open {
+                    self.rollback().await?;
+                }
+                return Err((error, true));
+            }
+        };
+        self.open = !alone;
+        self.set = true;
+        let response = self.wait(exchange, &parts, commits).await?;
+        if commits {
+            self.open = false;
+        }
+        for (at, part) in parts.iter().enumerate() {
+            let Part::Step(index) = *part else { continue };
+            let Some(run) = &runs[index - range.start] else {
+                continue;
+            };
+            self.skip_to(index);
+            let bytes_max = server.config.answer_bytes_max;
+            match run.done(&response, at, self.representations.get(index), bytes_max) {
+                Ok(done) => {
+                    self.outcomes.push(done.outcome);
+                    self.rows.push(done.rows);
+                }
+                Err(error) => {
+                    let error = error.at_step(index);
+                    if self.open {
+                        self.rollback().await?;
+                        return Err((error, true));
+                    }
+                    // It is committed, and what it says cannot be given.
+                    return Err((error.outcome_unknown(), true));
+                }
+            }
+        }
+        self.skip_to(range.end);
+        self.take_response(&response, &parts);
+        Ok(())
+    }
+
+    /// Steps that do nothing have their outcomes, too.
+    fn skip_to(&mut self, index: usize) {
+        while self.outcomes.len() < index {
+            let at = self.outcomes.len();
+            let step = &self.transaction.steps[at];
+            self.outcomes.push(step::nothing(self.representations.get(at), step));
+            self.rows.push(Vec::new());
+        }
+    }
+
+    /// What is written last, and COMMIT.
+    fn tail(
+        &self,
+        batch: &mut Batch<'_>,
+        parts: &mut Vec<Part>,
+        outcomes: &[StepOutcome],
+        commits: bool,
+    ) -> Result<()> {
+        let server = &self.store.server;
+        let transaction = self.transaction;
+        let calls = transaction.steps.iter().any(|s| matches!(s.action, Action::Call(_)));
+        if calls || server.config.pre_request.is_some() {
+            batch.plain(server.text(RESPONSE), RESPONSE)?;
+            parts.push(Part::Response);
+        }
+        if !transaction.emit.is_empty() || transaction.idempotency.is_some() {
+            batch.plain(server.text(RESET), RESET)?;
+            parts.push(Part::Plain);
+        }
+        for record in &transaction.emit {
+            batch.statement(server.text(EMIT), EMIT, &[false; 6], &[], |values| {
+                values.bytes(record.id.as_bytes())?;
+                values.bytes(record.topic.as_bytes())?;
+                values.bytes(record.key.as_bytes())?;
+                values.bytes(record.time_us.to_string().as_bytes())?;
+                values.bytes(record.payload.as_bytes())?;
+                match record.traceparent.as_ref().or(transaction.traceparent.as_ref()) {
+                    Some(parent) => values.bytes(parent.as_bytes())?,
+                    None => values.null(),
+                }
+                Ok(())
+            })?;
+            parts.push(Part::Plain);
+        }
+        if let Some(idempotency) = &transaction.idempotency {
+            batch.statement(server.text(REMEMBER), REMEMBER, &[true, true], &[], |values| {
+                values.bytes(&idempotency.scope)?;
+                values.with(|out| out.put_slice(&idempotency::write(outcomes)))
+            })?;
+            parts.push(Part::Plain);
+        }
+        if commits {
+            batch.plain(server.text("COMMIT"), "COMMIT")?;
+            parts.push(Part::Commit);
+        }
+        Ok(())
+    }
+
+    async fn commit(&mut self) -> Result<(), Failed> {
+        let mut parts = Vec::new();
+        let sent = self
+            .held
+            .connection()
+            .send(|batch| self.tail(batch, &mut parts, &self.outcomes, true));
+        let ((), exchange) = match sent {
+            Ok(sent) => sent,
+            Err(error) => {
+                self.rollback().await?;
+                return Err((error, true));
+            }
+        };
+        let response = self.wait(exchange, &parts, true).await?;
+        self.open = false;
+        self.take_response(&response, &parts);
+        Ok(())
+    }
+
+    fn take_response(&mut self, response: &Response, parts: &[Part]) {
+        let at = parts.iter().position(|part| *part == Part::Response);
+        if let Some(row) = at.and_then(|at| response.rows(at).next()) {
+            self.response = settings::response(row);
+        }
+    }
+
+    async fn rollback(&mut self) -> Result<(), Failed> {
+        let server = &self.store.server;
+        self.open = false;
+        let sent = self
+            .held
+            .connection()
+            .send(|batch| batch.plain(server.text("ROLLBACK"), "ROLLBACK"));
+        let bytes_max = server.config.answer_bytes_max;
+        let lost = |lost| (failure::lost(lost, bytes_max), false);
+        match sent {
+            Ok((_, exchange)) => exchange.wait().await.map(drop).map_err(lost),
+            Err(error) => Err((error, false)),
+        }
+    }
+
+    /// Waits for a batch. On an error the transaction is undone. `commits`: without an answer nobody knows whether it is.
+    async fn wait(&mut self, exchange: Exchange, parts: &[Part], commits: bool) -> Result<Response, Failed> {
+        let server = &self.store.server;
+        let bytes_max = server.config.answer_bytes_max;
+        let response = match exchange.wait().await {
+            Ok(response) => response,
+            Err(Lost::TooLarge) if !commits => {
+                let _ = self.rollback().await;
+                return Err((failure::too_large(bytes_max), false));
+            }
+            Err(lost) if commits => return Err((failure::unknown(lost, bytes_max), false)),
+            Err(lost) => return Err((failure::lost(lost, bytes_max), false)),
+        };
+        let mut at = 0;
+        let mut failed = None;
+        for message in response.messages() {
+            match message {
+                Message::Done(_) => at += 1,
+                Message::Failed(body) => failed = Some(crate::wire::ServerError::read(body)),
+                _ => {}
+            }
+        }
+        let Some(failed) = failed else {
+            // A transaction that failed before is rolled back by COMMIT without an error.
+            if let Some(place) = parts.iter().position(|part| *part == Part::Commit)
+                && response.tag(place) != Some(b"COMMIT")
+            {
+                return Err((Error::internal("the transaction was rolled back by COMMIT"), false));
+            }
+            return Ok(response);
+        };
+        if is_stale(&failed) {
+            self.held.connection().forget_statements();
+            if self.open {
+                self.rollback().await?;
+            }
+            return Err((Error::new(STALE, failed.message).retry(Retry::Safe), true));
+        }
+        if failed.code == "25006" && server.address.hosts.len() > 1 {
+            // The primary has become a standby.
+            server.drop_connections();
+        }
+        let fatal = failed.fatal;
+        let mut error = failure::failed(failed);
+        let step = parts
+            .get(..=at)
+            .unwrap_or(parts)
+            .iter()
+            .rev()
+            .find_map(|part| match part {
+                Part::Step(index) => Some(*index),
+                _ => None,
+            });
+        if let (Some(index), Some(Part::Step(_) | Part::Plain)) = (step, parts.get(at)) {
+            error = error.at_step(index);
+        }
+        if self.open && !fatal {
+            self.rollback().await?;
+        }
+        Err((error, !fatal))
+    }
+
+    /// `search_path` for what a step names.
+    fn path(&self, step: &mainstay_model::Step) -> Option<Arc<str>> {
+        let store = self.store;
+        let namespace = match (&step.action, step.relation(), &step.returning) {
+            (Action::Call(call), ..) => &store.schema.function(call.function).namespace,
+            (_, Some(relation), _) => &store.schema.relation(relation).namespace,
+            (_, None, Some(shape)) => crate::plan::namespace(&store.schema, &shape.from),
+            _ => return None,
+        };
+        crate::plan::path(&store.server, namespace)
+    }
+}
+
+fn begin(store: &PostgresStore, batch: &mut Batch<'_>, parts: &mut Vec<Part>) -> Result<()> {
+    batch.plain(store.server.text("BEGIN"), "BEGIN")?;
+    parts.push(Part::Plain);
+    Ok(())
+}
+
+/// The columns of a step's rows that later ones take.
+fn columns_wanted(transaction: &Transaction, index: usize) -> Vec<u32> {
+    let later = transaction.steps.iter().skip(index + 1);
+    let mut columns: Vec<u32> = later
+        .flat_map(mainstay_model::Step::references)
+        .filter(|(of, ..)| usize::from(*of) == index)
+        .map(|(_, _, column)| column)
+        .collect();
+    columns.sort_unstable();
+    columns.dedup();
+    columns
+}
+
+/// What listeners are told: which tables, without images, which only triggers see.
+fn changes(transaction: &Transaction, outcomes: &[StepOutcome]) -> Vec<Change> {
+    let steps = transaction.steps.iter().zip(outcomes);
+    steps
+        .filter(|(_, outcome)| outcome.affected > 0)
+        .filter_map(|(step, _)| {
+            let kind = match &step.action {
+                Action::Insert { .. } => ChangeKind::Insert,
+                Action::Update { .. } => ChangeKind::Update,
+                Action::Delete { .. } => ChangeKind::Delete,
+                Action::Call(_) | Action::Read => return None,
+            };
+            Some(Change {
+                relation: step.relation()?,
+                kind,
+                before: None,
+                after: None,
+            })
+        })
+        .collect()
+}
+
+/// Longer each time, and never the same for two.
+fn jitter(attempt: u32) -> Duration {
+    let mut random = [0; 2];
+    let _ = getrandom::fill(&mut random);
+    let spread = u64::from(u16::from_be_bytes(random)) % 10_000;
+    Duration::from_micros((2_000 + spread) * u64::from(attempt * attempt))
+}
