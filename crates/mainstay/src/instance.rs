@@ -278,6 +278,13 @@ fn rest_config(project: &Project) -> RestConfig {
         schemas: api.schemas.clone(),
         anon: api.anon.clone(),
         aggregates: api.aggregates,
+        plan: api.plan,
+        description: match api.describe {
+            mainstay_config::project::Describe::Allowed => mainstay_rest::Description::OfWhatIsAllowed,
+            mainstay_config::project::Describe::Everything => mainstay_rest::Description::OfEverything,
+            mainstay_config::project::Describe::Nothing => mainstay_rest::Description::Disabled,
+        },
+        root: api.root.clone(),
         page_limit: api.page_limit.map(u64::from),
         anon_page_limit: Some(api.anon_page_limit.into()),
         url: project.gateway.url.clone(),

@@ -98,10 +98,7 @@ mod tests {
             }],
             ..Step::new(Action::Read)
         };
-        assert_eq!(
-            *step(1, 0).filled(&rows).unwrap(),
-            [Value::Bool(true), Value::Int(5)]
-        );
+        assert_eq!(*step(1, 0).filled(&rows).unwrap(), [Value::Bool(true), Value::Int(5)]);
         for (row, column) in [(2, 0), (0, 2)] {
             assert_eq!(step(row, column).filled(&rows).unwrap_err().code, "22023");
         }

@@ -52,12 +52,13 @@ impl QueryShape {
         }
     }
 
-    /// Whether any field is an aggregate.
+    /// Whether the rows are groups: any value or sort key is an aggregate, or groups are chosen among.
     pub fn is_aggregate(&self) -> bool {
-        self.select.iter().any(|item| match item {
+        let selected = self.select.iter().any(|item| match item {
             Item::Field(field) => field.expr.has_aggregate(),
             Item::Embed(_) => false,
-        })
+        });
+        selected || self.having.is_some() || self.order.iter().any(|key| key.expr.has_aggregate())
     }
 }
 

@@ -181,6 +181,28 @@ impl Engine {
         self.store(statement.store)?.explain(read, wanted).await
     }
 
+    /// How a read would be answered by its store, for the caller.
+    pub async fn explain_read(
+        &self,
+        query: &Query,
+        identity: &Identity,
+        representation: &dyn Representation,
+        wanted: Explain,
+    ) -> Result<Explanation> {
+        let plan = self
+            .inner
+            .plans
+            .authorised(&self.inner.schema, &query.shape, &identity.role)?;
+        let read = Read {
+            plan: plan.id,
+            shape: &plan.shape,
+            params: &query.params,
+            identity,
+            representation,
+        };
+        self.store(plan.store)?.explain(read, wanted).await
+    }
+
     /// The model.
     pub fn schema(&self) -> &Arc<Schema> {
         &self.inner.schema

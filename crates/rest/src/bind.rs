@@ -4,16 +4,18 @@ use crate::cursor::{Field, Operand};
 use crate::filter::{Condition, Quantifier, Test, Tree};
 use crate::level::Level;
 use crate::order::OrderTerm;
+use crate::preceding::{Preceding, Reference};
 use crate::relationship;
 use crate::rows::Rows;
 use crate::select::SelectedField;
 use crate::skeleton::Origin;
 use crate::{RestConfig, error, spread, types};
 use mainstay_model::{
-    Aggregate, AggregateFunction, Builtin, Call, Embed, EmbedJoin, Error, Expr, ExprKind, IsTest, Item, Operator,
-    OrderBy, Projected, QueryShape, RelationRef, Returns, Schema, Source, SourceId, Type, Value,
+    Aggregate, AggregateFunction, Builtin, Call, Earlier, Embed, EmbedJoin, Error, Expr, ExprKind, IsTest, Item,
+    Operator, OrderBy, Projected, QueryShape, RelationRef, Returns, Schema, Source, SourceId, Type, Value,
 };
 use std::borrow::Cow;
+use std::sync::Arc;
 
 /// Binds one request; its parameters gather here.
 pub(crate) struct Binder<'s> {
@@ -27,6 +29,10 @@ pub(crate) struct Binder<'s> {
     pub origins: Vec<Origin>,
     /// Whether a value depends on when the request was read.
     pub momentary: bool,
+    /// What values may be taken from.
+    pub preceding: Option<Arc<Preceding>>,
+    /// Parameters that take them.
+    pub earlier: Vec<Earlier>,
 }
 
 type Bound<T> = Result<T, Error>;
@@ -41,6 +47,8 @@ impl<'s> Binder<'s> {
             params: Vec::new(),
             origins: Vec::new(),
             momentary: false,
+            preceding: None,
+            earlier: Vec::new(),
         }
     }
 
@@ -49,8 +57,37 @@ impl<'s> Binder<'s> {
         Ok(Expr::param(self.slot(value)?, ty))
     }
 
+    /// A value of an earlier operation's row as a parameter, cast to `ty` where it is of another.
+    pub fn referred(&mut self, reference: Reference, ty: &Type) -> Bound<Expr> {
+        let Reference {
+            step,
+            row,
+            column,
+            ty: own,
+        } = reference;
+        let param = self.slot(Value::Null)?;
+        self.earlier.push(Earlier {
+            param,
+            step,
+            row,
+            column,
+        });
+        let own = types::comparable(&own);
+        let wanted = types::comparable(ty);
+        let value = Expr::param(param, own.clone());
+        Ok(match own == wanted {
+            true => value,
+            false => Expr::new(ExprKind::Cast(Box::new(value)), wanted),
+        })
+    }
+
     /// The text of a comparison's operand as a parameter.
     fn comparand(&mut self, text: &str, declared: &Type) -> Bound<Expr> {
+        if let Some(preceding) = self.preceding.clone()
+            && let Some(reference) = preceding.in_filter(text, self.schema)?
+        {
+            return self.referred(reference, declared);
+        }
         let (value, ty) = types::operand(text, declared, self.schema)?;
         self.momentary |= types::is_momentary(text, declared);
         let slot = self.slot(value)?;
@@ -102,14 +139,186 @@ impl<'s> Binder<'s> {
             .iter()
             .map(|tree| self.tree(tree, rows, level))
             .collect::<Bound<Vec<_>>>()?;
-        shape.filter = (!conditions.is_empty()).then(|| Expr::all(conditions));
         shape.order = level
             .order
             .iter()
             .map(|term| self.order(term, rows, level, &embedded))
             .collect::<Bound<_>>()?;
+        let mut conditions = conditions;
+        if let Some(values) = &level.after {
+            conditions.push(self.after(values, &shape.order, rows)?);
+        }
+        shape.filter = (!conditions.is_empty()).then(|| Expr::all(conditions));
+        let groups = level
+            .having
+            .iter()
+            .map(|tree| self.grouped(tree, rows, level))
+            .collect::<Bound<Vec<_>>>()?;
+        shape.having = (!groups.is_empty()).then(|| Expr::all(groups));
+        if shape.is_aggregate() {
+            self.check_grouped_order(&shape, level, rows)?;
+        }
         self.page(level, &mut shape)?;
         Ok(shape)
+    }
+
+    /// Of groups only aggregates and what they are grouped by can be ordered by. Error: 42803.
+    fn check_grouped_order(&self, shape: &QueryShape, level: &Level<'_>, rows: &Rows<'s>) -> Bound<()> {
+        let key = |expr: &Expr| {
+            expr.has_aggregate()
+                || shape
+                    .select
+                    .iter()
+                    .any(|item| matches!(item, Item::Field(field) if field.expr == *expr))
+        };
+        for (order, term) in shape.order.iter().zip(&level.order) {
+            let embedded = matches!(order.expr.kind, ExprKind::EmbeddedColumn(..));
+            if !embedded && !key(&order.expr) {
+                let name = term.field.as_ref().map_or("", |field| &*field.name);
+                return Err(error::not_grouped(rows.name, name));
+            }
+        }
+        Ok(())
+    }
+
+    /// A condition on groups: what it names is an aggregate, or a value of the selection by its alias or its column.
+    fn grouped(&mut self, tree: &Tree<'_>, rows: &Rows<'s>, level: &Level<'_>) -> Bound<Expr> {
+        match tree {
+            Tree::Condition(condition) => {
+                let field = Some(&condition.field).filter(|field| !field.name.is_empty());
+                let left = self.group_value(field, condition.aggregate, rows, level)?;
+                let is_value = left.has_aggregate()
+                    || level.fields.iter().flatten().any(|selected| {
+                        selected.aggregate.is_none()
+                            && selected
+                                .field
+                                .as_ref()
+                                .is_some_and(|own| own.name == condition.field.name)
+                    });
+                if !is_value {
+                    return Err(error::not_grouped(rows.name, &condition.field.name));
+                }
+                self.compared(left, condition)
+            }
+            Tree::Group { negated, any, members } => {
+                let members = members
+                    .iter()
+                    .map(|m| self.grouped(m, rows, level))
+                    .collect::<Bound<Vec<_>>>()?;
+                let group = if *any { Expr::any(members) } else { Expr::all(members) };
+                Ok(if *negated { group.negate() } else { group })
+            }
+        }
+    }
+
+    /// An aggregate; or the one that the selection calls so; or a column.
+    fn group_value(
+        &mut self,
+        field: Option<&Field<'_>>,
+        aggregate: Option<AggregateFunction>,
+        rows: &Rows<'s>,
+        level: &Level<'_>,
+    ) -> Bound<Expr> {
+        if let (Some(field), None) = (field, aggregate)
+            && field.path.is_empty()
+        {
+            // In the answer it has this name, and no column has.
+            let named = level.fields.iter().flatten().find(|selected| {
+                let aliased = selected.alias.as_deref() == Some(&*field.name);
+                selected.aggregate.is_some() && aliased && rows.column(&field.name).is_none()
+            });
+            if let Some(selected) = named {
+                return Ok(self.selected(selected, rows)?.expr);
+            }
+        }
+        let selected = SelectedField {
+            alias: None,
+            field: field.cloned(),
+            cast: None,
+            aggregate,
+            aggregate_cast: None,
+        };
+        match (field, aggregate) {
+            (Some(field), None) => self.field(field, rows),
+            _ => Ok(self.selected(&selected, rows)?.expr),
+        }
+    }
+
+    /// That a row comes behind the one with these sort keys. Errors: PGRST100, PGRST109.
+    fn after(&mut self, values: &[Option<Cow<'_, str>>], order: &[OrderBy], rows: &Rows<'s>) -> Bound<Expr> {
+        if values.len() != order.len() {
+            let message = format!("'after' has {} values for {} sort keys", values.len(), order.len());
+            return Err(Error::new("PGRST100", message)
+                .hint("give the values of the sort keys of the last row seen: order=price.desc,id&after=(9.5,7)"));
+        }
+        if !self.is_total(order, rows) {
+            return Err(error::after_without_key());
+        }
+        let mut alternatives = Vec::new();
+        let mut same: Vec<Expr> = Vec::new();
+        for (value, key) in values.iter().zip(order) {
+            if key.expr.has_aggregate() || matches!(key.expr.kind, ExprKind::EmbeddedColumn(..)) {
+                return Err(error::not_implemented(
+                    "'after' with an order by aggregates or by columns of related rows",
+                ));
+            }
+            let left = || Box::new(key.expr.clone());
+            let is_null = |negated| {
+                Expr::condition(ExprKind::Is {
+                    operand: left(),
+                    test: IsTest::Null,
+                    negated,
+                })
+            };
+            let nullable = self.may_be_null(&key.expr, rows);
+            let (behind, equal) = match value {
+                None if key.nulls_first => (Some(is_null(true)), is_null(false)),
+                None => (None, is_null(false)),
+                Some(text) => {
+                    let ty = key.expr.ty.clone();
+                    let operator = if key.descending { Operator::Lt } else { Operator::Gt };
+                    let behind = Expr::compare(operator, key.expr.clone(), self.comparand(text, &ty)?);
+                    let equal = Expr::compare(Operator::Eq, key.expr.clone(), self.comparand(text, &ty)?);
+                    match nullable && !key.nulls_first {
+                        true => (Some(Expr::any(vec![behind, is_null(false)])), equal),
+                        false => (Some(behind), equal),
+                    }
+                }
+            };
+            if let Some(behind) = behind {
+                let mut all = same.clone();
+                all.push(behind);
+                alternatives.push(Expr::all(all));
+            }
+            same.push(equal);
+        }
+        Ok(Expr::any(alternatives))
+    }
+
+    fn may_be_null(&self, expr: &Expr, rows: &Rows<'s>) -> bool {
+        match (&expr.kind, rows.relation) {
+            (ExprKind::Column(column), Some(id)) => {
+                let found = self.schema.relation(id).columns.get(column.column as usize);
+                found.is_none_or(|column| !column.not_null)
+            }
+            _ => true,
+        }
+    }
+
+    /// Whether no two rows of a table have the same sort keys. Of views and functions nobody knows.
+    fn is_total(&self, order: &[OrderBy], rows: &Rows<'s>) -> bool {
+        let Some(table) = rows.relation.and_then(|id| self.schema.relation(id).table()) else {
+            return true;
+        };
+        let sorted = |column: &u32| {
+            order
+                .iter()
+                .any(|key| matches!(&key.expr.kind, ExprKind::Column(own) if own.column == *column))
+        };
+        let uniques = table.uniques.iter().map(|unique| &unique.columns);
+        std::iter::once(&table.primary_key)
+            .chain(uniques)
+            .any(|key| !key.is_empty() && key.iter().all(sorted))
     }
 
     fn page(&mut self, level: &Level<'_>, shape: &mut QueryShape) -> Bound<()> {
@@ -290,14 +499,17 @@ impl<'s> Binder<'s> {
         embedded: &[(Rows<'s>, bool)],
     ) -> Bound<OrderBy> {
         let expr = match &term.embed {
-            None => self.field(&term.field, rows)?,
+            None => self.group_value(term.field.as_ref(), term.aggregate, rows, level)?,
             Some(name) => {
+                let Some(field) = &term.field else {
+                    return Err(Error::internal("an order by a related row's column without the column"));
+                };
                 let index = level.embed(name).ok_or_else(|| error::not_embedded(name))?;
                 let (inner_rows, one) = &embedded[index];
                 if !one {
                     return Err(error::order_not_to_one(rows.name, level.embeds[index].shown_name()));
                 }
-                let inner = self.field(&term.field, inner_rows)?;
+                let inner = self.field(field, inner_rows)?;
                 let ty = inner.ty.clone();
                 Expr::new(ExprKind::EmbeddedColumn(index as u16, Box::new(inner)), ty)
             }
@@ -333,7 +545,9 @@ impl<'s> Binder<'s> {
     }
 
     fn condition(&mut self, condition: &Condition<'_>, rows: &Rows<'s>, level: &Level<'_>) -> Bound<Expr> {
-        let Condition { field, negated, test } = condition;
+        let Condition {
+            field, negated, test, ..
+        } = condition;
         if field.path.is_empty()
             && let Some(index) = level.embed(&field.name)
         {
@@ -347,6 +561,12 @@ impl<'s> Binder<'s> {
             }
         }
         let left = self.field(field, rows)?;
+        self.compared(left, condition)
+    }
+
+    /// What is tested for a value.
+    fn compared(&mut self, left: Expr, condition: &Condition<'_>) -> Bound<Expr> {
+        let Condition { negated, test, .. } = condition;
         if let Test::Is(test, is_not) = test {
             if *test != IsTest::Null && left.ty != Type::Bool {
                 let word = ["TRUE", "FALSE", "UNKNOWN"]

@@ -64,7 +64,7 @@ pub(crate) fn resolve(
 ) -> Result<(FunctionId, bool), Error> {
     let overloads = place.functions(schema, name);
     let names = given.names();
-    let raw = matches!(given.content(), Content::Text | Content::Bytes);
+    let raw = matches!(given.content(), Content::Text | Content::Xml | Content::Bytes);
     let matching = |id: &&FunctionId| takes(&schema.function(**id).args, &names, raw && given.is_post());
     let named: Vec<FunctionId> = overloads.iter().filter(matching).copied().collect();
     match &*named {
@@ -103,6 +103,7 @@ fn takes_body(args: &[Argument], content: Content) -> bool {
         && match content {
             Content::Json => only.ty.is_json(),
             Content::Text => only.ty == Type::Text,
+            Content::Xml => matches!(&only.ty, Type::Other(name) if **name == *"xml"),
             Content::Bytes => only.ty == Type::Bytea,
             Content::Csv | Content::Form => false,
         }
@@ -119,6 +120,13 @@ pub(crate) fn bind(
     let mut args = Vec::new();
     for argument in &schema.function(function).args {
         let ty = types::comparable(&argument.ty);
+        if let (Some(preceding), Given::Body { object, .. }, false) = (binder.preceding.clone(), given, unnamed)
+            && let Some(Raw::Json(json)) = object.get(&argument.name)
+            && let Some(reference) = preceding.in_json(json, schema)?
+        {
+            args.push(binder.referred(reference, &ty)?);
+            continue;
+        }
         let value = if unnamed {
             whole_body(given, &ty)?
         } else {
@@ -160,6 +168,20 @@ fn named(binder: &mut Binder<'_>, argument: &Argument, ty: &Type, given: &Given<
         }
         Given::Body { object, columns, .. } => {
             let wanted = columns.is_none_or(|columns| columns.iter().any(|c| **c == *argument.name));
+            if let (true, true, Type::Array(element)) = (wanted, argument.variadic, ty) {
+                // A form repeats the name for each value.
+                let texts = object.0.iter().filter(|(name, _)| **name == *argument.name);
+                let texts: Option<Vec<&str>> = texts
+                    .map(|(_, raw)| match raw {
+                        Raw::Text(text) => Some(&**text),
+                        Raw::Json(_) | Raw::Null => None,
+                    })
+                    .collect();
+                if let Some(texts) = texts.filter(|texts| !texts.is_empty()) {
+                    let values = texts.into_iter().map(|text| types::parse(text, element, schema));
+                    return Ok(Some(Value::Array(values.collect::<Result<Vec<_>, _>>()?.into())));
+                }
+            }
             match object.get(&argument.name).filter(|_| wanted) {
                 Some(raw) => payload::value(raw, ty, schema).map(Some),
                 // Named in `columns`, but not in the body.
@@ -238,6 +260,7 @@ fn none(
     let full = format!("{}.{name}", place.namespace);
     let raw = match given.content() {
         Content::Text if given.is_post() => Some("text"),
+        Content::Xml if given.is_post() => Some("xml"),
         Content::Bytes if given.is_post() => Some("bytea"),
         _ => None,
     };

@@ -29,6 +29,14 @@ impl Representation for Csv {
         &self.id
     }
 
+    fn time_zone(&self) -> Option<&str> {
+        self.zone.as_ref().map(Zone::name)
+    }
+
+    fn shows_text(&self) -> bool {
+        true
+    }
+
     fn encoder(&self) -> Box<dyn Encoder> {
         Box::new(CsvEncoder {
             header: Vec::new(),

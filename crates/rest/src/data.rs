@@ -1,7 +1,7 @@
 //! What the dialect asks of the rest of the product: one read, one write, and the model.
 
 use mainstay_model::{Committed, Identity, Query, Representation, Result, Schema, Transaction};
-use mainstay_query::{Engine, ReadOptions, Reply};
+use mainstay_query::{Engine, Explain, Explanation, ReadOptions, Reply};
 use std::future::Future;
 use std::sync::Arc;
 
@@ -19,12 +19,35 @@ pub trait Data: Send + Sync + 'static {
         options: ReadOptions,
     ) -> impl Future<Output = Result<Reply>> + Send;
 
-    /// A write, from authorisation to the acknowledged commit. `representation` is the form of what its steps return.
+    /// The answer to a read, if it can be given without waiting for anything.
+    fn at_hand(
+        &self,
+        _query: &Query,
+        _identity: &Identity,
+        _representation: &Arc<dyn Representation>,
+        _options: ReadOptions,
+    ) -> Option<Reply> {
+        None
+    }
+
+    /// How a read would be answered.
+    fn explain(
+        &self,
+        query: &Query,
+        identity: &Identity,
+        representation: &Arc<dyn Representation>,
+        wanted: Explain,
+    ) -> impl Future<Output = Result<Explanation>> + Send;
+
+    /// Whether anything looks at the requests that callers make ([`Identity::request`]).
+    fn wants_requests(&self) -> bool;
+
+    /// A write, from authorisation to the acknowledged commit. `representations` has the form of what each step returns.
     fn write(
         &self,
         transaction: Transaction,
         identity: &Identity,
-        representation: &Arc<dyn Representation>,
+        representations: &[Arc<dyn Representation>],
     ) -> impl Future<Output = Result<Committed>> + Send;
 }
 
@@ -43,13 +66,36 @@ impl Data for Engine {
         Engine::read(self, query, identity, representation, options).await
     }
 
+    fn at_hand(
+        &self,
+        query: &Query,
+        identity: &Identity,
+        representation: &Arc<dyn Representation>,
+        options: ReadOptions,
+    ) -> Option<Reply> {
+        Engine::at_hand(self, query, identity, representation, options)
+    }
+
+    async fn explain(
+        &self,
+        query: &Query,
+        identity: &Identity,
+        representation: &Arc<dyn Representation>,
+        wanted: Explain,
+    ) -> Result<Explanation> {
+        Engine::explain_read(self, query, identity, &**representation, wanted).await
+    }
+
+    fn wants_requests(&self) -> bool {
+        self.stores().iter().any(|store| store.capabilities().native_policies)
+    }
+
     async fn write(
         &self,
         transaction: Transaction,
         identity: &Identity,
-        representation: &Arc<dyn Representation>,
+        representations: &[Arc<dyn Representation>],
     ) -> Result<Committed> {
-        let representations = vec![representation.clone(); transaction.steps.len()];
-        Engine::write_as(self, transaction, identity, &representations).await
+        Engine::write_as(self, transaction, identity, representations).await
     }
 }

@@ -4,6 +4,7 @@
 
 use crate::csv::Csv;
 use crate::media::Media;
+use crate::raw::Raw;
 use crate::zone::Zone;
 use bytes::Bytes;
 use mainstay_model::{Encoder, Representation, Type, Value, ValueRef, write_json_string};
@@ -32,6 +33,7 @@ pub(crate) fn representation(media: Media, form: Form, one: bool, zone: Option<&
     });
     let strip_nulls = match media {
         Media::Csv => return Arc::new(Csv::new(zone.cloned())),
+        Media::Raw(kind) => return Arc::new(Raw(kind)),
         Media::Json { strip_nulls } | Media::Object { strip_nulls } => strip_nulls,
     };
     let one = one || media.is_singular();
@@ -74,6 +76,14 @@ impl Json {
 impl Representation for Json {
     fn id(&self) -> &str {
         &self.id
+    }
+
+    fn time_zone(&self) -> Option<&str> {
+        self.zone.as_ref().map(Zone::name)
+    }
+
+    fn strips_nulls(&self) -> bool {
+        self.strip_nulls
     }
 
     fn encoder(&self) -> Box<dyn Encoder> {

@@ -1,10 +1,14 @@
 //! The dialect's errors: every code, its sentence and its status stand here and nowhere else.
 
+use crate::raised;
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{Response, StatusCode};
 use mainstay_model::{Error, Retry, Type, write_json_string};
 use std::fmt::Display;
+
+/// RFC 9209: which refusal it is, for whoever stands in between.
+const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
 /// PGRST100: a query parameter that cannot be read.
 pub(crate) fn syntax(message: String, details: String) -> Error {
@@ -62,6 +66,37 @@ pub(crate) fn limit_without_order() -> Error {
         .hint("Apply an 'order' using unique column(s)")
 }
 
+/// PGRST109: a page behind a row, where several rows may stand at its place.
+pub(crate) fn after_without_key() -> Error {
+    Error::new(
+        "PGRST109",
+        "'after' was applied to an order that does not tell all rows apart",
+    )
+    .hint("Let the order end with the primary key, or with other unique column(s)")
+}
+
+/// 42803: neither an aggregate nor what the rows are grouped by.
+pub(crate) fn not_grouped(source: &str, column: &str) -> Error {
+    Error::new(
+        "42803",
+        format!("column \"{source}.{column}\" must appear in the GROUP BY clause or be used in an aggregate function"),
+    )
+    .hint(format!("add '{column}' to the select, or aggregate it: {column}.max()"))
+}
+
+/// PGRST111: headers of the response that the database set and that are none.
+pub(crate) fn invalid_response_headers() -> Error {
+    Error::new(
+        "PGRST111",
+        "response.headers guc must be a JSON array composed of objects with a single key and a string value",
+    )
+}
+
+/// PGRST112: a status of the response that the database set and that is none.
+pub(crate) fn invalid_response_status() -> Error {
+    Error::new("PGRST112", "response.status guc must be a valid status code")
+}
+
 /// PGRST114: a PUT with a page.
 pub(crate) fn put_limit() -> Error {
     Error::new(
@@ -99,6 +134,16 @@ pub(crate) fn embed_operator(target: &str) -> Error {
         .detail("Only is null or not is null filters are allowed on embedded resources")
 }
 
+/// PGRST121: an error raised with `SQLSTATE 'PGRST'` that does not say what it must.
+pub(crate) fn invalid_raise(why: String, hint: &str) -> Error {
+    Error::new(
+        "PGRST121",
+        "Could not parse JSON in the \"RAISE SQLSTATE 'PGRST'\" error",
+    )
+    .detail(why)
+    .hint(hint)
+}
+
 /// PGRST122: preferences nobody knows, with `handling=strict`.
 pub(crate) fn invalid_preferences(all: &[&str]) -> Error {
     Error::new("PGRST122", "Invalid preferences given with handling=strict")
@@ -120,6 +165,11 @@ pub(crate) fn max_affected(rows: u64) -> Error {
 /// PGRST125: a path that means nothing.
 pub(crate) fn invalid_path() -> Error {
     Error::new("PGRST125", "Invalid path specified in request URL")
+}
+
+/// PGRST126: the API's description is switched off.
+pub(crate) fn no_description() -> Error {
+    Error::new("PGRST126", "Root endpoint metadata is disabled")
 }
 
 /// PGRST127: a combination that is not built.
@@ -212,12 +262,8 @@ pub(crate) fn status(error: &Error, anonymous: bool) -> StatusCode {
             _ => 400,
         });
     }
-    if let Some(number) = code
-        .strip_prefix("MS")
-        .or(code.strip_prefix("PT"))
-        .and_then(|n| n.parse().ok())
-    {
-        return of(number);
+    if let Some(number) = code.strip_prefix("MS").or(code.strip_prefix("PT")) {
+        return of(number.parse().unwrap_or(500));
     }
     of(match code {
         "23503" | "23505" => 409,
@@ -245,8 +291,8 @@ pub(crate) fn status(error: &Error, anonymous: bool) -> StatusCode {
     })
 }
 
-/// The body `{code, message, details, hint}`.
-pub(crate) fn body(error: &Error) -> Vec<u8> {
+/// The body `{code, message, details, hint}`; of a transaction also which operation failed.
+pub(crate) fn body(error: &Error, operation: Option<u16>) -> Vec<u8> {
     let mut out = Vec::with_capacity(128 + error.message.len());
     out.extend_from_slice(b"{\"code\":");
     write_json_string(&error.code, &mut out);
@@ -264,14 +310,29 @@ pub(crate) fn body(error: &Error) -> Vec<u8> {
         Some(hint) => write_json_string(hint, &mut out),
         None => out.extend_from_slice(b"null"),
     }
+    if let Some(operation) = operation {
+        out.extend_from_slice(format!(",\"operation\":{operation}").as_bytes());
+    }
     out.push(b'}');
     out
 }
 
-/// The whole answer to a request that failed.
-pub(crate) fn response(error: &Error, anonymous: bool) -> Response<Bytes> {
+/// The whole answer to a request that failed; `operation`: of a transaction, which one it was.
+pub(crate) fn response(error: &Error, anonymous: bool, operation: Option<u16>) -> Response<Bytes> {
+    if error.code == "PGRST" {
+        return match raised::of_raise(error) {
+            Ok((error, headers)) => {
+                let mut response = response(&error, anonymous, operation);
+                for (name, value) in &headers {
+                    response.headers_mut().insert(name, value.clone());
+                }
+                response
+            }
+            Err(error) => response(&error, anonymous, operation),
+        };
+    }
     let status = status(error, anonymous);
-    let mut response = Response::new(Bytes::from(body(error)));
+    let mut response = Response::new(Bytes::from(body(error, operation)));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(
@@ -283,6 +344,9 @@ pub(crate) fn response(error: &Error, anonymous: bool) -> Response<Bytes> {
         HeaderValue::from_static("private, no-cache"),
     );
     headers.insert(http::header::VARY, HeaderValue::from_static(crate::response::VARY));
+    if let Ok(value) = HeaderValue::try_from(format!("Mainstay; error={}", error.code)) {
+        headers.insert(PROXY_STATUS, value);
+    }
     if status == StatusCode::UNAUTHORIZED {
         headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
@@ -322,6 +386,19 @@ mod tests {
             ("53300", "", false, 503),
             ("57P03", "", false, 503),
             ("PT402", "", false, 402),
+            ("PT4xx", "", false, 500),
+            ("PGRST000", "", false, 503),
+            ("PGRST003", "", false, 504),
+            ("PGRST111", "", false, 500),
+            ("PGRST126", "", false, 404),
+            ("PGRST301", "", false, 401),
+            ("21000", "DELETE requires a WHERE clause", false, 400),
+            ("21000", "more than one row", false, 500),
+            ("0L000", "", false, 403),
+            ("53400", "", false, 500),
+            ("57P01", "", false, 503),
+            ("HV000", "", false, 500),
+            ("P0002", "", false, 500),
             ("P0001", "", false, 400),
             ("XX000", "", false, 500),
             ("54001", "", false, 400),
@@ -337,13 +414,13 @@ mod tests {
 
     #[test]
     fn a_refusal_asks_the_anonymous_for_a_token() {
-        let refused = response(&Error::denied("permission denied for table carts"), true);
+        let refused = response(&Error::denied("permission denied for table carts"), true, None);
         assert_eq!(refused.status(), 401);
         assert_eq!(refused.headers()[WWW_AUTHENTICATE], "Bearer");
-        let refused = response(&Error::denied("permission denied for table carts"), false);
+        let refused = response(&Error::denied("permission denied for table carts"), false, None);
         assert_eq!(refused.status(), 403);
         assert!(!refused.headers().contains_key(WWW_AUTHENTICATE));
-        let busy = response(&Error::new("53300", "too many").retry(Retry::After(3)), false);
+        let busy = response(&Error::new("53300", "too many").retry(Retry::After(3)), false, None);
         assert_eq!(busy.headers()[RETRY_AFTER], "3");
     }
 }

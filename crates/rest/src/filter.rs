@@ -1,8 +1,8 @@
 //! Filters as the query string writes them: `column=op.value`, and trees of them in `and=(…)` and `or=(…)`.
 
 use crate::cursor::{Cursor, Field, Parsed, Unexpected};
-use crate::{Limits, error};
-use mainstay_model::{Error, IsTest, Operator};
+use crate::{Limits, error, select};
+use mainstay_model::{AggregateFunction, Error, IsTest, Operator};
 use std::borrow::Cow;
 
 /// A condition, or several joined.
@@ -23,7 +23,10 @@ pub(crate) enum Tree<'a> {
 /// A test of one value.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Condition<'a> {
+    /// Without a name in `count()`.
     pub field: Field<'a>,
+    /// In `having`: of a group's values.
+    pub aggregate: Option<AggregateFunction>,
     pub negated: bool,
     pub test: Test<'a>,
 }
@@ -146,6 +149,7 @@ pub(crate) fn parse_logic<'a>(
         limits,
         conditions: 0,
         excess: None,
+        grouped: false,
     };
     let members = reader.members(1).and_then(|members| {
         if reader.cursor.at_end() {
@@ -176,6 +180,8 @@ struct TreeReader<'a, 'l> {
     limits: &'l Limits,
     conditions: usize,
     excess: Option<Error>,
+    /// Of groups, whose values may be aggregates.
+    grouped: bool,
 }
 
 impl<'a> TreeReader<'a, '_> {
@@ -233,13 +239,90 @@ impl<'a> TreeReader<'a, '_> {
                 .cursor
                 .fail_word("field name (* or [a..z0..9_$]), negation operator (not) or logic operator (and, or)");
         }
-        let field = self.cursor.field()?;
+        self.condition(Place::Tree)
+    }
+
+    fn condition(&mut self, place: Place) -> Parsed<Tree<'a>> {
+        let (field, aggregate) = match self.grouped {
+            true => select::operand(&mut self.cursor)?,
+            false => (Some(self.cursor.field()?), None),
+        };
         if !self.cursor.eat(".") {
             return self.cursor.fail("delimiter (.)");
         }
-        let (negated, test) = test(&mut self.cursor, Place::Tree)?;
-        Ok(Tree::Condition(Condition { field, negated, test }))
+        let (negated, test) = test(&mut self.cursor, place)?;
+        Ok(Tree::Condition(Condition {
+            field: field.unwrap_or(Field {
+                name: Cow::Borrowed(""),
+                path: Vec::new(),
+            }),
+            aggregate,
+            negated,
+            test,
+        }))
     }
+}
+
+/// Reads `having=`: a condition on groups, `price.sum().gt.10`, or a tree of them, `(count().gt.1,price.max().lt.5)`.
+pub(crate) fn parse_having<'a>(text: &'a str, limits: &Limits) -> Result<Tree<'a>, Error> {
+    let mut reader = TreeReader {
+        cursor: Cursor::new(text),
+        limits,
+        conditions: 0,
+        excess: None,
+        grouped: true,
+    };
+    let (negated, rest) = match text.strip_prefix("not.") {
+        Some(rest) => (true, rest),
+        None => (false, text),
+    };
+    let any = rest.starts_with("or(");
+    let tree = if any || rest.starts_with("and(") || rest.starts_with('(') {
+        reader.cursor.eat("not.");
+        if !reader.cursor.eat("or") {
+            reader.cursor.eat("and");
+        }
+        reader.members(1).map(|members| Tree::Group { negated, any, members })
+    } else {
+        reader.condition(Place::Parameter)
+    };
+    let tree = tree.and_then(|tree| match reader.cursor.at_end() {
+        true => Ok(tree),
+        false => reader.cursor.fail("end of input"),
+    });
+    if let Some(excess) = reader.excess {
+        return Err(excess);
+    }
+    tree.map_err(|unexpected| unexpected.into_error("having", text, text))
+}
+
+/// Reads `after=`: the values, in the order of the sort keys, of the row that comes before the page; `null` is NULL, `"null"` is not.
+pub(crate) fn parse_after(text: &str) -> Result<Vec<Option<Cow<'_, str>>>, Error> {
+    let read = || -> Parsed<_> {
+        let mut cursor = Cursor::new(text);
+        cursor.skip_spaces();
+        cursor.expect("(")?;
+        let mut values = Vec::new();
+        loop {
+            values.push(match quoted_whole(&mut cursor) {
+                Some(quoted) => Some(quoted),
+                None => Some(cursor.take_while(|c| c != ',' && c != ')'))
+                    .filter(|text| *text != "null")
+                    .map(Cow::Borrowed),
+            });
+            if !cursor.eat(",") {
+                break;
+            }
+        }
+        if !cursor.eat(")") {
+            return cursor.fail_word("\",\" or \")\"");
+        }
+        match cursor.at_end() {
+            true => Ok(values),
+            false => cursor.fail("end of input"),
+        }
+    };
+    read().map_err(|unexpected: Unexpected| unexpected.into_error("after", text, text))
 }
 
 /// `[not.]operator[(quantifier)].value`

@@ -12,82 +12,67 @@ use crate::encode::{self, Form};
 use crate::level::Level;
 use crate::media::Media;
 use crate::payload::{self, Object, Raw};
+use crate::planned::{Plan, Planned, Work};
+use crate::preceding::Preceding;
 use crate::prefer::Honoured;
 use crate::query_string::{self, Arguments};
 use crate::rows::Rows;
 use crate::write::{self, Writing, all_of};
-use crate::{Rest, Route, bind, error, key, read, types};
+use crate::{Rest, Route, bind, error, key, types};
 use bytes::Bytes;
 use http::header::IF_MATCH;
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::{Request, StatusCode};
 use mainstay_model::{
     Action, Builtin, Cell, Error, Expr, ExprKind, Identity, OnConflict, Operator, Query, RelationId, RelationRef,
-    Schema, StepOutcome, Type, Value,
+    Schema, Step, Type, Value,
 };
 use mainstay_query::{Consistency, ReadOptions};
+use std::sync::Arc;
 
 impl<D: Data> Rest<D> {
     /// `PATCH /{table}/{id}`
-    pub(crate) async fn update_item(
-        &self,
-        request: &Request<Bytes>,
-        name: &str,
-        id: &str,
-        identity: &Identity,
-    ) -> Result<Response<Bytes>, Error> {
-        let schema = self.data.schema();
-        let mut writing = Writing::begin(self, &schema, request.headers(), name, &identity.role)?;
+    pub(crate) async fn update_item<'r>(
+        &'r self,
+        schema: &'r Schema,
+        request: &'r Request<Bytes>,
+        name: &'r str,
+        id: &'r str,
+        identity: &'r Identity,
+        preceding: Option<&Arc<Preceding>>,
+    ) -> Result<Plan<'r>, Error> {
+        let mut writing = Writing::begin(self, schema, request.headers(), name, &identity.role, preceding)?;
         writing.item = true;
         let pairs = self.pairs(request)?;
         let asked = query_string::Request::read(&pairs, name, Arguments::None, &self.config.limits)?;
         let payload = self.payload(request, asked.columns)?;
-        let set = self.assignments(&schema, &writing, payload)?;
+        let set = write::assignments(schema, &writing, payload)?;
         if set.is_empty() {
             // Nothing to change: the row as it is, if it is there.
-            let query = request.uri().query().unwrap_or_default();
             let route = Route::Item(name.into(), id.into());
-            let (prepared, _) = read::prepare(
-                &schema,
-                &self.config,
-                &self.memo,
-                &route,
-                query,
-                &Method::GET,
-                request.headers(),
-                &identity.role,
-            )?;
-            return self
-                .ask(&prepared, &prepared.query, &route, identity, &HeaderMap::new(), false)
-                .await;
+            let prepared = self.understand_read(schema, &route, request, &identity.role, preceding)?;
+            return Ok(Plan::Read(Box::new(prepared), route));
         }
         let honoured = Honoured {
             missing: true,
             max_affected: true,
             ..Honoured::by_writes(self.config.rollback)
         };
-        self.change(
-            &schema,
-            &writing,
-            id,
-            Some(set),
-            asked.root,
-            request,
-            identity,
-            honoured,
-        )
-        .await
+        self.change(schema, writing, id, Some(set), asked.root, request, identity, honoured)
+            .await
+            .map(Plan::Write)
     }
 
     /// `DELETE /{table}/{id}`
-    pub(crate) async fn delete_item(
-        &self,
-        request: &Request<Bytes>,
-        name: &str,
-        id: &str,
+    pub(crate) async fn delete_item<'r>(
+        &'r self,
+        schema: &'r Schema,
+        request: &'r Request<Bytes>,
+        name: &'r str,
+        id: &'r str,
         identity: &Identity,
-    ) -> Result<Response<Bytes>, Error> {
-        let schema = self.data.schema();
-        let mut writing = Writing::begin(self, &schema, request.headers(), name, &identity.role)?;
+        preceding: Option<&Arc<Preceding>>,
+    ) -> Result<Planned<'r>, Error> {
+        let mut writing = Writing::begin(self, schema, request.headers(), name, &identity.role, preceding)?;
         writing.item = true;
         let pairs = self.pairs(request)?;
         let asked = query_string::Request::read(&pairs, name, Arguments::None, &self.config.limits)?;
@@ -95,28 +80,28 @@ impl<D: Data> Rest<D> {
             max_affected: true,
             ..Honoured::by_writes(self.config.rollback)
         };
-        self.change(&schema, &writing, id, None, asked.root, request, identity, honoured)
+        self.change(schema, writing, id, None, asked.root, request, identity, honoured)
             .await
     }
 
     /// Changes the row, or with nothing to set deletes it: if it passes the request's own filters, and is what the client saw.
     #[allow(clippy::too_many_arguments, reason = "the parts of a request, named")]
-    async fn change(
-        &self,
-        schema: &Schema,
-        writing: &Writing<'_>,
-        id: &str,
+    async fn change<'r>(
+        &'r self,
+        schema: &'r Schema,
+        writing: Writing<'r>,
+        id: &'r str,
         set: Option<Vec<(u32, Cell)>>,
         root: Level<'_>,
         request: &Request<Bytes>,
         identity: &Identity,
         honoured: Honoured,
-    ) -> Result<Response<Bytes>, Error> {
+    ) -> Result<Planned<'r>, Error> {
         let rows = Rows::of_relation(schema, writing.relation);
-        let mut binder = Binder::new(schema, &writing.place.namespace, &self.config);
+        let mut binder = writing.binder(schema, &self.config);
         let key = key::key_equals(&mut binder, schema, writing.relation, id)?;
         let own = binder.filter(&root, &rows)?;
-        let (conditional, unchanged) = self.guard(&mut binder, schema, writing, id, request, identity).await?;
+        let (conditional, unchanged) = self.guard(&mut binder, schema, &writing, id, request, identity).await?;
         let filter = all_of([Some(key), own, unchanged]);
         let returning = writing.returning(&mut binder, root)?;
         let relation = RelationRef::new(writing.relation);
@@ -140,20 +125,20 @@ impl<D: Data> Rest<D> {
             },
         };
         let step = writing.step(action, binder, returning);
-        let (replayed, outcome) = self.commit(writing, step, request, identity).await?;
-        answer(writing, &rows, id, conditional, replayed, outcome, honoured)
+        Ok(planned(step, writing, rows.name, id, conditional, honoured))
     }
 
     /// `PUT /{table}/{id}`: the row with this key, new or replaced. The body need not repeat the key.
-    pub(crate) async fn put_item(
-        &self,
-        request: &Request<Bytes>,
-        name: &str,
-        id: &str,
+    pub(crate) async fn put_item<'r>(
+        &'r self,
+        schema: &'r Schema,
+        request: &'r Request<Bytes>,
+        name: &'r str,
+        id: &'r str,
         identity: &Identity,
-    ) -> Result<Response<Bytes>, Error> {
-        let schema = self.data.schema();
-        let mut writing = Writing::begin(self, &schema, request.headers(), name, &identity.role)?;
+        preceding: Option<&Arc<Preceding>>,
+    ) -> Result<Planned<'r>, Error> {
+        let mut writing = Writing::begin(self, schema, request.headers(), name, &identity.role, preceding)?;
         writing.item = true;
         let pairs = self.pairs(request)?;
         let asked = query_string::Request::read(&pairs, name, Arguments::None, &self.config.limits)?;
@@ -163,11 +148,11 @@ impl<D: Data> Rest<D> {
         if !asked.root.filters.is_empty() {
             return Err(error::put_filters());
         }
-        let column = key::single_key(&schema, writing.relation)?;
+        let column = key::single_key(schema, writing.relation)?;
         let ty = &schema.relation(writing.relation).columns[column as usize].ty;
-        let (wanted, _) = types::operand(id, ty, &schema)?;
+        let (wanted, _) = types::operand(id, ty, schema)?;
         let payload = self.payload(request, None)?;
-        let (mut columns, mut given) = write::cells(&schema, writing.relation, payload, false)?;
+        let (mut columns, mut given) = write::cells(schema, &writing, payload, false)?;
         let [row] = &mut *given else {
             return Err(error::put_key());
         };
@@ -185,20 +170,11 @@ impl<D: Data> Rest<D> {
             // The row must be there, so it is only updated.
             let set = columns.into_iter().zip(given.pop().unwrap_or_default()).collect();
             return self
-                .change(
-                    &schema,
-                    &writing,
-                    id,
-                    Some(set),
-                    asked.root,
-                    request,
-                    identity,
-                    honoured,
-                )
+                .change(schema, writing, id, Some(set), asked.root, request, identity, honoured)
                 .await;
         }
-        let rows = Rows::of_relation(&schema, writing.relation);
-        let mut binder = Binder::new(&schema, &writing.place.namespace, &self.config);
+        let rows = Rows::of_relation(schema, writing.relation);
+        let mut binder = writing.binder(schema, &self.config);
         let returning = writing.returning(&mut binder, asked.root)?;
         // A row that must not be there yet is only inserted.
         let conflict = (precondition == Precondition::None).then(|| OnConflict {
@@ -206,17 +182,31 @@ impl<D: Data> Rest<D> {
             ignore: false,
         });
         let step = writing.inserting((columns, given), conflict, binder, returning);
-        let committed = self.commit(&writing, step, request, identity).await;
-        let (replayed, outcome) = committed.map_err(|error| match precondition {
-            Precondition::Absent if error.code == "23505" => error::precondition("If-None-Match"),
-            _ => error,
-        })?;
-        let created = outcome.inserted > 0;
-        let mut response = answer(&writing, &rows, id, false, replayed, outcome, honoured)?;
-        if created && response.status() == StatusCode::OK {
-            *response.status_mut() = StatusCode::CREATED;
-        }
-        Ok(response)
+        let Planned {
+            work,
+            representation,
+            finish,
+            explain,
+        } = planned(step, writing, rows.name, id, false, honoured);
+        Ok(Planned {
+            work,
+            representation,
+            finish: Box::new(move |replayed, outcome| {
+                let created = outcome.inserted > 0;
+                let mut response = finish(replayed, outcome)?;
+                if created && response.status() == StatusCode::OK {
+                    *response.status_mut() = StatusCode::CREATED;
+                }
+                Ok(response)
+            }),
+            explain: match precondition {
+                Precondition::Absent => Some(Box::new(|error| match &*error.code {
+                    "23505" => error::precondition("If-None-Match"),
+                    _ => error,
+                })),
+                _ => explain,
+            },
+        })
     }
 
     /// The condition that the row is still what the client saw. The flag: the request depends on the row's being there.
@@ -292,23 +282,33 @@ fn unchanged(binder: &mut Binder<'_>, schema: &Schema, relation: RelationId, row
     Ok(Expr::all(conditions))
 }
 
-/// The answer to a write of one row: 404 when it is not there, 412 when the client required that it is as it was.
-fn answer(
-    writing: &Writing<'_>,
-    rows: &Rows<'_>,
-    id: &str,
+/// A write of one row: 404 when it is not there, 412 when the client required that it is as it was.
+fn planned<'r>(
+    step: Step,
+    writing: Writing<'r>,
+    relation: &'r str,
+    id: &'r str,
     conditional: bool,
-    replayed: bool,
-    outcome: StepOutcome,
     honoured: Honoured,
-) -> Result<Response<Bytes>, Error> {
-    if outcome.affected == 0 {
-        return Err(if conditional {
-            error::precondition("If-Match")
-        } else {
-            error::no_such_row(rows.name, id)
-        });
+) -> Planned<'r> {
+    let absent = move || match conditional {
+        true => error::precondition("If-Match"),
+        false => error::no_such_row(relation, id),
+    };
+    Planned {
+        work: Work::Step(step),
+        representation: writing.representation(),
+        finish: Box::new(move |replayed, outcome| {
+            if outcome.affected == 0 {
+                return Err(absent());
+            }
+            let headers = writing.headers(honoured, replayed);
+            Ok(writing.answer(outcome, headers))
+        }),
+        explain: Some(Box::new(move |error| match &*error.code {
+            // The step must touch one row.
+            "PGRST116" => absent(),
+            _ => error,
+        })),
     }
-    let headers = writing.headers(honoured, replayed);
-    Ok(writing.answer(outcome, headers))
 }

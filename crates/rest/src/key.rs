@@ -76,6 +76,7 @@ pub(crate) fn of_filters(schema: &Schema, relation: RelationId, root: &Level<'_>
     for tree in &root.filters {
         let Tree::Condition(Condition {
             field,
+            aggregate: None,
             negated: false,
             test:
                 Test::Operator {

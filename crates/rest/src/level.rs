@@ -21,7 +21,11 @@ pub(crate) struct Level<'a> {
     pub embeds: Vec<Level<'a>>,
     /// All of them must hold.
     pub filters: Vec<Tree<'a>>,
+    /// All of them must hold for a group.
+    pub having: Vec<Tree<'a>>,
     pub order: Vec<OrderTerm<'a>>,
+    /// The page begins behind the row with these sort keys.
+    pub after: Option<Vec<Option<Cow<'a, str>>>>,
     pub limit: Option<i64>,
     pub offset: i64,
 }
@@ -38,7 +42,9 @@ impl<'a> Level<'a> {
             fields: Vec::new(),
             embeds: Vec::new(),
             filters: Vec::new(),
+            having: Vec::new(),
             order: Vec::new(),
+            after: None,
             limit: None,
             offset: 0,
         };

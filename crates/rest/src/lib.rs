@@ -9,6 +9,7 @@ mod cursor;
 mod data;
 mod encode;
 mod error;
+mod facts;
 mod filter;
 mod idempotency;
 mod item;
@@ -20,9 +21,14 @@ mod openapi;
 mod options;
 mod order;
 mod payload;
+mod plan;
+mod planned;
+mod preceding;
 mod prefer;
 mod query_string;
+mod raised;
 mod range;
+mod raw;
 mod read;
 mod relationship;
 mod response;
@@ -34,6 +40,7 @@ mod spread;
 mod suggest;
 #[cfg(test)]
 mod tests;
+mod transaction;
 mod types;
 mod write;
 mod zone;
@@ -47,6 +54,7 @@ use http::header::ALLOW;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use mainstay_model::{Error, FunctionId, Identity, RelationId, Schema};
 use mainstay_query::Engine;
+use prefer::Preferences;
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -65,6 +73,12 @@ pub struct RestConfig {
     pub anon: String,
     /// Whether `sum()`, `avg()`, `count()`, `min()` and `max()` may be asked for.
     pub aggregates: bool,
+    /// Whether `Accept: application/vnd.pgrst.plan` is answered.
+    pub plan: bool,
+    /// What the API's description shows.
+    pub description: Description,
+    /// The function that answers in the place of the API's description.
+    pub root: Option<String>,
     /// At most so many rows in an answer, on every level; more are another page.
     pub page_limit: Option<u64>,
     /// The same for callers without a token, where it is lower.
@@ -83,12 +97,27 @@ pub struct RestConfig {
     pub limits: Limits,
 }
 
+/// What the API's description shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Description {
+    /// What the caller's role may use.
+    #[default]
+    OfWhatIsAllowed,
+    /// Everything that is served, whoever asks.
+    OfEverything,
+    /// There is none: 404.
+    Disabled,
+}
+
 impl Default for RestConfig {
     fn default() -> RestConfig {
         RestConfig {
             schemas: Vec::new(),
             anon: "anon".to_owned(),
             aggregates: false,
+            plan: false,
+            description: Description::default(),
+            root: None,
             page_limit: None,
             anon_page_limit: None,
             rollback: true,
@@ -131,6 +160,8 @@ pub struct Limits {
     pub values: usize,
     /// Rows of one body.
     pub rows: usize,
+    /// Operations of one transaction. At most 65,535.
+    pub operations: usize,
 }
 
 impl Default for Limits {
@@ -143,6 +174,7 @@ impl Default for Limits {
             filter_depth: 32,
             values: 4096,
             rows: 100_000,
+            operations: 100,
         }
     }
 }
@@ -154,6 +186,8 @@ pub struct Rest<D = Engine> {
     memo: memo::Memo,
     descriptions: openapi::Descriptions,
     background: Option<Arc<dyn Background>>,
+    /// Whether callers' requests travel with them.
+    wants_requests: bool,
 }
 
 /// What a path means.
@@ -194,12 +228,14 @@ impl<D: Data> Rest<D> {
     /// The dialect over an engine.
     pub fn new(data: D, config: RestConfig) -> Rest<D> {
         let memo = memo::Memo::new(config.memo_bytes);
+        let wants_requests = data.wants_requests();
         Rest {
             data,
             config,
             memo,
             descriptions: openapi::Descriptions::default(),
             background: None,
+            wants_requests,
         }
     }
 
@@ -216,10 +252,17 @@ impl<D: Data> Rest<D> {
             Some(identity) => identity.clone(),
             None => Arc::new(Identity::role(&self.config.anon)),
         };
+        let identity = match self.wants_requests {
+            true => Arc::new(identity.asking(Arc::new(facts::of(&request)))),
+            false => identity,
+        };
         match self.answer(&request, &identity).await {
             Ok(response) => response,
             Err(error) => {
-                let mut response = error::response(&error, *identity.role == *self.config.anon);
+                let is_transaction =
+                    *request.method() == Method::POST && Route::read(request.uri().path()) == Ok(Route::Root);
+                let operation = error.step.filter(|_| is_transaction);
+                let mut response = error::response(&error, *identity.role == *self.config.anon, operation);
                 // RFC 9110 §15.5.6: which methods there are instead.
                 if response.status() == StatusCode::METHOD_NOT_ALLOWED
                     && let Ok(route) = Route::read(request.uri().path())
@@ -235,23 +278,32 @@ impl<D: Data> Rest<D> {
 
     async fn answer(&self, request: &Request<Bytes>, identity: &Arc<Identity>) -> Result<Response<Bytes>, Error> {
         let route = Route::read(request.uri().path())?;
+        if is_read(request.method())
+            && route != Route::Root
+            && let Some(wanted) = self.wanted_plan(request)
+        {
+            return Box::pin(self.explain(request, &route, identity, wanted)).await;
+        }
         // Writes are boxed, so that a read, which may be answered in a microsecond, does not carry the room for them.
         match (&route, request.method().as_str()) {
+            (Route::Root, "GET" | "HEAD") if self.config.root.is_some() => {
+                let name = self.config.root.as_deref().unwrap_or_default();
+                self.read(request, &Route::Function(name.into()), identity).await
+            }
             (Route::Root, "GET" | "HEAD") => self.describe(request, identity),
             (_, "OPTIONS") => self.options(&route, request.headers(), identity),
             (Route::Relation(_) | Route::Item(..) | Route::Function(_), "GET" | "HEAD") => {
                 self.read(request, &route, identity).await
             }
-            (Route::Function(name), "POST") => Box::pin(self.call(request, name, identity)).await,
-            (Route::Function(_), _) => Err(error::function_method(request.method())),
-            (Route::Relation(name), "POST") => Box::pin(self.insert(request, name, identity)).await,
-            (Route::Relation(name), "PUT") => Box::pin(self.put(request, name, identity)).await,
-            (Route::Relation(name), "PATCH") => Box::pin(self.update(request, name, identity)).await,
-            (Route::Relation(name), "DELETE") => Box::pin(self.delete(request, name, identity)).await,
-            (Route::Item(name, id), "PUT") => Box::pin(self.put_item(request, name, id, identity)).await,
-            (Route::Item(name, id), "PATCH") => Box::pin(self.update_item(request, name, id, identity)).await,
-            (Route::Item(name, id), "DELETE") => Box::pin(self.delete_item(request, name, id, identity)).await,
-            (_, _) => Err(error::unsupported_method(request.method())),
+            (Route::Root, "POST") => Box::pin(self.transaction(request, identity)).await,
+            (Route::Function(name), "POST") if Preferences::read(request.headers()).respond_async => {
+                match Box::pin(self.call_later(request, name, identity)).await? {
+                    Some(accepted) => Ok(accepted),
+                    None => Box::pin(self.write(request, &route, identity)).await,
+                }
+            }
+            (Route::Root, _) => Err(error::unsupported_method(request.method())),
+            _ => Box::pin(self.write(request, &route, identity)).await,
         }
     }
 }

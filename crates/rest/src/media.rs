@@ -3,7 +3,7 @@
 use crate::error;
 use http::HeaderMap;
 use http::header::{ACCEPT, CONTENT_TYPE};
-use mainstay_model::Error;
+use mainstay_model::{Error, Returns, Type};
 
 /// A form of answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -14,6 +14,36 @@ pub(crate) enum Media {
     Object { strip_nulls: bool },
     /// Comma-separated values.
     Csv,
+    /// The one value of a function as it is.
+    Raw(RawKind),
+}
+
+/// A value that is a document of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum RawKind {
+    Text,
+    Xml,
+    Bytes,
+}
+
+impl RawKind {
+    /// The form that a function's value has, if it is one.
+    pub fn of(returns: &Returns) -> Option<RawKind> {
+        match returns {
+            Returns::Scalar(ty) if ty.is_text() => Some(RawKind::Text),
+            Returns::Scalar(Type::Bytea) => Some(RawKind::Bytes),
+            Returns::Scalar(Type::Other(name)) if **name == *"xml" => Some(RawKind::Xml),
+            _ => None,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            RawKind::Text => "text/plain",
+            RawKind::Xml => "text/xml",
+            RawKind::Bytes => "application/octet-stream",
+        }
+    }
 }
 
 impl Media {
@@ -25,6 +55,9 @@ impl Media {
             Media::Object { strip_nulls: false } => "application/vnd.pgrst.object+json; charset=utf-8",
             Media::Object { strip_nulls: true } => "application/vnd.pgrst.object+json;nulls=stripped; charset=utf-8",
             Media::Csv => "text/csv; charset=utf-8",
+            Media::Raw(RawKind::Text) => "text/plain; charset=utf-8",
+            Media::Raw(RawKind::Xml) => "text/xml; charset=utf-8",
+            Media::Raw(RawKind::Bytes) => "application/octet-stream",
         }
     }
 
@@ -86,14 +119,28 @@ fn accept_text(headers: &HeaderMap) -> Option<&str> {
         .filter(|text| !text.is_empty())
 }
 
+/// The member of `Accept` that is wanted most.
+pub(crate) fn first(headers: &HeaderMap) -> Option<&str> {
+    ranges(accept_text(headers)?).into_iter().next()
+}
+
 /// The form of rows. Errors: PGRST107.
 pub(crate) fn negotiate(headers: &HeaderMap) -> Result<Media, Error> {
+    negotiate_with(headers, None)
+}
+
+/// The form of what a function gives, which may be a document of its own. Errors: PGRST107.
+pub(crate) fn negotiate_with(headers: &HeaderMap, raw: Option<RawKind>) -> Result<Media, Error> {
     let Some(accept) = accept_text(headers) else {
         return Ok(Media::Json { strip_nulls: false });
     };
-    let found = ranges(accept).into_iter().find_map(|range| match offer(range) {
-        Offer::Rows(media) => Some(media),
-        Offer::OpenApi | Offer::Other => None,
+    let found = ranges(accept).into_iter().find_map(|range| match (offer(range), raw) {
+        (Offer::Rows(media), _) => Some(media),
+        (Offer::Other, Some(raw)) => {
+            let name = range.split(';').next().unwrap_or_default().trim();
+            name.eq_ignore_ascii_case(raw.name()).then_some(Media::Raw(raw))
+        }
+        (Offer::OpenApi | Offer::Other, _) => None,
     });
     found.ok_or_else(|| error::not_acceptable(accept))
 }
@@ -121,6 +168,7 @@ pub(crate) enum Content {
     Csv,
     Form,
     Text,
+    Xml,
     Bytes,
 }
 
@@ -137,6 +185,7 @@ pub(crate) fn content(headers: &HeaderMap) -> Result<Content, Error> {
         "text/csv" => Content::Csv,
         "application/x-www-form-urlencoded" => Content::Form,
         "text/plain" => Content::Text,
+        "text/xml" | "application/xml" => Content::Xml,
         "application/octet-stream" => Content::Bytes,
         _ => return Err(error::invalid_body(format!("Content-Type not acceptable: {text}"))),
     })

@@ -5,7 +5,7 @@ mod types;
 
 use crate::data::Data;
 use crate::options::Permitted;
-use crate::{PREFIX, Place, Rest, RestConfig, call, condition, media, response};
+use crate::{Description, PREFIX, Place, Rest, RestConfig, call, condition, error, media, response};
 use bytes::Bytes;
 use http::header::ETAG;
 use http::{Method, Request, Response, StatusCode};
@@ -30,16 +30,21 @@ pub(crate) struct Descriptions {
 impl<D: Data> Rest<D> {
     /// Answers GET and HEAD of the root.
     pub(crate) fn describe(&self, request: &Request<Bytes>, identity: &Identity) -> Result<Response<Bytes>, Error> {
+        let role: Arc<str> = match self.config.description {
+            Description::Disabled => return Err(error::no_description()),
+            Description::OfEverything => "service_role".into(),
+            Description::OfWhatIsAllowed => identity.role.clone(),
+        };
         let headers = request.headers();
         let schema = self.data.schema();
         let place = Place::of(&schema, &self.config, headers, false)?;
         let content_type = media::negotiate_description(headers)?;
-        let key = (schema.digest, identity.role.clone(), place.namespace.clone());
+        let key = (schema.digest, role.clone(), place.namespace.clone());
         let mut known = self.descriptions.known.lock().unwrap_or_else(|e| e.into_inner());
         let body = match known.get(&key) {
             Some(body) => body.clone(),
             None => {
-                let body = Bytes::from(document(&schema, &self.config, &place.namespace, &identity.role).to_string());
+                let body = Bytes::from(document(&schema, &self.config, &place.namespace, &role).to_string());
                 if known.len() >= DESCRIPTIONS_MAX {
                     known.clear();
                 }

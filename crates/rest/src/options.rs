@@ -56,7 +56,8 @@ impl<D: Data> Rest<D> {
         let role = &*identity.role;
         let mut allow = vec!["OPTIONS"];
         match route {
-            Route::Root => allow.extend(["GET", "HEAD"]),
+            // POST: several operations as one transaction.
+            Route::Root => allow.extend(["GET", "HEAD", "POST"]),
             Route::Function(name) => {
                 let overloads = place.functions(&schema, name);
                 let callable: Vec<_> = overloads

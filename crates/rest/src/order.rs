@@ -1,7 +1,8 @@
-//! `order=`: columns, JSON paths and columns of embedded rows, with their direction.
+//! `order=`: columns, JSON paths, aggregates and columns of embedded rows, with their direction.
 
 use crate::cursor::{Cursor, Field, Parsed};
-use mainstay_model::Error;
+use crate::select;
+use mainstay_model::{AggregateFunction, Error};
 use std::borrow::Cow;
 
 /// One sort key.
@@ -9,7 +10,10 @@ use std::borrow::Cow;
 pub(crate) struct OrderTerm<'a> {
     /// The embedded rows whose column it is, if not a column of the row itself.
     pub embed: Option<Cow<'a, str>>,
-    pub field: Field<'a>,
+    /// `None` in `count()`.
+    pub field: Option<Field<'a>>,
+    /// Of a group's values.
+    pub aggregate: Option<AggregateFunction>,
     pub descending: bool,
     /// `None`: last when ascending, first when descending, as Postgres has it.
     pub nulls_first: Option<bool>,
@@ -33,12 +37,12 @@ fn terms<'a>(cursor: &mut Cursor<'a>) -> Parsed<Vec<OrderTerm<'a>>> {
 }
 
 fn term<'a>(cursor: &mut Cursor<'a>) -> Parsed<OrderTerm<'a>> {
-    let mut field = cursor.field()?;
+    let (mut field, aggregate) = select::operand(cursor)?;
     let mut embed = None;
-    if cursor.peek() == Some('(') && field.path.is_empty() {
+    if cursor.peek() == Some('(') && aggregate.is_none() && field.as_ref().is_some_and(|f| f.path.is_empty()) {
         cursor.eat("(");
-        embed = Some(field.name);
-        field = cursor.field()?;
+        embed = field.map(|field| field.name);
+        field = Some(cursor.field()?);
         cursor.expect(")")?;
     }
     let mut descending = None;
@@ -72,6 +76,7 @@ fn term<'a>(cursor: &mut Cursor<'a>) -> Parsed<OrderTerm<'a>> {
     Ok(OrderTerm {
         embed,
         field,
+        aggregate,
         descending: descending.unwrap_or(false),
         nulls_first,
     })
@@ -92,11 +97,12 @@ mod tests {
                         .nulls_first
                         .map(|f| if f { " first" } else { " last" })
                         .unwrap_or_default();
-                    format!(
-                        "{embed}{}{} {direction}{nulls}",
-                        t.field.name,
-                        "->".repeat(t.field.path.len())
-                    )
+                    let (name, path) = match &t.field {
+                        Some(field) => (&*field.name, field.path.len()),
+                        None => ("", 0),
+                    };
+                    let aggregate = t.aggregate.map(|a| format!(".{a:?}")).unwrap_or_default();
+                    format!("{embed}{name}{}{aggregate} {direction}{nulls}", "->".repeat(path))
                 };
                 terms.iter().map(show).collect::<Vec<_>>().join(", ")
             })
@@ -110,6 +116,9 @@ mod tests {
             ("clients(name).desc.nullsfirst,id", "clients/name desc first, id asc"),
             ("clients(data->0)", "clients/data-> asc"),
             ("descr", "descr asc"),
+            ("price.sum().desc,count()", "price.Sum desc, .Count asc"),
+            ("data->>a.max().desc.nullslast", "data->.Max desc last"),
+            ("count", "count asc"),
         ] {
             assert_eq!(show(text).as_deref(), Ok(want), "{text}");
         }

@@ -85,7 +85,7 @@ pub(crate) fn rows<'a>(
         Content::Json => json_objects(body)?,
         Content::Form => vec![form(body)?],
         Content::Csv => csv_objects(body)?,
-        Content::Text | Content::Bytes => {
+        Content::Text | Content::Xml | Content::Bytes => {
             return Err(error::invalid_body(
                 "Content-Type not acceptable: a table takes JSON, a form or CSV",
             ));
@@ -144,7 +144,7 @@ pub(crate) fn arguments<'a>(body: &'a [u8], content: Content) -> Result<Object<'
         },
         Content::Form => form(body),
         Content::Csv => Ok(csv_objects(body)?.into_iter().next().unwrap_or_default()),
-        Content::Text | Content::Bytes => Ok(Object::default()),
+        Content::Text | Content::Xml | Content::Bytes => Ok(Object::default()),
     }
 }
 

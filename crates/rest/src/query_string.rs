@@ -131,6 +131,17 @@ impl<'a> Request<'a> {
                         level.order = terms;
                     }
                 }
+                "having" => {
+                    let (path, _) = filter::parse_path(key)?;
+                    let tree = filter::parse_having(value, limits)?;
+                    request.root.find(&path)?.having.push(tree);
+                }
+                "after" => {
+                    let (path, _) = filter::parse_path(key)?;
+                    let values = filter::parse_after(value)?;
+                    request.paged |= path.is_empty();
+                    request.root.find(&path)?.after.get_or_insert(values);
+                }
                 "limit" | "offset" => {
                     let (path, _) = filter::parse_path(key)?;
                     request.paged |= path.is_empty();
@@ -169,11 +180,12 @@ impl<'a> Request<'a> {
                         ));
                     }
                     let (path, field) = filter::parse_path(key)?;
-                    request
-                        .root
-                        .find(&path)?
-                        .filters
-                        .push(Tree::Condition(Condition { field, negated, test }));
+                    request.root.find(&path)?.filters.push(Tree::Condition(Condition {
+                        field,
+                        aggregate: None,
+                        negated,
+                        test,
+                    }));
                 }
             }
         }

@@ -4,17 +4,19 @@ use crate::bind::{self, Binder};
 use crate::data::Data;
 use crate::encode::{self, Form};
 use crate::memo::{Memo, Seen};
+use crate::preceding::Preceding;
 use crate::prefer::{Honoured, Preferences};
 use crate::query_string::{self, Arguments};
-use crate::response::{self, Facts};
+use crate::response::{self, Facts, Head};
 use crate::rows::Rows;
 use crate::skeleton::{self, Origin, Skeleton, Slot};
 use crate::zone::Zone;
-use crate::{Place, Rest, RestConfig, Route, error, key, media, range};
+use crate::{Place, Rest, RestConfig, Route, error, key, media, raised, range};
 use bytes::Bytes;
 use http::header::CACHE_CONTROL;
+use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response};
-use mainstay_model::{Count, Error, Expr, Identity, Query, Representation, Schema};
+use mainstay_model::{Count, Earlier, Error, Expr, Identity, Query, Representation, Schema};
 use mainstay_query::{Consistency, ReadOptions, Reply};
 use std::sync::Arc;
 
@@ -29,11 +31,13 @@ pub(crate) struct Prepared {
     /// Where the page begins.
     pub offset: u64,
     /// Headers that do not depend on the answer.
-    pub headers: HeaderMap,
+    pub headers: Head,
     /// Whether it depends on when it was understood: good for this one request.
     pub momentary: bool,
     /// Where the request's values go.
     pub slots: Vec<Slot>,
+    /// Values that earlier operations of a transaction yield.
+    pub earlier: Vec<Earlier>,
 }
 
 /// How many rows there must be.
@@ -60,6 +64,23 @@ impl Prepared {
         (512 + 160 * items + 64 * self.headers.len()) as u64
     }
 
+    /// How it is asked for.
+    fn options(&self, headers: &HeaderMap) -> ReadOptions {
+        ReadOptions {
+            bypass_cache: is_no_cache(headers),
+            momentary: self.momentary,
+            consistency: self.consistency,
+        }
+    }
+
+    /// A reply that says how many rows there are only where that was asked for: an engine may know the number without.
+    fn counted(&self, mut reply: Reply) -> Reply {
+        if self.query.shape.count == Count::None {
+            reply.total = None;
+        }
+        reply
+    }
+
     /// The answer, once the rows are there.
     pub fn answer(
         &self,
@@ -80,7 +101,7 @@ impl Prepared {
                 rows_max: Some(most), ..
             } if reply.rows > *most => return Err(error::max_affected(reply.rows)),
             Expect::Function { void: true, .. } => {
-                return Ok(response::empty(http::StatusCode::NO_CONTENT, self.headers.clone()));
+                return Ok(response::empty(http::StatusCode::NO_CONTENT, self.headers.fixed().clone()));
             }
             Expect::Item(_) => None,
             Expect::One | Expect::Rows | Expect::Function { .. } => Some(self.offset),
@@ -91,7 +112,7 @@ impl Prepared {
         };
         Ok(response::of_reply(
             status,
-            self.headers.clone(),
+            &self.headers,
             offset,
             reply,
             request,
@@ -101,6 +122,40 @@ impl Prepared {
 }
 
 impl<D: Data> Rest<D> {
+    /// The answer to a GET or HEAD that was asked before and whose answer is in the cache; `None` sends the caller to
+    /// [`Rest::handle`]. Says what that would say, and waits for nothing.
+    pub fn at_hand(&self, request: &Parts, identity: &Identity) -> Option<Response<Bytes>> {
+        let head = request.method == Method::HEAD;
+        if (request.method != Method::GET && !head) || self.config.facts || self.data.wants_requests() {
+            return None;
+        }
+        let schema = self.data.schema();
+        let target = request.uri.path_and_query().map_or("/", |t| t.as_str());
+        let skeleton = Skeleton::of(target);
+        let anonymous = self.config.is_anonymous(&identity.role);
+        let seen = Seen::of(&request.method, anonymous, &skeleton.text, &request.headers)?;
+        let known = self.memo.get(&seen, schema.digest)?;
+        let options = known.options(&request.headers);
+        let ask = |query: &Query| self.data.at_hand(query, identity, &known.representation, options);
+        let reply = if known.slots.is_empty() {
+            ask(&known.query)?
+        } else {
+            let params = skeleton::fill(&known.query.params, &known.slots, &skeleton.values, &schema).ok()??;
+            let shape = known.query.shape.clone();
+            ask(&Query { shape, params })?
+        };
+        let route = match known.expect {
+            Expect::Item(_) => Route::read(request.uri.path()).ok()?,
+            // Only the row that is not there is named in its answer.
+            _ => Route::Root,
+        };
+        let reply = known.counted(reply);
+        Some(match known.answer(reply, &route, &request.headers, head) {
+            Ok(response) => response,
+            Err(error) => error::response(&error, anonymous, None),
+        })
+    }
+
     /// A read of any kind: understood, or remembered; then asked; then answered.
     pub(crate) async fn read(
         &self,
@@ -142,6 +197,7 @@ impl<D: Data> Rest<D> {
                 request.method(),
                 headers,
                 &identity.role,
+                None,
             )?,
         };
         let prepared = match (seen, skeleton::slots(&skeleton, origins)) {
@@ -157,6 +213,25 @@ impl<D: Data> Rest<D> {
             .await
     }
 
+    /// Understands a read of a relation, without remembering it.
+    pub(crate) fn understand_read(
+        &self,
+        schema: &Schema,
+        route: &Route<'_>,
+        request: &Request<Bytes>,
+        role: &str,
+        preceding: Option<&Arc<Preceding>>,
+    ) -> Result<Prepared, Error> {
+        let query = request.uri().query().unwrap_or_default();
+        let method = match *request.method() {
+            Method::HEAD => &Method::HEAD,
+            _ => &Method::GET,
+        };
+        let (config, memo, headers) = (&self.config, &self.memo, request.headers());
+        let (prepared, _) = prepare(schema, config, memo, route, query, method, headers, role, preceding)?;
+        Ok(prepared)
+    }
+
     /// Asks for the rows of a prepared read, and answers.
     pub(crate) async fn ask(
         &self,
@@ -167,11 +242,7 @@ impl<D: Data> Rest<D> {
         headers: &HeaderMap,
         head: bool,
     ) -> Result<Response<Bytes>, Error> {
-        let options = ReadOptions {
-            bypass_cache: is_no_cache(headers),
-            momentary: prepared.momentary,
-            consistency: prepared.consistency,
-        };
+        let options = prepared.options(headers);
         let reply = self.data.read(query, identity, &prepared.representation, options).await;
         let mut reply = match (reply, &prepared.expect) {
             (Err(error), Expect::Function { .. }) => return Err(crate::rpc::from_function(error)),
@@ -186,7 +257,8 @@ impl<D: Data> Rest<D> {
             phases: reply.phases,
             rows: reply.rows,
         });
-        let mut response = prepared.answer(reply, route, headers, head)?;
+        let settings = reply.response.take();
+        let mut response = raised::shaped(prepared.answer(reply, route, headers, head)?, settings)?;
         if let Some(facts) = facts {
             response.extensions_mut().insert(facts);
         }
@@ -214,6 +286,7 @@ pub(crate) fn prepare(
     method: &Method,
     headers: &HeaderMap,
     role: &str,
+    preceding: Option<&Arc<Preceding>>,
 ) -> Result<(Prepared, Vec<Origin>), Error> {
     let place = Place::of(schema, config, headers, false)?;
     let preferences = Preferences::read(headers);
@@ -229,6 +302,7 @@ pub(crate) fn prepare(
     let mut asked = query_string::Request::read(&pairs, rows.name, Arguments::None, &config.limits)?;
     let mut binder = Binder::new(schema, &place.namespace, config);
     binder.page_limit = config.page_limit(role);
+    binder.preceding = preceding.cloned();
     let key = match id {
         Some(id) => {
             (asked.root.limit, asked.root.offset) = (None, 0);
@@ -268,9 +342,10 @@ pub(crate) fn prepare(
             None => Expect::Rows,
         },
         offset,
-        headers: response::template(Some(media.content_type()), place.profile(), applied),
+        headers: Head::new(response::template(Some(media.content_type()), place.profile(), applied)),
         momentary: binder.momentary,
         slots: Vec::new(),
+        earlier: binder.earlier,
     };
     Ok((prepared, binder.origins))
 }

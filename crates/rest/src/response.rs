@@ -14,6 +14,9 @@ const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 const CONTENT_PROFILE: HeaderName = HeaderName::from_static("content-profile");
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
+/// The answer is that of the same request before.
+pub(crate) const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+
 /// What a request did inside, for the access log: an extension of the response.
 #[derive(Clone, Debug)]
 pub struct Facts {
@@ -60,30 +63,90 @@ pub(crate) fn with_body(status: StatusCode, headers: HeaderMap, body: Bytes) -> 
     response
 }
 
+/// The headers of the answers to one read, made before there is an answer.
+pub(crate) struct Head {
+    /// Those that do not depend on the answer.
+    fixed: HeaderMap,
+    /// The same, and room for those of an answer out of the cache, which only have to be written in: the most frequent answer should
+    /// not grow a map.
+    hit: HeaderMap,
+}
+
+impl Head {
+    pub fn new(fixed: HeaderMap) -> Head {
+        let mut hit = fixed.clone();
+        let empty = HeaderValue::from_static("");
+        for name in [ETAG, AGE, CONTENT_RANGE] {
+            hit.insert(name, empty.clone());
+        }
+        hit.insert(CACHE_STATUS, cache_status(&CacheVerdict::Hit));
+        // A clone is as large as what is in it.
+        Head {
+            fixed,
+            hit: hit.clone(),
+        }
+    }
+
+    /// Those that do not depend on the answer.
+    pub fn fixed(&self) -> &HeaderMap {
+        &self.fixed
+    }
+
+    /// How many they may be.
+    pub fn len(&self) -> usize {
+        self.fixed.len() + self.hit.len()
+    }
+
+    /// Those of an answer out of the cache.
+    fn of_hit(&self, tag: HeaderValue, age_s: u32, content_range: Option<HeaderValue>) -> HeaderMap {
+        let mut headers = self.hit.clone();
+        let mut write = |name, value| {
+            if let Some(place) = headers.get_mut(name) {
+                *place = value;
+            }
+        };
+        write(ETAG, tag);
+        write(AGE, HeaderValue::from(age_s));
+        match content_range {
+            Some(range) => write(CONTENT_RANGE, range),
+            None => {
+                headers.remove(CONTENT_RANGE);
+            }
+        }
+        headers
+    }
+}
+
 /// The answer to a read that succeeded: `304` when the client has it already, else the body, which HEAD leaves out.
 pub(crate) fn of_reply(
     status: StatusCode,
-    mut headers: HeaderMap,
+    head: &Head,
     offset: Option<u64>,
     reply: Reply,
     request: &HeaderMap,
-    head: bool,
+    is_head: bool,
 ) -> Response<Bytes> {
     let tag = condition::tag(reply.tag, reply.total);
     let not_modified = condition::client_has(request, &tag);
-    headers.insert(ETAG, tag);
-    headers.insert(CACHE_STATUS, cache_status(&reply.cache));
-    if matches!(reply.cache, CacheVerdict::Hit) {
-        headers.insert(AGE, HeaderValue::from(reply.age_s));
-    }
+    let content_range = offset
+        .filter(|_| !not_modified)
+        .map(|offset| range::content_range(offset, reply.rows, reply.total));
+    let mut headers = if matches!(reply.cache, CacheVerdict::Hit) {
+        head.of_hit(tag, reply.age_s, content_range)
+    } else {
+        let mut headers = head.fixed.clone();
+        headers.insert(ETAG, tag);
+        headers.insert(CACHE_STATUS, cache_status(&reply.cache));
+        if let Some(range) = content_range {
+            headers.insert(CONTENT_RANGE, range);
+        }
+        headers
+    };
     if not_modified {
         headers.remove(CONTENT_TYPE);
         return empty(StatusCode::NOT_MODIFIED, headers);
     }
-    if let Some(offset) = offset {
-        headers.insert(CONTENT_RANGE, range::content_range(offset, reply.rows, reply.total));
-    }
-    with_body(status, headers, if head { Bytes::new() } else { reply.body })
+    with_body(status, headers, if is_head { Bytes::new() } else { reply.body })
 }
 
 fn cache_status(verdict: &CacheVerdict) -> HeaderValue {

@@ -5,8 +5,10 @@ use crate::call::{self, Given};
 use crate::data::Data;
 use crate::encode::{self, Form};
 use crate::level::Level;
-use crate::media::{self, Content};
+use crate::media::{self, Content, RawKind};
 use crate::payload;
+use crate::planned::{self, Plan};
+use crate::preceding::Preceding;
 use crate::prefer::{Honoured, Preferences};
 use crate::query_string::{self, Arguments};
 use crate::read::{Expect, Prepared};
@@ -14,14 +16,11 @@ use crate::rows::Rows;
 use crate::select::Selected;
 use crate::skeleton::Origin;
 use crate::zone::Zone;
-use crate::{Place, Rest, Route, error, idempotency, is_read, range, response};
+use crate::{Place, Rest, error, idempotency, is_read, range, response};
 use bytes::Bytes;
-use http::header::{HeaderName, LOCATION};
+use http::header::LOCATION;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
-use mainstay_model::{
-    Action, Call, Count, Error, FunctionId, Idempotency, Identity, Query, QueryShape, Returns, Schema, Source, Step,
-    Transaction,
-};
+use mainstay_model::{Call, Count, Error, FunctionId, Idempotency, Identity, Query, Returns, Schema, Source};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -53,7 +52,6 @@ pub struct AsyncCall {
 struct Understood {
     prepared: Prepared,
     call: Call,
-    max_affected: Option<u64>,
     origins: Vec<Origin>,
 }
 
@@ -68,6 +66,21 @@ impl<D: Data> Rest<D> {
         headers: &HeaderMap,
         role: &str,
     ) -> Result<(Prepared, Vec<Origin>), Error> {
+        let understood = self.understand_get(schema, name, query, method, headers, role, None)?;
+        Ok((understood.prepared, understood.origins))
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "the parts of a call, named")]
+    fn understand_get(
+        &self,
+        schema: &Schema,
+        name: &str,
+        query: &str,
+        method: &Method,
+        headers: &HeaderMap,
+        role: &str,
+        preceding: Option<&Arc<Preceding>>,
+    ) -> Result<Understood, Error> {
         let place = Place::of(schema, &self.config, headers, false)?;
         let pairs = query_string::split(query, &self.config.limits)?;
         let asked = query_string::Request::read(&pairs, name, Arguments::Function, &self.config.limits)?;
@@ -81,34 +94,83 @@ impl<D: Data> Rest<D> {
             return Err(error.hint("call it with POST"));
         }
         let preferences = Preferences::read(headers);
-        let root = asked.root;
-        let understood = self.understand(
+        self.understand(
             schema,
             &place,
             function,
             unnamed,
             &given,
-            root,
+            asked.root,
             &preferences,
             method,
             headers,
             role,
-        )?;
-        Ok((understood.prepared, understood.origins))
+            preceding,
+        )
     }
 
-    /// A call by POST, with its arguments in the body.
-    pub(crate) async fn call(
+    /// A call made now.
+    pub(crate) fn plan_call<'r>(
+        &'r self,
+        schema: &'r Schema,
+        request: &'r Request<Bytes>,
+        name: &str,
+        identity: &Identity,
+        preceding: Option<&Arc<Preceding>>,
+    ) -> Result<Plan<'r>, Error> {
+        let (headers, method) = (request.headers(), request.method());
+        if is_read(method) {
+            let query = request.uri().query().unwrap_or_default();
+            let understood = self.understand_get(schema, name, query, method, headers, &identity.role, preceding)?;
+            return Ok(Plan::Reading(Box::new(understood.prepared), understood.call));
+        }
+        let place = Place::of(schema, &self.config, headers, true)?;
+        let preferences = Preferences::read(headers);
+        preferences.check()?;
+        let pairs = query_string::split(request.uri().query().unwrap_or_default(), &self.config.limits)?;
+        let asked = query_string::Request::read(&pairs, name, Arguments::None, &self.config.limits)?;
+        let content = media::content(headers)?;
+        let object = payload::arguments(request.body(), content)?;
+        let given = Given::Body {
+            object: &object,
+            content,
+            body: request.body(),
+            columns: asked.columns.as_deref(),
+        };
+        let (function, unnamed) = call::resolve(schema, &place, name, &given, &identity.role)?;
+        let Understood { prepared, call, .. } = self.understand(
+            schema,
+            &place,
+            function,
+            unnamed,
+            &given,
+            asked.root,
+            &preferences,
+            method,
+            headers,
+            &identity.role,
+            preceding,
+        )?;
+        Ok(match schema.function(function).writes {
+            true => Plan::Write(planned::of_call(prepared, call)),
+            false => Plan::Reading(Box::new(prepared), call),
+        })
+    }
+
+    /// A call made later (`Prefer: respond-async`); `None` where there is nobody to make it.
+    pub(crate) async fn call_later(
         &self,
         request: &Request<Bytes>,
         name: &str,
         identity: &Arc<Identity>,
-    ) -> Result<Response<Bytes>, Error> {
+    ) -> Result<Option<Response<Bytes>>, Error> {
+        let Some(background) = &self.background else {
+            return Ok(None);
+        };
         let headers = request.headers();
         let schema = self.data.schema();
         let place = Place::of(&schema, &self.config, headers, true)?;
-        let preferences = Preferences::read(headers);
-        preferences.check()?;
+        Preferences::read(headers).check()?;
         let pairs = query_string::split(request.uri().query().unwrap_or_default(), &self.config.limits)?;
         let asked = query_string::Request::read(&pairs, name, Arguments::None, &self.config.limits)?;
         let content = media::content(headers)?;
@@ -121,108 +183,23 @@ impl<D: Data> Rest<D> {
             columns: asked.columns.as_deref(),
         };
         let (function, unnamed) = call::resolve(&schema, &place, name, &given, &identity.role)?;
-        let idempotency = idempotency::of(request, identity)?;
-        if preferences.respond_async
-            && let Some(background) = &self.background
-        {
-            let declared = schema.function(function);
-            if !call::may_call(declared, &identity.role) {
-                return Err(Error::denied(format!("permission denied for function {name}")));
-            }
-            let arguments = match (unnamed, content) {
-                (true, Content::Json) => String::from_utf8_lossy(body).into_owned(),
-                (true, _) => return Err(error::not_implemented("respond-async takes JSON arguments")),
-                (false, _) => call::as_json(&object),
-            };
-            let call = AsyncCall {
-                namespace: place.namespace.clone(),
-                function: name.to_owned(),
-                arguments,
-                identity: identity.clone(),
-                idempotency,
-                traceparent: traceparent(headers),
-            };
-            return accepted(background.submit(call).await?);
+        if !call::may_call(schema.function(function), &identity.role) {
+            return Err(Error::denied(format!("permission denied for function {name}")));
         }
-        let method = request.method();
-        let understood = self.understand(
-            &schema,
-            &place,
-            function,
-            unnamed,
-            &given,
-            asked.root,
-            &preferences,
-            method,
-            headers,
-            &identity.role,
-        )?;
-        if schema.function(function).writes || idempotency.is_some() {
-            self.call_in_transaction(understood, idempotency, &preferences, identity, headers)
-                .await
-        } else {
-            let prepared = &understood.prepared;
-            let route = Route::Function(name.into());
-            self.ask(prepared, &prepared.query, &route, identity, headers, false)
-                .await
-        }
-    }
-
-    async fn call_in_transaction(
-        &self,
-        understood: Understood,
-        idempotency: Option<Idempotency>,
-        preferences: &Preferences<'_>,
-        identity: &Identity,
-        headers: &HeaderMap,
-    ) -> Result<Response<Bytes>, Error> {
-        let Understood {
-            prepared,
-            call,
-            max_affected,
-            ..
-        } = understood;
-        let (singular, void) = match &prepared.expect {
-            Expect::Function { singular, void, .. } => (*singular, *void),
-            _ => (false, false),
+        let arguments = match (unnamed, content) {
+            (true, Content::Json) => String::from_utf8_lossy(body).into_owned(),
+            (true, _) => return Err(error::not_implemented("respond-async takes JSON arguments")),
+            (false, _) => call::as_json(&object),
         };
-        let step = Step {
-            action: Action::Call(call),
-            params: prepared.query.params,
-            returning: (!void).then(|| QueryShape::clone(&prepared.query.shape)),
-            max_affected,
-            singular,
-        };
-        let transaction = Transaction {
-            steps: vec![step],
-            idempotency,
-            dry_run: preferences.rollback == Some(true) && self.config.rollback,
+        let call = AsyncCall {
+            namespace: place.namespace.clone(),
+            function: name.to_owned(),
+            arguments,
+            identity: identity.clone(),
+            idempotency: idempotency::of(request, identity)?,
             traceparent: traceparent(headers),
-            ..Transaction::default()
         };
-        let committed = self
-            .data
-            .write(transaction, identity, &prepared.representation)
-            .await
-            .map_err(from_function)?;
-        let outcome = committed.outcomes.into_iter().next().unwrap_or_default();
-        let mut answer = prepared.headers;
-        if committed.replayed {
-            answer.insert(REPLAYED, HeaderValue::from_static("true"));
-        }
-        if void {
-            return Ok(response::empty(StatusCode::NO_CONTENT, answer));
-        }
-        if singular && outcome.rows != 1 {
-            return Err(error::not_singular(outcome.rows));
-        }
-        let total = outcome.total.filter(|_| preferences.count.is_some());
-        let status = range::status(prepared.offset, outcome.rows, total)?;
-        answer.insert(
-            http::header::CONTENT_RANGE,
-            range::content_range(prepared.offset, outcome.rows, total),
-        );
-        Ok(response::with_body(status, answer, outcome.body))
+        accepted(background.submit(call).await?).map(Some)
     }
 
     #[allow(clippy::too_many_arguments, reason = "the parts of a call, named")]
@@ -238,9 +215,10 @@ impl<D: Data> Rest<D> {
         method: &Method,
         headers: &HeaderMap,
         role: &str,
+        preceding: Option<&Arc<Preceding>>,
     ) -> Result<Understood, Error> {
         let declared = schema.function(function);
-        let media = media::negotiate(headers)?;
+        let media = media::negotiate_with(headers, RawKind::of(&declared.returns))?;
         preferences.check()?;
         let max_affected = preferences.enforced_max_affected();
         if max_affected.is_some() && !declared.returns.is_set() {
@@ -267,6 +245,7 @@ impl<D: Data> Rest<D> {
         let rows = Rows::of_function(schema, function);
         let mut binder = Binder::new(schema, &place.namespace, &self.config);
         binder.page_limit = self.config.page_limit(role).filter(|_| declared.returns.is_set());
+        binder.preceding = preceding.cloned();
         let call = call::bind(&mut binder, function, unnamed, given)?;
         let mut shape = binder.root(&root, &rows, Source::Call(call.clone()))?;
         shape.count = if void {
@@ -296,20 +275,18 @@ impl<D: Data> Rest<D> {
                 rows_max: max_affected,
             },
             offset,
-            headers: response::template(content_type, place.profile(), applied),
+            headers: response::Head::new(response::template(content_type, place.profile(), applied)),
             momentary: binder.momentary,
             slots: Vec::new(),
+            earlier: binder.earlier,
         };
         Ok(Understood {
             prepared,
             call,
-            max_affected,
             origins: binder.origins,
         })
     }
 }
-
-const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
 /// A violated CHECK inside a function's body says that the state does not allow the call, not that the request is wrong: 409.
 pub(crate) fn from_function(error: Error) -> Error {

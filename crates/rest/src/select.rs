@@ -176,19 +176,11 @@ impl<'a> Reader<'a, '_> {
     }
 
     fn aggregate(&mut self) -> Parsed<Option<AggregateFunction>> {
+        if let Some(function) = aggregate(&mut self.cursor) {
+            return Ok(Some(function));
+        }
         if !self.cursor.eat(".") {
             return Ok(None);
-        }
-        for (name, function) in [
-            ("sum()", AggregateFunction::Sum),
-            ("avg()", AggregateFunction::Avg),
-            ("count()", AggregateFunction::Count),
-            ("max()", AggregateFunction::Max),
-            ("min()", AggregateFunction::Min),
-        ] {
-            if self.cursor.eat(name) {
-                return Ok(Some(function));
-            }
         }
         self.cursor.fail_word("\"sum\", \"avg\", \"count\", \"max\" or \"min\"")
     }
@@ -231,6 +223,32 @@ impl<'a> Reader<'a, '_> {
             select,
         }))
     }
+}
+
+/// Takes `.sum()` and the like, if one comes next.
+pub(crate) fn aggregate(cursor: &mut Cursor<'_>) -> Option<AggregateFunction> {
+    for (name, function) in [
+        (".sum()", AggregateFunction::Sum),
+        (".avg()", AggregateFunction::Avg),
+        (".count()", AggregateFunction::Count),
+        (".max()", AggregateFunction::Max),
+        (".min()", AggregateFunction::Min),
+    ] {
+        if cursor.eat(name) {
+            return Some(function);
+        }
+    }
+    None
+}
+
+/// A value as `having` and `order` name it: a column with or without an aggregate, or `count()`, which has none.
+pub(crate) fn operand<'a>(cursor: &mut Cursor<'a>) -> Parsed<(Option<Field<'a>>, Option<AggregateFunction>)> {
+    cursor.skip_spaces();
+    if cursor.eat("count()") {
+        return Ok((None, Some(AggregateFunction::Count)));
+    }
+    let field = cursor.field()?;
+    Ok((Some(field), aggregate(cursor)))
 }
 
 fn at_item_end(cursor: &Cursor<'_>) -> bool {

@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 /// Comparisons whose operand is a value and nothing else.
 const COMPARISONS: [&str; 6] = ["eq.", "neq.", "gt.", "gte.", "lt.", "lte."];
 /// Parameters that are no filters.
-const RESERVED: [&str; 8] = [
+const RESERVED: [&str; 10] = [
     "select",
     "columns",
     "on_conflict",
@@ -17,6 +17,8 @@ const RESERVED: [&str; 8] = [
     "offset",
     "and",
     "or",
+    "having",
+    "after",
 ];
 
 /// A target, split into what decides its meaning and the values in it.

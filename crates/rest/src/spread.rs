@@ -11,6 +11,9 @@ pub(crate) fn lift(embed: &mut Embed, index: u16, outer: &mut Vec<Item>) -> Resu
             "Aggregates are not implemented for one-to-many or many-to-many spreads.",
         ));
     }
+    if embed.query.having.is_some() {
+        return Err(error::not_implemented("'having' is not implemented inside a spread."));
+    }
     let seen_from_outside = |expr: Expr| {
         let ty = expr.ty.clone();
         Expr::new(ExprKind::EmbeddedColumn(index, Box::new(expr)), ty)

@@ -1,4 +1,4 @@
-//! POST, PUT, PATCH and DELETE of a table: each is a transaction of one step.
+//! POST, PUT, PATCH and DELETE of a table: each is one step of a transaction.
 
 use crate::bind::Binder;
 use crate::data::Data;
@@ -6,25 +6,25 @@ use crate::encode::{self, Form};
 use crate::level::Level;
 use crate::media::{self, Media};
 use crate::payload::{self, Payload};
+use crate::planned::{Planned, Work};
+use crate::preceding::{self, Preceding};
 use crate::prefer::{Honoured, Preferences, Resolution, Return};
 use crate::query_string::{self, Arguments, Pair};
 use crate::rows::Rows;
-use crate::rpc::traceparent;
 use crate::zone::Zone;
-use crate::{Place, Rest, bind, error, idempotency, key, range, response, types};
+use crate::{Place, Rest, RestConfig, bind, error, key, range, response, types};
 use bytes::Bytes;
-use http::header::{CONTENT_RANGE, HeaderName, LOCATION};
+use http::header::{CONTENT_RANGE, LOCATION};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use mainstay_model::{
-    Action, Cell, Count, Error, Expr, Identity, OnConflict, QueryShape, RelationId, RelationRef, Schema, Step,
-    StepOutcome, Transaction, Value,
+    Action, Cell, Count, Error, Expr, Identity, OnConflict, QueryShape, RelationId, RelationRef, Representation,
+    Schema, Step, StepOutcome, Value,
 };
 use std::borrow::Cow;
+use std::sync::Arc;
 
 /// Which columns are given, and for each row a value for each of them.
 pub(crate) type Cells = (Vec<u32>, Vec<Vec<Cell>>);
-
-const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
 /// What every write of a table begins with.
 pub(crate) struct Writing<'r> {
@@ -34,6 +34,9 @@ pub(crate) struct Writing<'r> {
     pub media: Media,
     /// The answer to a write of one row at its own path.
     pub item: bool,
+    pub zone: Option<Zone>,
+    /// What it may take values from.
+    pub preceding: Option<Arc<Preceding>>,
 }
 
 impl<'r> Writing<'r> {
@@ -43,19 +46,50 @@ impl<'r> Writing<'r> {
         headers: &'r HeaderMap,
         name: &str,
         role: &str,
+        preceding: Option<&Arc<Preceding>>,
     ) -> Result<Writing<'r>, Error> {
         let place = Place::of(schema, &rest.config, headers, true)?;
         let preferences = Preferences::read(headers);
         let media = media::negotiate(headers)?;
         let relation = place.relation(schema, name, role)?;
         preferences.check()?;
+        let zone = preferences.timezone.map(Zone::named).transpose()?;
         Ok(Writing {
             place,
             relation,
             preferences,
             media,
             item: false,
+            zone,
+            preceding: preceding.cloned(),
         })
+    }
+
+    /// A binder for the write's own schema.
+    pub fn binder<'s>(&'s self, schema: &'s Schema, config: &'s RestConfig) -> Binder<'s> {
+        let mut binder = Binder::new(schema, &self.place.namespace, config);
+        binder.preceding = self.preceding.clone();
+        binder
+    }
+
+    /// The form of what the write gives back.
+    pub fn representation(&self) -> Arc<dyn Representation> {
+        encode::representation(self.media, Form::Rows, self.item, self.zone.as_ref())
+    }
+
+    /// What comes of a write without anything to write.
+    fn nothing(&self) -> Result<Work, Error> {
+        if self.media.is_singular() && !self.item {
+            return Err(error::not_singular(0));
+        }
+        let body = match self.media {
+            Media::Json { .. } | Media::Object { .. } => Bytes::from_static(b"[]"),
+            _ => Bytes::new(),
+        };
+        Ok(Work::Nothing(StepOutcome {
+            body,
+            ..StepOutcome::default()
+        }))
     }
 
     fn wants_representation(&self) -> bool {
@@ -83,9 +117,10 @@ impl<'r> Writing<'r> {
         Step {
             action,
             params: binder.params,
+            earlier: binder.earlier,
             returning,
             max_affected: self.preferences.enforced_max_affected(),
-            singular: self.media.is_singular() && !self.item,
+            singular: self.media.is_singular() || self.item,
         }
     }
 
@@ -118,7 +153,7 @@ impl<'r> Writing<'r> {
         let profile = self.place.profile().filter(|_| content_type.is_some());
         let mut headers = response::template(content_type, profile, self.preferences.applied(honoured));
         if replayed {
-            headers.insert(REPLAYED, HeaderValue::from_static("true"));
+            headers.insert(response::REPLAYED, HeaderValue::from_static("true"));
         }
         headers
     }
@@ -134,26 +169,23 @@ impl<'r> Writing<'r> {
 
 impl<D: Data> Rest<D> {
     /// `POST /{table}`: new rows, or with `resolution` rows that may be there already.
-    pub(crate) async fn insert(
-        &self,
-        request: &Request<Bytes>,
+    pub(crate) fn insert<'r>(
+        &'r self,
+        schema: &'r Schema,
+        request: &'r Request<Bytes>,
         name: &str,
         identity: &Identity,
-    ) -> Result<Response<Bytes>, Error> {
-        let schema = self.data.schema();
-        let writing = Writing::begin(self, &schema, request.headers(), name, &identity.role)?;
+        preceding: Option<&Arc<Preceding>>,
+    ) -> Result<Planned<'r>, Error> {
+        let writing = Writing::begin(self, schema, request.headers(), name, &identity.role, preceding)?;
         let pairs = self.pairs(request)?;
         let asked = query_string::Request::read(&pairs, name, Arguments::None, &self.config.limits)?;
         let preferences = &writing.preferences;
         let payload = self.payload(request, asked.columns)?;
-        let target = key::conflict_target(&schema, writing.relation, asked.on_conflict, preferences.resolution)?;
-        let cells = cells(
-            &schema,
-            writing.relation,
-            payload,
-            preferences.missing_default == Some(true),
-        )?;
-        let mut binder = Binder::new(&schema, &writing.place.namespace, &self.config);
+        let target = key::conflict_target(schema, writing.relation, asked.on_conflict, preferences.resolution)?;
+        let missing_default = preferences.missing_default == Some(true);
+        let cells = cells(schema, &writing, payload, missing_default)?;
+        let mut binder = writing.binder(schema, &self.config);
         let returning = writing.returning(&mut binder, asked.root)?;
         let has_target = target.is_some();
         let conflict = target
@@ -162,55 +194,63 @@ impl<D: Data> Rest<D> {
                 target,
                 ignore: resolution == Resolution::Ignore,
             });
-        let (replayed, outcome) = if cells.1.is_empty() {
-            self.nothing_done(&writing)?
+        let work = if cells.1.is_empty() {
+            writing.nothing()?
         } else {
-            let step = writing.inserting(cells, conflict, binder, returning);
-            self.commit(&writing, step, request, identity).await?
+            Work::Step(writing.inserting(cells, conflict, binder, returning))
         };
         let honoured = Honoured {
             resolution: has_target,
             missing: true,
             ..Honoured::by_writes(self.config.rollback)
         };
-        let mut headers = writing.headers(honoured, replayed);
-        headers.insert(
-            CONTENT_RANGE,
-            range::content_range(0, 0, writing.is_counted().then_some(outcome.affected)),
-        );
-        if preferences.returning == Some(Return::HeadersOnly)
-            && let Some(location) = key::location(&schema, writing.relation, &outcome)
-        {
-            headers.insert(LOCATION, location);
-        }
-        let merged = preferences.resolution == Some(Resolution::Merge) && outcome.inserted == 0;
-        let status = if merged { StatusCode::OK } else { StatusCode::CREATED };
-        Ok(match writing.wants_representation() {
-            true => response::with_body(status, headers, outcome.body),
-            false => response::empty(status, headers),
+        Ok(Planned {
+            work,
+            representation: writing.representation(),
+            finish: Box::new(move |replayed, outcome| {
+                let preferences = &writing.preferences;
+                let mut headers = writing.headers(honoured, replayed);
+                headers.insert(
+                    CONTENT_RANGE,
+                    range::content_range(0, 0, writing.is_counted().then_some(outcome.affected)),
+                );
+                if preferences.returning == Some(Return::HeadersOnly)
+                    && let Some(location) = key::location(schema, writing.relation, &outcome)
+                {
+                    headers.insert(LOCATION, location);
+                }
+                let merged = preferences.resolution == Some(Resolution::Merge) && outcome.inserted == 0;
+                let status = if merged { StatusCode::OK } else { StatusCode::CREATED };
+                Ok(match writing.wants_representation() {
+                    true => response::with_body(status, headers, outcome.body),
+                    false => response::empty(status, headers),
+                })
+            }),
+            explain: None,
         })
     }
 
     /// `PATCH /{table}`: new values for the rows that match.
-    pub(crate) async fn update(
-        &self,
-        request: &Request<Bytes>,
+    pub(crate) fn update<'r>(
+        &'r self,
+        schema: &'r Schema,
+        request: &'r Request<Bytes>,
         name: &str,
         identity: &Identity,
-    ) -> Result<Response<Bytes>, Error> {
-        let schema = self.data.schema();
-        let writing = Writing::begin(self, &schema, request.headers(), name, &identity.role)?;
+        preceding: Option<&Arc<Preceding>>,
+    ) -> Result<Planned<'r>, Error> {
+        let writing = Writing::begin(self, schema, request.headers(), name, &identity.role, preceding)?;
         let pairs = self.pairs(request)?;
         let asked = query_string::Request::read(&pairs, name, Arguments::None, &self.config.limits)?;
         let payload = self.payload(request, asked.columns)?;
-        let set = self.assignments(&schema, &writing, payload)?;
-        let rows = Rows::of_relation(&schema, writing.relation);
-        let mut binder = Binder::new(&schema, &writing.place.namespace, &self.config);
+        let set = assignments(schema, &writing, payload)?;
+        let rows = Rows::of_relation(schema, writing.relation);
+        let mut binder = writing.binder(schema, &self.config);
         let filter = binder.filter(&asked.root, &rows)?;
         let (order, limit, offset) = written_page(&mut binder, &asked.root, &rows)?;
         let returning = writing.returning(&mut binder, asked.root)?;
-        let (replayed, outcome) = if set.is_empty() {
-            self.nothing_done(&writing)?
+        let work = if set.is_empty() {
+            writing.nothing()?
         } else {
             let relation = RelationRef::new(writing.relation);
             let action = Action::Update {
@@ -222,33 +262,40 @@ impl<D: Data> Rest<D> {
                 offset,
                 check: None,
             };
-            self.commit(&writing, writing.step(action, binder, returning), request, identity)
-                .await?
+            Work::Step(writing.step(action, binder, returning))
         };
         let honoured = Honoured {
             missing: true,
             max_affected: true,
             ..Honoured::by_writes(self.config.rollback)
         };
-        let mut headers = writing.headers(honoured, replayed);
-        let total = writing.is_counted().then_some(outcome.affected);
-        headers.insert(CONTENT_RANGE, range::content_range(0, outcome.affected, total));
-        Ok(writing.answer(outcome, headers))
+        Ok(Planned {
+            work,
+            representation: writing.representation(),
+            finish: Box::new(move |replayed, outcome| {
+                let mut headers = writing.headers(honoured, replayed);
+                let total = writing.is_counted().then_some(outcome.affected);
+                headers.insert(CONTENT_RANGE, range::content_range(0, outcome.affected, total));
+                Ok(writing.answer(outcome, headers))
+            }),
+            explain: None,
+        })
     }
 
     /// `DELETE /{table}`: the rows that match go.
-    pub(crate) async fn delete(
-        &self,
-        request: &Request<Bytes>,
+    pub(crate) fn delete<'r>(
+        &'r self,
+        schema: &'r Schema,
+        request: &'r Request<Bytes>,
         name: &str,
         identity: &Identity,
-    ) -> Result<Response<Bytes>, Error> {
-        let schema = self.data.schema();
-        let writing = Writing::begin(self, &schema, request.headers(), name, &identity.role)?;
+        preceding: Option<&Arc<Preceding>>,
+    ) -> Result<Planned<'r>, Error> {
+        let writing = Writing::begin(self, schema, request.headers(), name, &identity.role, preceding)?;
         let pairs = self.pairs(request)?;
         let asked = query_string::Request::read(&pairs, name, Arguments::None, &self.config.limits)?;
-        let rows = Rows::of_relation(&schema, writing.relation);
-        let mut binder = Binder::new(&schema, &writing.place.namespace, &self.config);
+        let rows = Rows::of_relation(schema, writing.relation);
+        let mut binder = writing.binder(schema, &self.config);
         let filter = binder.filter(&asked.root, &rows)?;
         let (order, limit, offset) = written_page(&mut binder, &asked.root, &rows)?;
         let returning = writing.returning(&mut binder, asked.root)?;
@@ -259,38 +306,44 @@ impl<D: Data> Rest<D> {
             limit,
             offset,
         };
-        let (replayed, outcome) = self
-            .commit(&writing, writing.step(action, binder, returning), request, identity)
-            .await?;
+        let work = Work::Step(writing.step(action, binder, returning));
         let honoured = Honoured {
             max_affected: true,
             ..Honoured::by_writes(self.config.rollback)
         };
-        let mut headers = writing.headers(honoured, replayed);
-        headers.insert(
-            CONTENT_RANGE,
-            range::content_range(0, 0, writing.is_counted().then_some(outcome.affected)),
-        );
-        Ok(writing.answer(outcome, headers))
+        Ok(Planned {
+            work,
+            representation: writing.representation(),
+            finish: Box::new(move |replayed, outcome| {
+                let mut headers = writing.headers(honoured, replayed);
+                headers.insert(
+                    CONTENT_RANGE,
+                    range::content_range(0, 0, writing.is_counted().then_some(outcome.affected)),
+                );
+                Ok(writing.answer(outcome, headers))
+            }),
+            explain: None,
+        })
     }
 
     /// `PUT /{table}?key=eq.value`: the one row with that key, new or replaced.
-    pub(crate) async fn put(
-        &self,
-        request: &Request<Bytes>,
+    pub(crate) fn put<'r>(
+        &'r self,
+        schema: &'r Schema,
+        request: &'r Request<Bytes>,
         name: &str,
         identity: &Identity,
-    ) -> Result<Response<Bytes>, Error> {
-        let schema = self.data.schema();
-        let writing = Writing::begin(self, &schema, request.headers(), name, &identity.role)?;
+        preceding: Option<&Arc<Preceding>>,
+    ) -> Result<Planned<'r>, Error> {
+        let writing = Writing::begin(self, schema, request.headers(), name, &identity.role, preceding)?;
         let pairs = self.pairs(request)?;
         let asked = query_string::Request::read(&pairs, name, Arguments::None, &self.config.limits)?;
         if asked.paged {
             return Err(error::put_limit());
         }
-        let key = key::of_filters(&schema, writing.relation, &asked.root)?;
+        let key = key::of_filters(schema, writing.relation, &asked.root)?;
         let payload = self.payload(request, None)?;
-        let (columns, rows) = cells(&schema, writing.relation, payload, false)?;
+        let (columns, rows) = cells(schema, &writing, payload, false)?;
         let [row] = &*rows else { return Err(error::put_key()) };
         for (column, wanted) in &key {
             let given = columns.iter().position(|c| c == column).map(|i| &row[i]);
@@ -298,21 +351,28 @@ impl<D: Data> Rest<D> {
                 return Err(error::put_key());
             }
         }
-        let mut binder = Binder::new(&schema, &writing.place.namespace, &self.config);
+        let mut binder = writing.binder(schema, &self.config);
         let returning = writing.returning(&mut binder, asked.root)?;
         let conflict = Some(OnConflict {
             target: key.iter().map(|(column, _)| *column).collect(),
             ignore: false,
         });
         let step = writing.inserting((columns, rows), conflict, binder, returning);
-        let (replayed, outcome) = self.commit(&writing, step, request, identity).await?;
-        let headers = writing.headers(Honoured::by_writes(self.config.rollback), replayed);
-        let created = outcome.inserted > 0;
-        let mut response = writing.answer(outcome, headers);
-        if created && response.status() == StatusCode::OK {
-            *response.status_mut() = StatusCode::CREATED;
-        }
-        Ok(response)
+        let honoured = Honoured::by_writes(self.config.rollback);
+        Ok(Planned {
+            work: Work::Step(step),
+            representation: writing.representation(),
+            finish: Box::new(move |replayed, outcome| {
+                let headers = writing.headers(honoured, replayed);
+                let created = outcome.inserted > 0;
+                let mut response = writing.answer(outcome, headers);
+                if created && response.status() == StatusCode::OK {
+                    *response.status_mut() = StatusCode::CREATED;
+                }
+                Ok(response)
+            }),
+            explain: None,
+        })
     }
 
     pub(crate) fn pairs<'r>(&self, request: &'r Request<Bytes>) -> Result<Vec<Pair<'r>>, Error> {
@@ -331,78 +391,31 @@ impl<D: Data> Rest<D> {
             &self.config.limits,
         )
     }
+}
 
-    /// The values of the first row of a body, by column.
-    pub(crate) fn assignments(
-        &self,
-        schema: &Schema,
-        writing: &Writing<'_>,
-        payload: Payload<'_>,
-    ) -> Result<Vec<(u32, Cell)>, Error> {
-        let (columns, rows) = cells(
-            schema,
-            writing.relation,
-            payload,
-            writing.preferences.missing_default == Some(true),
-        )?;
-        Ok(rows
-            .into_iter()
-            .next()
-            .map(|row| columns.into_iter().zip(row).collect())
-            .unwrap_or_default())
-    }
-
-    /// What comes of a write without anything to write. The flag: not a replay.
-    fn nothing_done(&self, writing: &Writing<'_>) -> Result<(bool, StepOutcome), Error> {
-        if writing.media.is_singular() && !writing.item {
-            return Err(error::not_singular(0));
-        }
-        let body = match writing.media {
-            Media::Csv => Bytes::new(),
-            Media::Json { .. } | Media::Object { .. } => Bytes::from_static(b"[]"),
-        };
-        Ok((
-            false,
-            StepOutcome {
-                body,
-                ..StepOutcome::default()
-            },
-        ))
-    }
-
-    /// Commits a transaction of one step. The flag: it is an earlier request's outcome.
-    pub(crate) async fn commit(
-        &self,
-        writing: &Writing<'_>,
-        step: Step,
-        request: &Request<Bytes>,
-        identity: &Identity,
-    ) -> Result<(bool, StepOutcome), Error> {
-        let zone = writing.preferences.timezone.map(Zone::named).transpose()?;
-        let representation = encode::representation(writing.media, Form::Rows, writing.item, zone.as_ref());
-        let transaction = Transaction {
-            steps: vec![step],
-            idempotency: idempotency::of(request, identity)?,
-            dry_run: writing.preferences.rollback == Some(true) && self.config.rollback,
-            traceparent: traceparent(request.headers()),
-            ..Transaction::default()
-        };
-        let committed = self.data.write(transaction, identity, &representation).await?;
-        Ok((
-            committed.replayed,
-            committed.outcomes.into_iter().next().unwrap_or_default(),
-        ))
-    }
+/// The values of the first row of a body, by column.
+pub(crate) fn assignments(
+    schema: &Schema,
+    writing: &Writing<'_>,
+    payload: Payload<'_>,
+) -> Result<Vec<(u32, Cell)>, Error> {
+    let missing_default = writing.preferences.missing_default == Some(true);
+    let (columns, rows) = cells(schema, writing, payload, missing_default)?;
+    Ok(rows
+        .into_iter()
+        .next()
+        .map(|row| columns.into_iter().zip(row).collect())
+        .unwrap_or_default())
 }
 
 /// The rows of a body as cells. Errors: PGRST204 for a column that the table does not have, and those of the values.
 pub(crate) fn cells(
     schema: &Schema,
-    relation: RelationId,
+    writing: &Writing<'_>,
     payload: Payload<'_>,
     missing_default: bool,
 ) -> Result<Cells, Error> {
-    let table = schema.relation(relation);
+    let table = schema.relation(writing.relation);
     let column = |key: &Cow<'_, str>| {
         table
             .column(key)
@@ -415,6 +428,20 @@ pub(crate) fn cells(
     for row in payload.rows {
         let mut cells = Vec::with_capacity(columns.len());
         for (i, raw) in row.iter().enumerate() {
+            if let (Some(preceding), Some(payload::Raw::Json(json))) = (&writing.preceding, raw)
+                && let Some(found) = preceding.in_json(json, schema)?
+            {
+                if !preceding::storable(&found.ty, types[i]) {
+                    let column = &table.columns[columns[i] as usize].name;
+                    let message = format!(
+                        "column \"{column}\" is of type {} but what {json} refers to is of type {}",
+                        types[i], found.ty
+                    );
+                    return Err(Error::new("42804", message));
+                }
+                cells.push(Cell::Earlier(found.step, found.row, found.column));
+                continue;
+            }
             cells.push(match raw {
                 Some(raw) => Cell::Value(payload::value(raw, &comparable[i], schema)?.fit(types[i])?),
                 None if missing_default => Cell::Default,

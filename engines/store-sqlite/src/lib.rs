@@ -12,6 +12,7 @@ mod connection;
 mod constraint;
 pub mod context;
 mod counter;
+mod explain;
 mod failure;
 mod foreign_key;
 pub mod functions;

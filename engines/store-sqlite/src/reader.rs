@@ -156,6 +156,11 @@ impl Reader {
         })
     }
 
+    /// The connection, for what is asked about statements rather than by them.
+    pub fn connection(&self) -> &Rc<Connection> {
+        &self.conn
+    }
+
     /// Answers within a limit. Error: 57014 beyond it.
     pub fn read(
         &mut self,

@@ -1,6 +1,7 @@
 //! The store as the contract asks for it: reads on the thread that asks, writes through the one writer.
 
 use crate::config::{Captured, Config, Seed};
+use crate::explain;
 use crate::failure::{closed, queue_full};
 use crate::open::{self, Opened};
 use crate::open_error::{OpenError, OpenErrorKind};
@@ -9,7 +10,9 @@ use crate::reader::{Inline, Question, read_inline, with_reader};
 use crate::shared::Shared;
 use crate::writer::{Job, Submission, Writer};
 use mainstay_model::{Committed, Error, Identity, OutboxRecord, Position, Representation, Result, Schema, Transaction};
-use mainstay_store::{Answer, BoxFuture, Capabilities, CommitListener, Read, Store};
+use mainstay_store::{
+    Answer, BoxFuture, Capabilities, CommitListener, Explain, Explanation, Load, LoadFailure, Loaded, Read, Store,
+};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -155,6 +158,14 @@ impl Store for SqliteStore {
                 Inline::Done(answer) => answer,
                 Inline::TooLong => self.read_long(read).await,
             }
+        })
+    }
+
+    fn explain<'a>(&'a self, read: Read<'a>, wanted: Explain) -> BoxFuture<'a, Result<Explanation>> {
+        Box::pin(async move {
+            with_reader(&self.shared, |reader| {
+                explain::explain(reader.connection(), &self.shared.schema, read.shape, wanted)
+            })
         })
     }
 

@@ -90,6 +90,17 @@ pub struct TableCache {
     pub at: Location,
 }
 
+/// What the API's description shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Describe {
+    /// `allowed`: what the caller's role may use.
+    Allowed,
+    /// `everything`: all that is served, whoever asks.
+    Everything,
+    /// `nothing`: there is no description.
+    Nothing,
+}
+
 /// `[api]`: what REST and GraphQL serve.
 #[derive(Debug, Clone)]
 pub struct Api {
@@ -101,6 +112,10 @@ pub struct Api {
     pub aggregates: bool,
     /// `plan`: whether clients may ask for query plans; default false.
     pub plan: bool,
+    /// `describe`: what the API's description shows; default `allowed`.
+    pub describe: Describe,
+    /// `root`: the function that answers at `/rest/v1/` in the place of the description; default none.
+    pub root: Option<String>,
     /// `page_limit`: the most rows that one answer holds; default none.
     pub page_limit: Option<u32>,
     /// `anon_page_limit`: the same for requests without a token; default 1,000.
@@ -351,6 +366,17 @@ pub(super) fn read_api(section: &Section<'_>) -> Api {
         anon: section.string("anon").unwrap_or_else(|| "anon".to_string()),
         aggregates: section.boolean("aggregates").unwrap_or(false),
         plan: section.boolean("plan").unwrap_or(false),
+        describe: section
+            .choice(
+                "describe",
+                &[
+                    ("allowed", Describe::Allowed),
+                    ("everything", Describe::Everything),
+                    ("nothing", Describe::Nothing),
+                ],
+            )
+            .unwrap_or(Describe::Allowed),
+        root: section.string("root"),
         page_limit: section.count("page_limit", 1..=u32::MAX),
         anon_page_limit: section.count("anon_page_limit", 1..=u32::MAX).unwrap_or(1_000),
         max_body: size_within(section, "max_body", 1, 1 << 40).unwrap_or(10 << 20),

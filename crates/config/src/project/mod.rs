@@ -16,7 +16,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 pub use auth::{Auth, Jwks};
-pub use data::{Api, Cache, Ddl, Service, Store, TableCache};
+pub use backup::{Backup, BackupKeep};
+pub use data::{Api, Cache, Ddl, Describe, Service, Store, TableCache};
 pub use events::{Action, Backoff, Bus, Delivery, Operation, Retry, Subscription, Trigger};
 pub use gateway::{Admin, Cors, Gateway, GatewayLimits, HostName, Log, LogFormat, LogLevel, Network};
 pub use pattern::{PathPattern, RouteMatch, Segment};

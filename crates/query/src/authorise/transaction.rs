@@ -22,7 +22,9 @@ pub(crate) fn transaction(
         .enumerate()
         .map(|(i, s)| {
             let step = authoriser.step(s).map_err(|error| error.at_step(i))?;
-            authoriser.references(&transaction, i).map_err(|error| error.at_step(i))?;
+            authoriser
+                .references(&transaction, i)
+                .map_err(|error| error.at_step(i))?;
             Ok(step)
         })
         .collect::<Result<Vec<_>>>()?;

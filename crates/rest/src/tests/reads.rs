@@ -30,6 +30,7 @@ fn prepared(path: &str, config: &RestConfig) -> Result<Prepared, Error> {
         &Method::GET,
         &HeaderMap::new(),
         "anon",
+        None,
     )
     .map(|(prepared, _)| prepared)
 }
@@ -451,6 +452,7 @@ fn values_do_not_make_shapes_differ() {
             &Method::GET,
             &HeaderMap::new(),
             "anon",
+            None,
         )
         .unwrap()
         .0

@@ -5,7 +5,7 @@ use crate::{Data, Rest, RestConfig};
 use bytes::Bytes;
 use http::{Method, Request, Response};
 use mainstay_model::*;
-use mainstay_query::{CacheVerdict, Phases, ReadOptions, Reply};
+use mainstay_query::{CacheVerdict, Explain, Explanation, Phases, ReadOptions, Reply};
 use std::sync::{Arc, Mutex};
 
 /// Remembers what it is asked, and answers with a given number of rows in the form asked for.
@@ -104,17 +104,35 @@ impl Data for Recorder {
         })
     }
 
+    async fn explain(
+        &self,
+        query: &Query,
+        _: &Identity,
+        _: &Arc<dyn Representation>,
+        _: Explain,
+    ) -> Result<Explanation> {
+        self.0.read.lock().unwrap().push(query.clone());
+        Ok(Explanation {
+            sql: String::new(),
+            plan: "Seq Scan".to_owned(),
+        })
+    }
+
+    fn wants_requests(&self) -> bool {
+        false
+    }
+
     async fn write(
         &self,
         transaction: Transaction,
         _: &Identity,
-        representation: &Arc<dyn Representation>,
+        representations: &[Arc<dyn Representation>],
     ) -> Result<Committed> {
         self.0.written.lock().unwrap().push(transaction.clone());
         if let Some(error) = &self.0.fails {
             return Err(error.clone());
         }
-        let outcome = |step: &Step| StepOutcome {
+        let outcome = |(step, representation): (&Step, &Arc<dyn Representation>)| StepOutcome {
             affected: self.0.rows,
             inserted: self.0.inserted,
             body: step
@@ -126,7 +144,7 @@ impl Data for Recorder {
             total: self.0.total,
             key: vec![(0, "4 2".to_owned())],
         };
-        let outcomes = transaction.steps.iter().map(outcome).collect();
+        let outcomes = transaction.steps.iter().zip(representations).map(outcome).collect();
         Ok(Committed {
             outcomes,
             position: Position { store: 0, token: 1 },

@@ -268,7 +268,7 @@ fn answers() {
         (one(), "OPTIONS", "secrets", &[], "", "200 allow=OPTIONS"),
         (one(), "OPTIONS", "rpc/add", &[], "", "200 allow=OPTIONS,GET,HEAD,POST"),
         (one(), "OPTIONS", "rpc/checkout", &[], "", "200 allow=OPTIONS,POST"),
-        (one(), "OPTIONS", "", &[], "", "200 allow=OPTIONS,GET,HEAD"),
+        (one(), "OPTIONS", "", &[], "", "200 allow=OPTIONS,GET,HEAD,POST"),
     ] {
         let response = send(
             &recorder,

@@ -198,7 +198,12 @@ impl<'a> Renderer<'a> {
         }
         if operator == Operator::Eq && !all {
             let left = self.expr(operand)?;
-            let (source, value) = self.array_elements(&list.sql, &element, "value");
+            // Of an argument that is NULL the answer is NULL: as if the array had nothing but a NULL, so that an index still serves.
+            let elements = match array.kind {
+                ExprKind::Param(_) => format!("coalesce({}, '[null]')", list.sql),
+                _ => list.sql.clone(),
+            };
+            let (source, value) = self.array_elements(&elements, &element, "value");
             let right = match (left.form, value.form) {
                 (Form::Scaled(scale), Form::Wide) => Some(format!("mainstay_num_exact({}, {scale})", value.sql)),
                 (Form::Plain, Form::Plain)

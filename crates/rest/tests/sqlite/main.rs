@@ -1,0 +1,6 @@
+//! The dialect over a real store: what is asked on the wire, and what the rows are afterwards.
+
+mod forms;
+mod pages;
+mod transactions;
+mod world;
