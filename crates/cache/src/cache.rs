@@ -222,6 +222,21 @@ impl Cache {
         Lookup::Hit(entry.hit(age))
     }
 
+    /// An answer that is there and may be served. Whoever gets none asks [`Cache::look_up`], which counts why.
+    pub fn at_hand(&self, key: &Key, store: u16) -> Option<Hit> {
+        let now = Instant::now();
+        if self.unproved(store, now).is_some() {
+            return None;
+        }
+        let entry = self.map.get(key)?;
+        let age = now.saturating_duration_since(entry.read);
+        if entry.ttl.is_some_and(|ttl| age >= ttl) {
+            return None;
+        }
+        self.counters.hit();
+        Some(entry.hit(age))
+    }
+
     /// Joins the single flight for an answer.
     pub fn join(&self, key: &Key, store: u16) -> Flight {
         let serial = self

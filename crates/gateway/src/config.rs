@@ -131,6 +131,16 @@ pub type Answer<'a> = Pin<Box<dyn Future<Output = http::Response<Bytes>> + Send 
 /// The request's body has been read whole, below the route's limit. Its extensions hold an [`crate::Arrival`], and an
 /// `Arc<mainstay_model::Identity>` where the route authenticates.
 pub trait Service: Send + Sync + 'static {
+    /// The answer to a request without a body that can be given at once, without waiting for anything; `None` leads to
+    /// [`Service::call`], which must not depend on this having been asked.
+    fn at_hand(
+        &self,
+        _request: &http::request::Parts,
+        _identity: Option<&Arc<mainstay_model::Identity>>,
+    ) -> Option<http::Response<Bytes>> {
+        None
+    }
+
     /// Answers one request. The future is dropped when the client goes away.
     fn call<'a>(&'a self, request: http::Request<Bytes>) -> Answer<'a>;
 }

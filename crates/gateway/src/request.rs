@@ -12,34 +12,85 @@ use crate::record::Exchange;
 use crate::refusal::{self, Refusal};
 use crate::router::{self, Found};
 use crate::service;
-use crate::site::{CompiledTarget, Site};
+use crate::site::{CompiledRoute, CompiledTarget, Site};
 use crate::validate;
-use crate::worker::Worker;
+use crate::worker::{Taken, Worker};
 use http::header::{ACCEPT_ENCODING, HOST, IF_MATCH, ORIGIN};
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use mainstay_telemetry::{Fact, emit};
 use std::any::Any;
+use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
-/// Answers one request, whatever happens.
-pub(crate) async fn answer(worker: Rc<Worker>, state: Rc<State>, request: Request<Incoming>) -> Response<Body> {
+/// Answers one request, whatever happens: at once where nothing has to be waited for, else in a future of its own.
+pub(crate) fn answer(worker: &Rc<Worker>, state: &Rc<State>, request: Request<Incoming>) -> Answering {
     let peer = forwarded::client(state.peer, request.headers(), &worker.site.proxies);
     let trace = validate::trace(request.headers());
     let (method, uri) = (request.method().clone(), request.uri().clone());
-    let wish = Wish::of(request.headers());
-    let mut exchange = Exchange::begin(worker.clone(), state.clone(), method.clone(), uri, peer, trace);
+    let wish = Wish::of(request.headers(), method.clone());
+    let mut exchange = Exchange::begin(worker.clone(), state.clone(), method, uri, peer, trace);
 
-    // Pinned here: handed over by value it would be kept twice, and hyper moves the whole of it once per request.
+    let entered = catch_unwind(AssertUnwindSafe(|| enter(worker, state, &mut exchange, request)));
+    let outcome = match entered {
+        Ok(Ok(Entered::Waits(waiting))) => {
+            let (worker, state) = (worker.clone(), state.clone());
+            return Answering::Later(Box::pin(answer_later(worker, state, exchange, wish, waiting)));
+        }
+        Ok(Ok(Entered::Answered(response))) => Ended::Output(Ok(response)),
+        Ok(Err(refusal)) => Ended::Output(Err(refusal)),
+        Err(panic) => Ended::Panic(panic),
+    };
+    Answering::Now(Some(conclude(worker, exchange, wish, outcome)))
+}
+
+/// An answer on its way to hyper.
+pub(crate) enum Answering {
+    Now(Option<Response<Body>>),
+    Later(Pin<Box<dyn Future<Output = Response<Body>>>>),
+}
+
+impl Future for Answering {
+    type Output = Result<Response<Body>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut *self {
+            // Polled again after its end it would wait for ever, which hyper does not do.
+            Answering::Now(response) => response
+                .take()
+                .map_or(Poll::Pending, |response| Poll::Ready(Ok(response))),
+            Answering::Later(future) => future.as_mut().poll(cx).map(Ok),
+        }
+    }
+}
+
+async fn answer_later(
+    worker: Rc<Worker>,
+    state: Rc<State>,
+    mut exchange: Exchange,
+    wish: Wish,
+    waiting: Box<Waiting>,
+) -> Response<Body> {
     let outcome = {
-        let phases = pin!(phases(&worker, &state, &mut exchange, request));
+        let phases = pin!(phases(&worker, &state, &mut exchange, waiting));
         unwinding(phases, &state).await
     };
+    conclude(&worker, exchange, wish, outcome)
+}
 
+/// What happens to every answer, however it came about.
+fn conclude(
+    worker: &Worker,
+    mut exchange: Exchange,
+    wish: Wish,
+    outcome: Ended<Result<Response<Body>, Refusal>>,
+) -> Response<Body> {
     let mut response = match outcome {
         Ended::Output(Ok(response)) => response,
         Ended::Output(Err(refusal)) => refuse(&mut exchange, &refusal),
@@ -63,54 +114,118 @@ pub(crate) async fn answer(worker: Rc<Worker>, state: Rc<State>, request: Reques
         route.response_headers.apply(response.headers_mut());
     }
     if worker.site.compress {
-        compress::apply(&mut response, &method, wish.gzip, &worker.memo);
+        compress::apply(&mut response, &wish.method, wish.gzip, &worker.memo);
     }
-    finish(exchange, response, &method)
+    finish(exchange, response, &wish.method)
 }
 
-/// The phases of a request.
-async fn phases(
-    worker: &Worker,
+/// How far a request comes without waiting.
+enum Entered {
+    Answered(Response<Body>),
+    Waits(Box<Waiting>),
+}
+
+/// A request that has been let in and waits for a limiter, for its body or for whoever answers it.
+struct Waiting {
+    taken: Taken,
+    /// Index of its route.
+    route: usize,
+    parts: Parts,
+    body: Incoming,
+    /// Whether its limits have not been asked yet, and so its caller is not known.
+    limited: bool,
+}
+
+/// The phases before anything is waited for: what is malformed, too much or for nobody ends here, and so does what a service of
+/// this process has at hand.
+fn enter(
+    worker: &Rc<Worker>,
     state: &State,
     exchange: &mut Exchange,
     request: Request<Incoming>,
-) -> Result<Response<Body>, Refusal> {
+) -> Result<Entered, Refusal> {
     let site: &Site = &worker.site;
-    let peer = exchange.notes().peer;
-
     let fault = state.take(worker.now());
-    let _taken = worker.take()?;
+    let taken = worker.take()?;
     validate::request(fault, site, request.method(), request.uri(), request.headers())?;
 
-    // A clone of a URI shares its bytes; the path can then be looked at while the request moves on.
-    let uri = request.uri().clone();
-    let path = router::decoded(path_of(request.method(), &uri))?;
-    let host = host_of(request.headers());
-    if let Some(response) = preflight(site, exchange, &request, &path) {
-        return Ok(response);
-    }
-    let index = match site.find(request.method(), host, &path) {
-        Found::Route(index) => index,
-        Found::OtherMethods(allow) => return Err(refusal::wrong_method(request.method(), allow)),
-        Found::Nothing => return Err(refusal::no_route(request.method(), &path)),
+    let index = {
+        let path = router::decoded(path_of(request.method(), request.uri()))?;
+        if let Some(response) = preflight(site, exchange, &request, &path) {
+            return Ok(Entered::Answered(response));
+        }
+        match site.find(request.method(), host_of(request.headers()), &path) {
+            Found::Route(index) => index,
+            Found::OtherMethods(allow) => return Err(refusal::wrong_method(request.method(), allow)),
+            Found::Nothing => return Err(refusal::no_route(request.method(), &path)),
+        }
     };
     exchange.notes().route = Some(index);
     let route = &site.routes[index];
     exchange.phase("route");
 
-    let mut passed = limit::Passed::new();
     let limited = !site.rules.is_empty() || !route.rules.is_empty();
-    if limited {
-        limit::by_address(site.rules_of(route), &*site.limiter, peer, &mut passed).await?;
-        exchange.phase("limit_address");
+    if !limited {
+        identify(site, route, exchange, request.headers())?;
     }
+    let (mut parts, body) = request.into_parts();
+    if site.compress
+        && let Some(strong) = parts.headers.get(IF_MATCH).and_then(compress::strengthened)
+    {
+        parts.headers.insert(IF_MATCH, strong);
+    }
+    // The API keeps its own, coherent cache; its verdict is in the answer's `Cache-Status`.
+    if !limited
+        && let CompiledTarget::Service(service) = &route.to
+        && body.is_end_stream()
+    {
+        // Making these changes a second time, where the service has nothing at hand, changes nothing.
+        route.headers.apply(&mut parts.headers);
+        if let Some(response) = service.at_hand(&parts, exchange.notes().identity.as_ref()) {
+            exchange.phase("service");
+            return Ok(Entered::Answered(response.map(Body::Full)));
+        }
+    }
+    Ok(Entered::Waits(Box::new(Waiting {
+        taken,
+        route: index,
+        parts,
+        body,
+        limited,
+    })))
+}
 
-    if let Some(identity) = authenticate::identify(site.authenticate.as_deref(), &route.auth, request.headers())? {
+/// Phase: who asks.
+fn identify(site: &Site, route: &CompiledRoute, exchange: &mut Exchange, headers: &HeaderMap) -> Result<(), Refusal> {
+    if let Some(identity) = authenticate::identify(site.authenticate.as_deref(), &route.auth, headers)? {
         exchange.notes().identity = Some(identity);
         exchange.phase("authenticate");
     }
+    Ok(())
+}
 
+/// The phases of a request that has to wait.
+async fn phases(
+    worker: &Worker,
+    state: &State,
+    exchange: &mut Exchange,
+    waiting: Box<Waiting>,
+) -> Result<Response<Body>, Refusal> {
+    let site: &Site = &worker.site;
+    let Waiting {
+        taken: _taken,
+        route,
+        parts,
+        body,
+        limited,
+    } = *waiting;
+    let route = &site.routes[route];
+    let mut passed = limit::Passed::new();
     if limited {
+        let peer = exchange.notes().peer;
+        limit::by_address(site.rules_of(route), &*site.limiter, peer, &mut passed).await?;
+        exchange.phase("limit_address");
+        identify(site, route, exchange, &parts.headers)?;
         let identity = exchange.notes().identity.clone();
         limit::by_identity(
             site.rules_of(route),
@@ -122,21 +237,14 @@ async fn phases(
         .await?;
         exchange.phase("limit_identity");
     }
-
-    let (mut parts, body) = request.into_parts();
-    if site.compress
-        && let Some(strong) = parts.headers.get(IF_MATCH).and_then(compress::strengthened)
-    {
-        parts.headers.insert(IF_MATCH, strong);
-    }
     let mut response = match &route.to {
-        // The API keeps its own, coherent cache; its verdict is in the answer's `Cache-Status`.
         CompiledTarget::Service(service) => {
             let response = service::call(service, route, exchange, parts, body, site.limits.body_timeout).await?;
             exchange.phase("service");
             response
         }
         CompiledTarget::Files(files) => {
+            let path = router::decoded(path_of(&parts.method, &parts.uri))?;
             let response = Box::pin(files.answer(&parts.method, &path, &parts.headers, site.compress)).await?;
             exchange.phase("files");
             response
@@ -181,13 +289,15 @@ fn preflight(site: &Site, exchange: &mut Exchange, request: &Request<Incoming>, 
 
 /// What of the request its answer's finish needs, kept because the request is given away.
 struct Wish {
+    method: Method,
     gzip: bool,
     origin: Option<HeaderValue>,
 }
 
 impl Wish {
-    fn of(headers: &HeaderMap) -> Wish {
+    fn of(headers: &HeaderMap, method: Method) -> Wish {
         Wish {
+            method,
             gzip: headers.contains_key(ACCEPT_ENCODING) && compress::accepts_gzip(headers),
             origin: headers.get(ORIGIN).cloned(),
         }

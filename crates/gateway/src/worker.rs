@@ -18,7 +18,6 @@ use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::convert::Infallible;
 use std::io;
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -96,19 +95,19 @@ impl Worker {
     }
 
     /// Takes one of the requests that may be in flight.
-    pub(crate) fn take(&self) -> Result<Taken<'_>, Refusal> {
+    pub(crate) fn take(self: &Rc<Worker>) -> Result<Taken, Refusal> {
         if self.in_flight.get() >= self.shared.in_flight_max {
             return Err(refusal::gateway_full(self.site.limits.in_flight_max));
         }
         self.in_flight.set(self.in_flight.get() + 1);
-        Ok(Taken(self))
+        Ok(Taken(self.clone()))
     }
 }
 
 /// One request in flight.
-pub(crate) struct Taken<'w>(&'w Worker);
+pub(crate) struct Taken(Rc<Worker>);
 
-impl Drop for Taken<'_> {
+impl Drop for Taken {
     fn drop(&mut self) {
         self.0.in_flight.set(self.0.in_flight.get() - 1);
     }
@@ -215,10 +214,7 @@ fn welcome(worker: &Rc<Worker>, builder: &Rc<http1::Builder>, stream: TcpStream,
     let socket = Socket::new(stream, state.clone(), worker.clock.clone());
     let service = {
         let (worker, state) = (worker.clone(), state.clone());
-        service_fn(move |request| {
-            let (worker, state) = (worker.clone(), state.clone());
-            async move { Ok::<_, Infallible>(request::answer(worker, state, request).await) }
-        })
+        service_fn(move |request| request::answer(&worker, &state, request))
     };
     let connection = builder.serve_connection(TokioIo::new(socket), service);
     let leaving = Leaving {

@@ -1,24 +1,31 @@
 //! The API as the gateway sees it: services of this process, and who asks.
 
+use crate::current::Current;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use mainstay_account::Account;
 use mainstay_auth::Verifier;
 use mainstay_gateway::{Answer, Arrival, Authenticate, Refusal, Service};
 use mainstay_model::{Error, Identity};
-use mainstay_rest::{AsyncCall, Background, Rest};
+use mainstay_rest::{AsyncCall, Background};
 use mainstay_worker::{JobFailure, JobRunner, Jobs};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
 /// `/rest/v1`
-pub struct RestService(pub Arc<Rest>);
+pub struct RestService(pub Arc<Current>);
 
 impl Service for RestService {
+    fn at_hand(&self, request: &Parts, identity: Option<&Arc<Identity>>) -> Option<Response<Bytes>> {
+        self.0.at_hand(request, identity?)
+    }
+
     fn call<'a>(&'a self, request: Request<Bytes>) -> Answer<'a> {
-        Box::pin(self.0.handle(with_trace(request)))
+        let now = self.0.now();
+        Box::pin(async move { now.rest.handle(with_trace(request)).await })
     }
 }
 
@@ -111,7 +118,7 @@ impl Background for Later {
 }
 
 /// Makes the calls: each through the dialect, as its client would have, with the job's id as the idempotency key.
-pub struct Calls(pub Arc<Rest>);
+pub struct Calls(pub Arc<Current>);
 
 impl JobRunner for Calls {
     fn run<'a>(
@@ -124,7 +131,7 @@ impl JobRunner for Calls {
                 error,
                 transient: false,
             })?;
-            let response = self.0.handle(request).await;
+            let response = self.0.now().rest.handle(request).await;
             let body = String::from_utf8_lossy(response.body()).into_owned();
             if response.status().is_success() {
                 return Ok(body);

@@ -31,9 +31,24 @@ struct Inner {
 pub struct Slow {
     /// The store took this long or longer.
     pub after: Duration,
-    /// Told of each, with what caused it: a request line or a trace, as far as known. Must be quick.
-    pub told: Arc<dyn Fn(Statement, Duration, &Identity) + Send + Sync>,
+    /// Told of slow reads, of one statement at most every [`SLOW_EVERY`].
+    pub told: Arc<dyn Fn(SlowRead) + Send + Sync>,
 }
+
+/// A slow read.
+pub struct SlowRead {
+    /// What was read, with the values of this read.
+    pub statement: Statement,
+    /// How long the store took.
+    pub took: Duration,
+    /// Who asked, and with which request where the store has it told.
+    pub identity: Identity,
+    /// The statement and its plan, or why there is none.
+    pub explanation: Result<Explanation>,
+}
+
+/// A statement that stays slow is told of so often.
+pub const SLOW_EVERY: Duration = Duration::from_secs(10);
 
 /// How fresh an answer must be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -235,19 +250,10 @@ impl Engine {
             plan_us: micros(began),
             ..Phases::default()
         };
-        let cache = match (&self.inner.cache, &plan.cacheable) {
-            (None, _) => Err("off"),
-            (_, Err(why)) => Err(*why),
-            _ if options.bypass_cache => Err("no-cache"),
-            _ if options.momentary => Err("depends on the clock"),
-            _ if !self.store(plan.store)?.capabilities().change_feed => Err("no change feed"),
-            _ if options.consistency == Consistency::Strong && self.inner.stores.len() > 1 => Err("consistency=strong"),
-            (Some(cache), Ok(())) => Ok(cache),
-        };
-        let cache = match cache {
+        let cache = match self.cache_for(&plan, options) {
             Ok(cache) => cache,
             Err(why) => {
-                let answer = self.ask(&plan, query, identity, &**representation, &mut phases).await?;
+                let answer = self.ask(&plan, query, identity, representation, &mut phases).await?;
                 return Ok(reply(answer, CacheVerdict::Bypass(why), phases));
             }
         };
@@ -258,7 +264,7 @@ impl Engine {
         match looked_up {
             Lookup::Hit(hit) => Ok(from_hit(hit, CacheVerdict::Hit, phases)),
             Lookup::Bypass(why) => {
-                let answer = self.ask(&plan, query, identity, &**representation, &mut phases).await?;
+                let answer = self.ask(&plan, query, identity, representation, &mut phases).await?;
                 Ok(reply(answer, CacheVerdict::Bypass(why), phases))
             }
             Lookup::Miss => {
@@ -266,6 +272,43 @@ impl Engine {
                 Box::pin(self.fill(cache, key, &plan, query, identity, representation, phases)).await
             }
         }
+    }
+
+    /// The answer to a read that the cache has, without waiting for anything and without its times; `None` sends the caller to
+    /// [`Engine::read`].
+    pub fn at_hand(
+        &self,
+        query: &Query,
+        identity: &Identity,
+        representation: &Arc<dyn Representation>,
+        options: ReadOptions,
+    ) -> Option<Reply> {
+        let cache = self.inner.cache.as_ref()?;
+        let schema = &self.inner.schema;
+        let plan = self.inner.plans.authorised(schema, &query.shape, &identity.role).ok()?;
+        if self.cache_for(&plan, options).is_err() {
+            return None;
+        }
+        let key = plan.key(schema, &query.params, identity, representation.id());
+        let hit = cache.at_hand(&key, plan.store)?;
+        Some(from_hit(hit, CacheVerdict::Hit, Phases::default()))
+    }
+
+    /// The cache, if the answer of a plan may come from it; else why not.
+    fn cache_for(&self, plan: &Plan, options: ReadOptions) -> std::result::Result<&Arc<Cache>, &'static str> {
+        match (&self.inner.cache, &plan.cacheable) {
+            (None, _) => Err("off"),
+            (_, Err(why)) => Err(*why),
+            _ if options.bypass_cache => Err("no-cache"),
+            _ if options.momentary => Err("depends on the clock"),
+            _ if !self.store_feeds(plan.store) => Err("no change feed"),
+            _ if options.consistency == Consistency::Strong && self.inner.stores.len() > 1 => Err("consistency=strong"),
+            (Some(cache), Ok(())) => Ok(cache),
+        }
+    }
+
+    fn store_feeds(&self, index: u16) -> bool {
+        self.store(index).is_ok_and(|store| store.capabilities().change_feed)
     }
 
     /// Asks the store once for all who want the same answer, and keeps it if the fences allow.
@@ -287,7 +330,7 @@ impl Engine {
                     // The fill sees only what the key names: a claim that was overlooked reads as NULL and does not leak.
                     let class = plan.class(identity);
                     let pending = cache.begin_fill(&key, plan.store, plan.footprint(&query.params, &class));
-                    let answer = match self.ask(plan, query, &class, &**representation, &mut phases).await {
+                    let answer = match self.ask(plan, query, &class, representation, &mut phases).await {
                         Ok(answer) => answer,
                         Err(error) => {
                             lead.fail(error.clone());
@@ -316,7 +359,7 @@ impl Engine {
             }
         }
         let answer = self
-            .ask(plan, query, &plan.class(identity), &**representation, &mut phases)
+            .ask(plan, query, &plan.class(identity), representation, &mut phases)
             .await?;
         Ok(reply(answer, CacheVerdict::Miss("leaders gone"), phases))
     }
@@ -326,7 +369,7 @@ impl Engine {
         plan: &Arc<Plan>,
         query: &Query,
         identity: &Identity,
-        representation: &dyn Representation,
+        representation: &Arc<dyn Representation>,
         phases: &mut Phases,
     ) -> Result<Answer> {
         let began = Instant::now();
@@ -336,17 +379,31 @@ impl Engine {
             shape: &plan.shape,
             params: &query.params,
             identity,
-            representation,
+            representation: &**representation,
         };
         let answer = store.read(read).await;
         let took = began.elapsed();
         phases.store_us = took.as_micros().min(u128::from(u32::MAX)) as u32;
         let rows = answer.as_ref().map_or(0, |a| a.rows);
         plan.cost.add(u64::from(phases.store_us), rows, &query.params);
-        if let Some(slow) = self.inner.slow.as_ref().filter(|slow| took >= slow.after) {
+        if let Some(slow) = self.inner.slow.as_ref().filter(|slow| took >= slow.after)
+            && answer.is_ok()
+            && plan.cost.is_time_to_tell(SLOW_EVERY)
+        {
+            let (engine, told) = (self.clone(), slow.told.clone());
+            let (identity, representation) = (identity.clone(), representation.clone());
             let mut statement = Statement::of(plan, &identity.role);
-            statement.params = query.params.clone();
-            (slow.told)(statement, took, identity);
+            statement.params.clone_from(&query.params);
+            tokio::spawn(async move {
+                let wanted = Explain::default();
+                let explanation = engine.explain(&statement, &identity, &*representation, wanted).await;
+                told(SlowRead {
+                    statement,
+                    took,
+                    identity,
+                    explanation,
+                });
+            });
         }
         answer
     }

@@ -246,12 +246,8 @@ impl<D: Data> Rest<D> {
         let reply = self.data.read(query, identity, &prepared.representation, options).await;
         let mut reply = match (reply, &prepared.expect) {
             (Err(error), Expect::Function { .. }) => return Err(crate::rpc::from_function(error)),
-            (reply, _) => reply?,
+            (reply, _) => prepared.counted(reply?),
         };
-        if prepared.query.shape.count == Count::None {
-            // An engine may know the number without having been asked.
-            reply.total = None;
-        }
         let facts = self.config.facts.then(|| Facts {
             cache: Some(reply.cache.clone()),
             phases: reply.phases,
