@@ -3,7 +3,7 @@
 //! (triggers, languages, operators) passes.
 
 use crate::ddl::syntax_error;
-use crate::names::{Name, folded};
+use crate::names::{Name, folded, text};
 use crate::preprocess::{Prepared, prepare};
 use crate::source_text::SourceText;
 use crate::{Problem, Source, builtin};
@@ -100,17 +100,17 @@ pub fn statements(sources: &[Source], options: &crate::Options) -> Statements {
 }
 
 fn file(source: &Source, all: &mut Statements) {
-    let text = SourceText::new(source.file.clone(), &source.text);
+    let place = SourceText::new(source.file.clone(), &source.text);
     let prepared = prepare(&source.text);
     if let Some(at) = prepared.too_deep {
-        let problem = Problem::error(text.span(at..at), "expressions are nested too deeply to be read");
+        let problem = Problem::error(place.span(at..at), "expressions are nested too deeply to be read");
         return all.problems.push(problem);
     }
     let parse = ast::SourceFile::parse(&prepared.text);
     let mut last_line = 0;
     for error in parse.errors() {
         let range: Range<usize> = error.range().into();
-        let span = text.span(range);
+        let span = place.span(range);
         if span.line != last_line {
             last_line = span.line;
             all.problems.push(Problem::error(span, syntax_error(error.message())));
@@ -126,9 +126,9 @@ fn file(source: &Source, all: &mut Statements) {
         let kind = kind(&statement);
         all.statements.push(SourceStatement {
             text: written.to_owned(),
-            span: text.span(range.clone()),
+            span: place.span(range.clone()),
             kind,
-            object: object(node),
+            object: object(&statement),
             roles: roles(node),
             data: matches!(statement, ast::Stmt::Copy(_))
                 .then(|| copied(&prepared, &source.text, &range))
@@ -157,15 +157,38 @@ fn copied(prepared: &Prepared, original: &str, range: &Range<usize>) -> Option<S
     Some(original[block.data.clone()].to_owned())
 }
 
-fn object(node: &SyntaxNode) -> Option<String> {
-    node.descendants()
-        .find_map(|n| Name::in_node(&n))
-        .map(|n| n.to_string())
+fn object(statement: &ast::Stmt) -> Option<String> {
+    let name = match statement {
+        ast::Stmt::CreateSchema(s) => match s.create_schema_target()? {
+            ast::CreateSchemaTarget::NamedSchema(named) => text(&named.schema()?),
+            ast::CreateSchemaTarget::AuthorizationSchema(of) => text(&of.role()?),
+        },
+        ast::Stmt::CreateExtension(s) => text(&s.extension()?),
+        ast::Stmt::CreateRole(s) => text(&s.role()?),
+        ast::Stmt::CreateUser(s) => text(&s.role()?),
+        ast::Stmt::CreateGroup(s) => text(&s.role()?),
+        other => {
+            return other
+                .syntax()
+                .descendants()
+                .find_map(|n| Name::in_node(&n))
+                .map(|n| n.to_string());
+        }
+    };
+    Some(name.to_string())
 }
 
 fn roles(node: &SyntaxNode) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
+    // The privileges of a GRANT on something are names, too; without something, they are roles.
+    let on_objects = node
+        .descendants()
+        .any(|n| ast::OnPrivilegeObjectsClause::can_cast(n.kind()) || ast::AlterDefaultPrivileges::can_cast(n.kind()));
+    let is_privilege = |n: &SyntaxNode| on_objects && n.ancestors().any(|a| ast::Privileges::can_cast(a.kind()));
     for role in node.descendants().filter_map(ast::RoleRef::cast) {
+        if is_privilege(role.syntax()) {
+            continue;
+        }
         let name = match role.role_ref_value() {
             Some(value) => folded(value.syntax()),
             None => folded(role.syntax()),
@@ -182,6 +205,9 @@ fn kind(statement: &ast::Stmt) -> StatementKind {
     use ast::Stmt::*;
     match statement {
         CreateSchema(_) => StatementKind::Schema,
+        // Membership of roles.
+        Grant(s) if s.on_privilege_objects_clause().is_none() => StatementKind::Once,
+        Revoke(s) if s.on_privilege_objects_clause().is_none() => StatementKind::Once,
         CreateExtension(_) => StatementKind::Extension,
         CreateRole(_) | CreateUser(_) | CreateGroup(_) => StatementKind::Role,
         CreateFunction(_) | CreateProcedure(_) => StatementKind::Function,
@@ -292,7 +318,7 @@ mod tests {
 
     #[test]
     fn statements_are_cut_with_place_kind_and_roles() {
-        let text = "-- first\nCREATE TABLE a (id int); -- tail\n\n  GRANT SELECT ON a TO anon, clerk;\nCREATE FUNCTION f() RETURNS int LANGUAGE SQL\nBEGIN ATOMIC SELECT 1; SELECT 2; END;\nALTER TABLE a OWNER TO bob;\nSELECT pg_catalog.set_config('search_path', '', false);";
+        let text = "-- first\nCREATE TABLE a (id int); -- tail\n\n  GRANT SELECT, INSERT ON a TO anon, clerk;\nCREATE FUNCTION f() RETURNS int LANGUAGE SQL\nBEGIN ATOMIC SELECT 1; SELECT 2; END;\nALTER TABLE a OWNER TO bob;\nSELECT pg_catalog.set_config('search_path', '', false);";
         let all = cut(text);
         assert_eq!(all.problems, []);
         let seen: Vec<_> = all
