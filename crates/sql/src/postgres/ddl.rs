@@ -287,7 +287,11 @@ fn comments(relation: &Relation, out: &mut Vec<String>) {
 }
 
 fn privileges(schema: &Schema, namespaces: &BTreeSet<&str>, out: &mut Vec<String>) {
-    let mut roles: BTreeSet<String> = BTreeSet::from([quote_identifier(SERVICE_ROLE)]);
+    // Who may do something in a schema must be let in.
+    let mut admitted: BTreeSet<(&str, String)> = namespaces
+        .iter()
+        .map(|namespace| (*namespace, SERVICE_ROLE.to_owned()))
+        .collect();
     let mut grants = Vec::new();
     for relation in &schema.relations {
         let name = name_of(relation);
@@ -307,7 +311,7 @@ fn privileges(schema: &Schema, namespaces: &BTreeSet<&str>, out: &mut Vec<String
             };
             let privilege = privilege_name(grant.privilege);
             grants.push(format!("GRANT {privilege}{columns} ON TABLE {name} TO {role}"));
-            roles.insert(role);
+            admitted.insert((&relation.namespace, role));
         }
     }
     for function in &schema.functions {
@@ -317,16 +321,14 @@ fn privileges(schema: &Schema, namespaces: &BTreeSet<&str>, out: &mut Vec<String
         for role in &function.grants {
             let role = role_name(role);
             grants.push(format!("GRANT EXECUTE ON FUNCTION {name} TO {role}"));
-            roles.insert(role);
+            admitted.insert((&function.namespace, role));
         }
     }
-    for namespace in namespaces {
-        for role in &roles {
-            out.push(format!(
-                "GRANT USAGE ON SCHEMA {} TO {role}",
-                quote_identifier(namespace)
-            ));
-        }
+    for (namespace, role) in admitted {
+        out.push(format!(
+            "GRANT USAGE ON SCHEMA {} TO {role}",
+            quote_identifier(namespace)
+        ));
     }
     out.append(&mut grants);
 }

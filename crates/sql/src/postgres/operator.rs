@@ -1,8 +1,9 @@
 //! Operators, and full text search, which is one operator with four ways of writing the query.
 
 use super::expr::infix;
+use super::name::quote_identifier;
 use super::render::Renderer;
-use mainstay_model::{Error, Expr, ExprKind, Operator, Result, Type};
+use mainstay_model::{Error, Expr, ExprKind, Operator, Result, Type, Value};
 
 impl<'a> Renderer<'a> {
     /// An operator with its operands.
@@ -14,6 +15,20 @@ impl<'a> Renderer<'a> {
             (Operator::TextSearchPlain, operands) => self.text_search("plainto_tsquery", operands),
             (Operator::TextSearchPhrase, operands) => self.text_search("phraseto_tsquery", operands),
             (Operator::TextSearchWeb, operands) => self.text_search("websearch_to_tsquery", operands),
+            (
+                Operator::JsonGetText,
+                [
+                    row @ Expr { ty: Type::Row(_), .. },
+                    Expr {
+                        kind: ExprKind::Literal(Value::Text(field)),
+                        ..
+                    },
+                ],
+            ) => {
+                // A field of a row; what it is cast to afterwards is its own type.
+                let row = self.expr(row)?;
+                Ok(format!("({row}).{}", quote_identifier(field)))
+            }
             (operator, [left, right]) => {
                 let sign = infix(operator).ok_or_else(|| Error::internal(format!("{operator:?} is not binary")))?;
                 Ok(format!("({} {sign} {})", self.expr(left)?, self.expr(right)?))
