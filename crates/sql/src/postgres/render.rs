@@ -1,6 +1,6 @@
 //! What all of the writing shares: the schema, the slots so far, which rows are in scope, and what they are called.
 
-use super::name::{is_binary, named_type, parameter_type, parameter_type_name, quote_identifier};
+use super::name::{is_binary, named_type, parameter_type, parameter_type_name, quote_identifier, type_name};
 use super::{Options, Slot, SlotValue};
 use mainstay_model::{
     ColumnRef, Embed, Error, FunctionId, Item, QueryShape, RelationId, RelationRef, Result, Returns, Schema, SourceId,
@@ -140,6 +140,17 @@ impl<'a> Renderer<'a> {
 
     /// A parameter with its type. The same value is the same parameter, so that equal expressions stay equal.
     pub fn slot(&mut self, value: SlotValue, ty: &Type) -> Result<String> {
+        match ty {
+            Type::Row(_) => {
+                let text = self.slot(value, &Type::Text)?;
+                return Ok(row_of_text(&text, ty));
+            }
+            Type::Array(element) if matches!(**element, Type::Row(_)) => {
+                let texts = self.slot(value, &Type::Array(Box::new(Type::Text)))?;
+                return Ok(rows_of_texts(&texts, element));
+            }
+            _ => {}
+        }
         let slot = Slot {
             value,
             ty: parameter_type(ty),
@@ -254,6 +265,20 @@ impl<'a> Renderer<'a> {
             Returns::Void => (Vec::new(), false),
         }
     }
+}
+
+/// A row from its text, which is a JSON object where it came in a JSON body, else Postgres' own form of a row.
+pub(super) fn row_of_text(text: &str, ty: &Type) -> String {
+    let name = type_name(ty);
+    format!(
+        "(CASE WHEN {text} LIKE '{{%' THEN json_populate_record(NULL::{name}, ({text})::json) ELSE ({text})::{name} END)"
+    )
+}
+
+/// As above, an array of them from an array of texts.
+fn rows_of_texts(texts: &str, element: &Type) -> String {
+    let rows = row_of_text("x", element);
+    format!("(CASE WHEN {texts} IS NOT NULL THEN ARRAY(SELECT {rows} FROM unnest({texts}) AS x) END)")
 }
 
 /// `"schema"."name"`

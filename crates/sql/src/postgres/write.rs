@@ -2,7 +2,7 @@
 
 use super::SlotValue;
 use super::name::{is_binary, parameter_type_name, quote_identifier};
-use super::render::{Renderer, RowSource, Scope, where_clause};
+use super::render::{Renderer, RowSource, Scope, row_of_text, where_clause};
 use super::statement::refuse_check;
 use mainstay_model::{
     Action, Cell, Column, Error, Expr, OnConflict, OrderBy, RelationId, RelationRef, Result, SourceId, Type,
@@ -132,7 +132,10 @@ impl<'a> Renderer<'a> {
                     } else {
                         let array = Type::Array(Box::new(Type::Text));
                         arrays.push(self.slot(SlotValue::ColumnTexts(at, ty.clone()), &array)?);
-                        values.push(format!("v.c{n}::{}", parameter_type_name(&ty)));
+                        values.push(match &ty {
+                            Type::Row(_) => row_of_text(&format!("v.c{n}"), &ty),
+                            ty => format!("v.c{n}::{}", parameter_type_name(ty)),
+                        });
                     }
                     aliases.push(format!("c{n}"));
                 }

@@ -6,6 +6,7 @@ use mainstay_sql::postgres::{Options, compile_step};
 
 pub fn run(p: &Project<'_>) {
     inserts(p);
+    rows_in_rows(p);
     upserts(p);
     updates(p);
     calls(p);
@@ -150,6 +151,29 @@ fn inserts(p: &Project<'_>) {
     };
     assert_eq!(p.step(&nothing), Ok("0|NULL|NULL|NULL|NULL".to_owned()));
     p.script("DELETE FROM films WHERE id >= 10").unwrap();
+}
+
+/// Composite values, in Postgres' form and as JSON, and names that want quoting.
+fn rows_in_rows(p: &Project<'_>) {
+    let columns = ["id", "at", "we\"ird $1"];
+    let row = |id, at: &str| cells([Value::Int(id), text(at), text("'; DROP TABLE houses; --")]);
+    let json = "{\"town\":\"Ulm\",\"zip\":89073}";
+    let mut step = insert(p, "houses", &columns, vec![row(1, "(Ulm,89073)"), row(2, json)], None);
+    let mut answer = p.query("houses", &["at", "we\"ird $1"]);
+    let town = Expr::literal(text("town"), Type::Text);
+    let at = Expr::new(
+        ExprKind::Call(Builtin::ToJsonb, vec![p.column("houses", "at")]),
+        Type::Jsonb,
+    );
+    let town = Expr::new(ExprKind::Operator(Operator::JsonGetText, vec![at, town]), Type::Text);
+    answer.select.push(field("it's \"town\"", town));
+    step.returning = Some(answer);
+    let want = "{\"town\":\"Ulm\",\"zip\":89073}|'; DROP TABLE houses; --|Ulm";
+    assert_eq!(p.step(&step), Ok(format!("{want}\n{want}")));
+    if let Action::Insert { rows, .. } = &mut step.action {
+        *rows = vec![row(3, json)];
+    }
+    assert_eq!(p.step(&step), Ok(want.to_owned()));
 }
 
 fn upserts(p: &Project<'_>) {
