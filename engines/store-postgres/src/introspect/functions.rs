@@ -12,7 +12,7 @@ use mainstay_model::{
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Fills [`Schema::functions`] and says which are left out.
+/// Fills [`Schema::functions`] and says which are left out. Gives for each whether a set of its rows has one row.
 #[allow(clippy::too_many_arguments, reason = "everything that was read meets here")]
 pub(super) fn assemble(
     schema: &mut Schema,
@@ -23,7 +23,8 @@ pub(super) fn assemble(
     privileges: &Privileges<'_>,
     ids: &Ids,
     not_served: &mut Vec<NotServed>,
-) -> Result<(), Error> {
+) -> Result<Vec<bool>, Error> {
+    let mut one_row = Vec::new();
     let mut of_extensions: BTreeMap<&str, (usize, Vec<String>)> = BTreeMap::new();
     for row in &found.functions {
         let served = namespaces.iter().find(|(oid, _)| *oid == row.namespace);
@@ -41,6 +42,7 @@ pub(super) fn assemble(
                 }
                 let function = function(row, &namespace.name, options, types, privileges, ids)?;
                 schema.functions.push(function);
+                one_row.push(row.one_row);
                 continue;
             }
             None => continue,
@@ -69,7 +71,7 @@ pub(super) fn assemble(
                 reason: reasons.join("; or: "),
             }),
     );
-    Ok(())
+    Ok(one_row)
 }
 
 fn noun(row: &FunctionRow) -> &'static str {
@@ -303,15 +305,9 @@ fn media(schema: &mut Schema, row: &FunctionRow, namespace: &Arc<str>, served: b
     });
 }
 
-/// Adds the relationships that functions make: from the row that one takes to the rows that it gives.
-pub(super) fn relate(schema: &mut Schema, ids: &Ids, found: &Found) {
-    // `ROWS 1` makes a set one row; the model's functions do not keep it, so that the catalog's rows are asked again.
-    let mut single: Vec<(&str, &str)> = Vec::new();
-    for row in found.functions.iter().filter(|f| f.one_row && f.returns_set) {
-        if let Some(namespace) = found.namespaces.iter().find(|n| n.oid == row.namespace) {
-            single.push((&namespace.name, &row.name));
-        }
-    }
+/// Adds the relationships that functions make: from the row that one takes to the rows that it gives. `one_row` says of each function
+/// whether its set has one row (`ROWS 1`).
+pub(super) fn relate(schema: &mut Schema, ids: &Ids, one_row: &[bool]) {
     let by_row: std::collections::HashMap<Arc<str>, mainstay_model::RelationId> = ids
         .relations
         .values()
@@ -330,7 +326,7 @@ pub(super) fn relate(schema: &mut Schema, ids: &Ids, found: &Found) {
             continue;
         };
         let (target, one) = match function.returns {
-            Returns::SetOfRow(target) => (target, single.contains(&(&*function.namespace, &*function.name))),
+            Returns::SetOfRow(target) => (target, one_row.get(at) == Some(&true)),
             Returns::Row(target) => (target, true),
             _ => continue,
         };

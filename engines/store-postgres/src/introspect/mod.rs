@@ -146,7 +146,7 @@ fn assemble(options: &Options, found: &catalog::Found, details: &catalog::Detail
     types.declare(&mut schema)?;
     let ids = relations::assemble(&mut schema, options, &namespaces, found, details, &types, &privileges)?;
     let mut not_served = relations::partitions(found);
-    functions::assemble(
+    let one_row = functions::assemble(
         &mut schema,
         options,
         &namespaces,
@@ -158,7 +158,7 @@ fn assemble(options: &Options, found: &catalog::Found, details: &catalog::Detail
     )?;
     schema.index();
     schema.relate();
-    functions::relate(&mut schema, &ids, found);
+    functions::relate(&mut schema, &ids, &one_row);
     let mut notes = privileges.notes();
     notes.extend(suggestions::of(&schema, &namespaces, found));
     Ok(Introspected {
