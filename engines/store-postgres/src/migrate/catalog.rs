@@ -144,7 +144,7 @@ impl Reader<'_> {
             self.add(
                 "pg_namespace",
                 Object {
-                    create: format!("CREATE SCHEMA {name}"),
+                    create: format!("CREATE SCHEMA IF NOT EXISTS {name}"),
                     acl: row.acl(),
                     comment: row.maybe("comment"),
                     ..object(Kind::Schema, &name, row.number("oid"), "SCHEMA", true)

@@ -26,7 +26,9 @@ pub(crate) struct Wanted {
     pub(crate) internal: BTreeSet<Key>,
     /// Per statement: the search path in force.
     pub(crate) paths: Vec<String>,
-    /// Per statement: the highest oid after it ran.
+    /// Statements in the order in which they could be run: what needs a later file waits for it.
+    sequence: Vec<usize>,
+    /// Per place in that order: the highest oid afterwards.
     marks: Vec<u32>,
     /// Per statement of rows: the table or sequence, quoted and qualified.
     pub(crate) targets: BTreeMap<usize, (Kind, String)>,
@@ -43,7 +45,14 @@ pub(crate) struct Wanted {
 impl Wanted {
     /// The statement during which something with an oid was made.
     pub(crate) fn statement_of(&self, oid: u32) -> usize {
-        self.marks.partition_point(|mark| *mark < oid)
+        let position = self.marks.partition_point(|mark| *mark < oid);
+        self.sequence.get(position).copied().unwrap_or(usize::MAX)
+    }
+
+    /// When a statement ran.
+    pub(crate) fn position(&self, statement: usize) -> usize {
+        let position = self.sequence.iter().position(|s| *s == statement);
+        position.unwrap_or(usize::MAX)
     }
 
     /// Where a column was written: in its table's statement, or in a later one about the table.
@@ -281,8 +290,9 @@ async fn run(client: &Client, source: &Source, aside: &Aside, wanted: &mut Wante
     let mut path = aside.path(&wanted.schemas);
     client.batch_execute(&format!("SET LOCAL search_path = {path}")).await?;
     let mut shown = SEARCH_PATH.to_owned();
-    let mut mark = watermark(client, "").await?;
     let mut file = None;
+    let mut waiting: Vec<(usize, String, Failure)> = Vec::new();
+    let mut mark = watermark(client).await?;
     for (at, statement) in source.statements.iter().enumerate() {
         if file.as_ref() != Some(&statement.span.file) {
             file = Some(statement.span.file.clone());
@@ -294,67 +304,114 @@ async fn run(client: &Client, source: &Source, aside: &Aside, wanted: &mut Wante
                 ))
                 .await?;
         }
-        let refused = |e: tokio_postgres::Error| Failure::of_statement(&e, &statement.text, &statement.span);
-        match statement.kind {
-            StatementKind::Nothing | StatementKind::Role => {}
-            StatementKind::Setting => {
-                let text = statement.text.to_ascii_lowercase();
-                if text.contains("search_path") || text.contains("check_function_bodies") {
-                    client.batch_execute(&statement.text).await.map_err(refused)?;
-                    let now = column(client, "SELECT current_setting('search_path')").await?;
-                    shown = now.into_iter().next().unwrap_or_default();
-                }
-            }
-            StatementKind::Rows => {
-                if let Some(target) = target(client, statement).await? {
-                    wanted.targets.insert(at, target);
-                }
-            }
-            StatementKind::Extension => {
-                let name = statement.object.clone().unwrap_or_default();
-                if !aside.extensions.contains(&name) {
-                    client.batch_execute(&statement.text).await.map_err(refused)?;
-                    wanted.extensions.push(at);
-                }
-            }
-            StatementKind::Schema => {
-                let name = statement.object.clone().unwrap_or_default();
-                let there = format!("SELECT 1 FROM pg_namespace WHERE nspname = {}", literal(&name));
-                if column(client, &there).await?.is_empty() {
-                    client.batch_execute(&statement.text).await.map_err(refused)?;
-                }
-            }
-            StatementKind::Once => {
-                client.batch_execute("SAVEPOINT once").await?;
-                match client.batch_execute(&statement.text).await {
-                    Ok(()) => {}
-                    Err(e) if is_duplicate(&e) => client.batch_execute("ROLLBACK TO SAVEPOINT once").await?,
-                    Err(e) => return Err(refused(e)),
-                }
-                client.batch_execute("RELEASE SAVEPOINT once").await?;
-            }
-            StatementKind::Index => {
-                mark = watermark(client, &without_concurrently(&statement.text))
-                    .await
-                    .map_err(|e| match e.place {
-                        _ if e.sqlstate.is_some() => e.at(Some(statement.span.clone())),
-                        _ => e,
-                    })?;
-            }
-            StatementKind::Function | StatementKind::Table | StatementKind::Define => {
+        if statement.kind == StatementKind::Setting {
+            let text = statement.text.to_ascii_lowercase();
+            if text.contains("search_path") || text.contains("check_function_bodies") {
+                let refused = |e| Failure::of_statement(&e, &statement.text, &statement.span);
                 client.batch_execute(&statement.text).await.map_err(refused)?;
+                let now = column(client, "SELECT current_setting('search_path')").await?;
+                let now = now.into_iter().next().unwrap_or_default();
+                if now != path {
+                    path.clone_from(&now);
+                    shown = now;
+                }
             }
         }
-        if !matches!(
-            statement.kind,
-            StatementKind::Nothing | StatementKind::Setting | StatementKind::Index
-        ) {
-            mark = watermark(client, "").await?;
-        }
-        wanted.marks.push(mark);
         wanted.paths.push(shown.clone());
+        match one(client, at, statement, aside, wanted).await? {
+            None => {}
+            Some(failure) => {
+                waiting.push((at, path.clone(), failure));
+                continue;
+            }
+        }
+        if !matches!(statement.kind, StatementKind::Nothing | StatementKind::Setting) {
+            mark = watermark(client).await?;
+        }
+        wanted.sequence.push(at);
+        wanted.marks.push(mark);
+    }
+    // What needed something that another file declares: again, until nothing more succeeds.
+    while !waiting.is_empty() {
+        let before = waiting.len();
+        let mut left = Vec::new();
+        for (at, path, _) in waiting {
+            client.batch_execute(&format!("SET LOCAL search_path = {path}")).await?;
+            match one(client, at, &source.statements[at], aside, wanted).await? {
+                None => {
+                    wanted.sequence.push(at);
+                    wanted.marks.push(watermark(client).await?);
+                }
+                Some(failure) => left.push((at, path, failure)),
+            }
+        }
+        waiting = left;
+        if waiting.len() == before {
+            let (_, _, failure) = waiting.swap_remove(0);
+            return Err(failure);
+        }
     }
     Ok(())
+}
+
+/// Runs one statement. A failure because something is not there (yet) is given back.
+async fn one(
+    client: &Client,
+    at: usize,
+    statement: &Statement,
+    aside: &Aside,
+    wanted: &mut Wanted,
+) -> Result<Option<Failure>, Failure> {
+    let name = statement.object.clone().unwrap_or_default();
+    let text = match statement.kind {
+        StatementKind::Nothing | StatementKind::Role | StatementKind::Setting => return Ok(None),
+        StatementKind::Rows => {
+            if let Some(target) = target(client, statement).await? {
+                wanted.targets.insert(at, target);
+            }
+            return Ok(None);
+        }
+        StatementKind::Extension => {
+            if aside.extensions.contains(&name) {
+                return Ok(None);
+            }
+            wanted.extensions.push(at);
+            statement.text.clone()
+        }
+        StatementKind::Schema => {
+            let there = format!("SELECT 1 FROM pg_namespace WHERE nspname = {}", literal(&name));
+            if !column(client, &there).await?.is_empty() {
+                return Ok(None);
+            }
+            statement.text.clone()
+        }
+        StatementKind::Index => without_concurrently(&statement.text),
+        StatementKind::Once | StatementKind::Function | StatementKind::Table | StatementKind::Define => {
+            statement.text.clone()
+        }
+    };
+    client.batch_execute("SAVEPOINT statement").await?;
+    let run = client.batch_execute(&text).await;
+    let Err(error) = run else {
+        client.batch_execute("RELEASE SAVEPOINT statement").await?;
+        return Ok(None);
+    };
+    let failure = Failure::of_statement(&error, &text, &statement.span);
+    if error.as_db_error().is_none() {
+        return Err(failure);
+    }
+    client
+        .batch_execute("ROLLBACK TO SAVEPOINT statement; RELEASE SAVEPOINT statement")
+        .await?;
+    match failure.sqlstate.as_deref() {
+        _ if statement.kind == StatementKind::Once && is_duplicate(&error) => Ok(None),
+        // An undefined table, function, object, column or schema.
+        Some("42P01" | "42883" | "42704" | "42703" | "3F000") => {
+            wanted.extensions.retain(|e| *e != at);
+            Ok(Some(failure))
+        }
+        _ => Err(failure),
+    }
 }
 
 /// Whether something is there already, whatever it is.
@@ -363,11 +420,8 @@ pub(crate) fn is_duplicate(error: &tokio_postgres::Error) -> bool {
     matches!(code.as_deref(), Some("42710" | "42P07" | "42723" | "42P06" | "23505"))
 }
 
-/// Runs a statement, then draws an oid: whatever the statement made has a lower one.
-async fn watermark(client: &Client, statement: &str) -> Result<u32, Failure> {
-    if !statement.is_empty() {
-        client.batch_execute(statement).await?;
-    }
+/// Draws an oid: whatever was made before has a lower one.
+async fn watermark(client: &Client) -> Result<u32, Failure> {
     let drawn = column(client, "SELECT pg_catalog.lo_creat(-1)").await?;
     Ok(drawn.first().and_then(|t| t.parse().ok()).unwrap_or_default())
 }

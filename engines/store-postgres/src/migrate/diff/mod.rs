@@ -100,18 +100,23 @@ impl<'d> Diff<'d> {
 
     /// Where an object stands in the order of declarations.
     fn order(&self, object: &Object) -> Order {
-        let statement = match (&object.detail, &object.table) {
+        let statement = self.statement(object);
+        (rank::DECLARE, self.wanted.position(statement), object.oid, 0)
+    }
+
+    /// The statement that declares an object.
+    fn statement(&self, object: &Object) -> usize {
+        match (&object.detail, &object.table) {
             (Detail::Column(column), Some(table)) => {
                 self.wanted
                     .column_statement(self.source, table, object.oid, &bare(&column.name))
             }
             _ => self.wanted.statement_of(object.oid),
-        };
-        (rank::DECLARE, statement, object.oid, 0)
+        }
     }
 
     fn place(&self, object: &Object) -> Option<Span> {
-        let statement = self.source.statements.get(self.order(object).1)?;
+        let statement = self.source.statements.get(self.statement(object))?;
         Some(match (object.kind, &object.detail) {
             (Kind::Column, Detail::Column(column)) => line_of(statement, &column.name),
             (Kind::Default, _) => line_of(statement, &bare(object.name.rsplit('.').next().unwrap_or_default())),
@@ -331,7 +336,7 @@ impl<'d> Diff<'d> {
                 statement.text.clone(),
                 Kind::Extension,
                 &name,
-                (rank::DECLARE, *at, 0, 0),
+                (rank::DECLARE, self.wanted.position(*at), 0, 0),
             );
             step.place = Some(statement.span.clone());
             step.search_path = self.path_of(*at);
@@ -387,8 +392,19 @@ impl<'d> Diff<'d> {
                 }
                 _ => format!("DROP {}", object.subject),
             };
+            // It went with its column.
+            if let Detail::Sequence { owner: Some(owner) } = &object.detail
+                && (self.gone.contains(&(Kind::Column, owner.clone()))
+                    || owner
+                        .rsplit_once('.')
+                        .is_some_and(|(table, _)| doomed(&Some(table.to_owned()))))
+            {
+                continue;
+            }
             let position = match object.kind {
                 Kind::Column => rank::DROP_DATA,
+                // Behind what a table that goes takes along, unless it is about such a table.
+                Kind::Function if self.gone.contains(key) && !self.needs_gone_table(key) => rank::DROP_TYPE,
                 Kind::Sequence | Kind::Type => rank::DROP_TYPE,
                 _ => rank::DROP_PART,
             };
@@ -433,6 +449,11 @@ impl<'d> Diff<'d> {
         self.plan.steps.extend(steps);
     }
 
+    fn needs_gone_table(&self, key: &Key) -> bool {
+        let mut needed = self.actual.dependencies.iter().filter(|(d, _, _)| d == key);
+        needed.any(|(_, n, _)| n.0 == Kind::Table && self.gone.contains(n))
+    }
+
     fn visit(&self, key: &Key, done: &mut BTreeSet<Key>, ordered: &mut Vec<Key>) {
         if !done.insert(key.clone()) {
             return;
@@ -460,7 +481,7 @@ impl<'d> Diff<'d> {
                 statement.text.clone(),
                 Kind::Schema,
                 "",
-                (rank::DECLARE, at, u32::MAX, 0),
+                (rank::DECLARE, self.wanted.position(at), u32::MAX, 0),
             );
             step.object = format!("statement {}", words.join(" "));
             step.place = Some(statement.span.clone());

@@ -16,7 +16,12 @@ impl Diff<'_> {
             if !new || statement.kind != StatementKind::Rows {
                 continue;
             }
-            let mut step = Step::new(statement.text.clone(), *kind, name, (rank::DECLARE, *at, u32::MAX, 0));
+            let mut step = Step::new(
+                statement.text.clone(),
+                *kind,
+                name,
+                (rank::DECLARE, wanted.position(*at), u32::MAX, 0),
+            );
             step.object = format!("rows of {name}");
             step.place = Some(statement.span.clone());
             step.search_path = self.path_of(*at);

@@ -250,7 +250,7 @@ impl Diff<'_> {
     fn add_column(&mut self, object: &Object, column: &Column, table: &str, inlined: &mut BTreeSet<Key>) {
         let mut line = format!("{} {}", column.name, column.definition());
         let default = self.wanted.shape.get(Kind::Default, &object.name);
-        let statement = self.order(object).1;
+        let statement = self.statement(object);
         let mut default_text = None;
         if let Some(default) = default.filter(|d| self.wanted.statement_of(d.oid) == statement) {
             line = with_default(column, &default.definition);
