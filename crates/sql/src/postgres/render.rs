@@ -158,7 +158,11 @@ impl<'a> Renderer<'a> {
         };
         // Cells are never equal, and there may be many.
         let may_recur = matches!(slot.value, SlotValue::Param(_) | SlotValue::Literal(_));
-        let known = self.slots.iter().position(|s| may_recur && *s == slot);
+        let known = if may_recur {
+            self.slots.iter().position(|s| *s == slot)
+        } else {
+            None
+        };
         let at = match known {
             Some(at) => at,
             None => {

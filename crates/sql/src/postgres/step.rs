@@ -119,6 +119,19 @@ fn compile_write(schema: &Schema, relation: RelationId, step: &Step, options: Op
             Status::default(),
         ));
     }
+    if shape.is_none() && !tells_new && is_one_row(&step.action) {
+        // The one row says its key, the command's tag that there was one.
+        let declared = &schema.relation(relation).columns;
+        let mut status = Status::default();
+        let (mut terms, mut columns) = (Vec::new(), Vec::new());
+        for (n, at) in key.iter().enumerate() {
+            let name = declared.get(*at as usize).map_or("", |c| &c.name);
+            terms.push(format!("{alias}.{}::text", quote_identifier(name)));
+            columns.push(hidden("key", Type::Text));
+            status.key.push((*at, n));
+        }
+        return Ok(r.finish(format!("{write} RETURNING {}", terms.join(", ")), columns, status));
+    }
     // The columns that are used are known when everything else has been written.
     let mut source = r.table_source(relation, "w");
     source.row_type = Some(r.table(relation));
@@ -206,6 +219,10 @@ fn compile_write(schema: &Schema, relation: RelationId, step: &Step, options: Op
 fn is_row_by_row(shape: &QueryShape) -> bool {
     let inner = |item: &Item| matches!(item, Item::Embed(embed) if embed.inner);
     !shape.is_aggregate() && !shape.distinct && !shape.select.iter().any(inner)
+}
+
+fn is_one_row(action: &Action) -> bool {
+    matches!(action, Action::Insert { rows, .. } if rows.len() == 1)
 }
 
 fn has_embeds(shape: &QueryShape) -> bool {

@@ -4,6 +4,7 @@
 mod definitions;
 mod project;
 mod reads;
+mod related;
 mod server;
 mod writes;
 
@@ -21,5 +22,6 @@ fn postgres() {
     definitions::shop(&server);
     let project = Project::create(&server);
     reads::run(&project);
+    related::run(&project);
     writes::run(&project);
 }
