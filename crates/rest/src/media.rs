@@ -3,7 +3,7 @@
 use crate::error;
 use http::HeaderMap;
 use http::header::{ACCEPT, CONTENT_TYPE};
-use mainstay_model::{Error, Returns, Type};
+use mainstay_model::{Error, Function, MediaSubject, Returns, Schema, Type};
 
 /// A form of answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -145,6 +145,24 @@ pub(crate) fn negotiate_with(headers: &HeaderMap, raw: Option<RawKind>) -> Resul
     found.ok_or_else(|| error::not_acceptable(accept))
 }
 
+/// The media type that a function's result has by its declaration (a domain called `"image/png"`), if the client wants that one
+/// before anything else.
+pub(crate) fn own_of<'s>(schema: &'s Schema, function: &Function, headers: &HeaderMap) -> Option<&'s str> {
+    let handler = schema.media_handlers.iter().find(|handler| {
+        handler.subject == MediaSubject::Result
+            && handler.name == function.name
+            && handler.namespace == function.namespace
+    })?;
+    let first = first(headers)?;
+    let name = first.split(';').next().unwrap_or_default().trim();
+    match &*handler.media_type {
+        // Any type that the client names.
+        "*/*" => Some("application/octet-stream"),
+        own if name.eq_ignore_ascii_case(own) => Some(own),
+        _ => None,
+    }
+}
+
 /// The form of the description of the API: the content type. Errors: PGRST107.
 pub(crate) fn negotiate_description(headers: &HeaderMap) -> Result<&'static str, Error> {
     let Some(accept) = accept_text(headers) else {
@@ -194,6 +212,28 @@ pub(crate) fn content(headers: &HeaderMap) -> Result<Content, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_function_may_have_a_media_type_of_its_own() {
+        let mut schema = crate::tests::fixture_schema();
+        let function = schema.functions[0].clone();
+        schema.media_handlers.push(mainstay_model::MediaHandler {
+            namespace: function.namespace.clone(),
+            name: function.name.clone(),
+            media_type: "image/png".into(),
+            subject: MediaSubject::Result,
+        });
+        for (accept, want) in [
+            ("image/png", Some("image/png")),
+            ("Image/PNG;q=0.9", Some("image/png")),
+            ("application/json, image/png", None),
+            ("*/*", None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(ACCEPT, accept.parse().unwrap());
+            assert_eq!(own_of(&schema, &function, &headers), want, "{accept}");
+        }
+    }
 
     #[test]
     fn the_most_wanted_of_what_there_is() {

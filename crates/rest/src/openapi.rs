@@ -99,6 +99,7 @@ pub(crate) fn document(schema: &Schema, config: &RestConfig, namespace: &str, ro
     for (name, functions) in overloads {
         paths.insert(format!("/rpc/{name}"), functions::describe(schema, name, &functions));
     }
+    paths.insert("/".to_owned(), json!({ "post": transaction() }));
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -129,6 +130,39 @@ fn reference(kind: &str, name: &str) -> Json {
     json!({ "$ref": format!("#/components/{kind}/{name}") })
 }
 
+/// Several operations as one.
+fn transaction() -> Json {
+    let headers = json!({ "type": "object", "additionalProperties": { "type": "string" } });
+    let operation = json!({
+        "type": "object",
+        "required": ["method", "path"],
+        "additionalProperties": false,
+        "properties": {
+            "method": { "type": "string", "enum": ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"] },
+            "path": { "type": "string", "description": "As it would be behind /rest/v1: `/things?id=eq.1`." },
+            "headers": headers,
+            "body": { "description": "A value may be `{\"$ref\": \"0/0/id\"}`: operation, row and column, counted from 0." },
+        },
+    });
+    let answer = json!({
+        "type": "object",
+        "required": ["status", "headers", "body"],
+        "properties": { "status": { "type": "integer" }, "headers": headers, "body": {} },
+    });
+    let all = json!({ "type": "array", "items": operation });
+    let ok = json!({
+        "description": "What came of each operation.",
+        "content": { "application/json": { "schema": { "type": "array", "items": answer } } },
+    });
+    json!({
+        "summary": "Several operations as one transaction: all of them happen or none",
+        "operationId": "transaction",
+        "parameters": [reference("parameters", "prefer"), reference("parameters", "idempotencyKey")],
+        "requestBody": { "required": true, "content": { "application/json": { "schema": all } } },
+        "responses": { "200": ok, "default": reference("responses", "error") },
+    })
+}
+
 fn error_schema() -> Json {
     json!({
         "type": "object",
@@ -151,6 +185,8 @@ fn shared_parameters() -> Json {
         "order": query("order", "Sort keys: `name.asc,id.desc.nullslast`.", text()),
         "limit": query("limit", "At most so many rows.", json!({ "type": "integer", "minimum": 0 })),
         "offset": query("offset", "Rows to skip.", json!({ "type": "integer", "minimum": 0 })),
+        "after": query("after", "The page behind a row: the values of the sort keys, `(9.5,7)`.", text()),
+        "having": query("having", "Of groups only these: `price.sum().gt.10`, `(count().gt.1,price.max().lt.5)`.", text()),
         "or": query("or", "Alternatives: `(price.lt.10,stock.gt.100)`.", text()),
         "and": query("and", "Conditions that must all hold: `(price.gt.1,price.lt.10)`.", text()),
         "columns": query("columns", "Columns of the body to take; others are ignored.", text()),
@@ -226,6 +262,8 @@ fn describe_relation(
                 "and",
                 "columns",
                 "on_conflict",
+                "having",
+                "after",
             ]
             .contains(&filter["name"].as_str().unwrap_or_default())
         })
@@ -252,6 +290,8 @@ fn describe_relation(
             "order",
             "limit",
             "offset",
+            "after",
+            "having",
             "or",
             "and",
             "range",

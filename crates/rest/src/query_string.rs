@@ -136,7 +136,8 @@ impl<'a> Request<'a> {
                     let tree = filter::parse_having(value, limits)?;
                     request.root.find(&path)?.having.push(tree);
                 }
-                "after" => {
+                // A column may be called so: no filter begins with a parenthesis.
+                "after" if value.trim_start().starts_with('(') => {
                     let (path, _) = filter::parse_path(key)?;
                     let values = filter::parse_after(value)?;
                     request.paged |= path.is_empty();

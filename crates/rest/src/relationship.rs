@@ -31,12 +31,12 @@ pub(crate) fn find<'s>(
             one,
         });
     }
-    let all: Vec<&'s Relationship> = origin
-        .relation
-        .and_then(|id| schema.relationships.get(id.0 as usize))
+    let known = origin.relation.and_then(|id| schema.relationships.get(id.0 as usize));
+    let all: Vec<&'s Relationship> = known
         .map(|list| {
             list.iter()
-                .filter(|r| &*schema.relation(r.target).namespace == namespace)
+                // A computed one has the name of its function and no other.
+                .filter(|r| r.function.is_none() && &*schema.relation(r.target).namespace == namespace)
                 .collect()
         })
         .unwrap_or_default();
@@ -72,6 +72,19 @@ fn computed<'s>(
     origin: &Rows<'s>,
     target: &str,
 ) -> Option<(FunctionId, Rows<'s>, bool)> {
+    let known = schema.relationships.get(origin.relation?.0 as usize);
+    let declared = known.into_iter().flatten().find_map(|way| {
+        let function = way.function?;
+        let declared = schema.function(function);
+        let is_meant = *declared.name == *target && *declared.namespace == *namespace;
+        is_meant.then(|| {
+            let rows = Rows::of_relation(schema, way.target);
+            (function, rows, way.cardinality.is_to_one())
+        })
+    });
+    if declared.is_some() {
+        return declared;
+    }
     let relation = schema.relation(origin.relation?);
     schema.find_functions(namespace, target).iter().find_map(|&id| {
         let function = schema.function(id);

@@ -5,7 +5,7 @@ use crate::call::{self, Given};
 use crate::data::Data;
 use crate::encode::{self, Form};
 use crate::level::Level;
-use crate::media::{self, Content, RawKind};
+use crate::media::{self, Content, Media, RawKind};
 use crate::payload;
 use crate::planned::{self, Plan};
 use crate::preceding::Preceding;
@@ -18,7 +18,7 @@ use crate::skeleton::Origin;
 use crate::zone::Zone;
 use crate::{Place, Rest, error, idempotency, is_read, range, response};
 use bytes::Bytes;
-use http::header::LOCATION;
+use http::header::{CONTENT_TYPE, LOCATION};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use mainstay_model::{Call, Count, Error, FunctionId, Idempotency, Identity, Query, Returns, Schema, Source};
 use std::future::Future;
@@ -218,7 +218,11 @@ impl<D: Data> Rest<D> {
         preceding: Option<&Arc<Preceding>>,
     ) -> Result<Understood, Error> {
         let declared = schema.function(function);
-        let media = media::negotiate_with(headers, RawKind::of(&declared.returns))?;
+        let own = media::own_of(schema, declared, headers);
+        let media = match own {
+            Some(_) => Media::Raw(RawKind::Bytes),
+            None => media::negotiate_with(headers, RawKind::of(&declared.returns))?,
+        };
         preferences.check()?;
         let max_affected = preferences.enforced_max_affected();
         if max_affected.is_some() && !declared.returns.is_set() {
@@ -261,6 +265,10 @@ impl<D: Data> Rest<D> {
         };
         let applied = preferences.applied(honoured);
         let content_type = (!void).then(|| media.content_type());
+        let mut answer_headers = response::template(content_type, place.profile(), applied);
+        if let Some(own) = own.and_then(|name| HeaderValue::try_from(name).ok()) {
+            answer_headers.insert(CONTENT_TYPE, own);
+        }
         let prepared = Prepared {
             digest: schema.digest,
             query: Query {
@@ -275,7 +283,7 @@ impl<D: Data> Rest<D> {
                 rows_max: max_affected,
             },
             offset,
-            headers: response::Head::new(response::template(content_type, place.profile(), applied)),
+            headers: response::Head::new(answer_headers),
             momentary: binder.momentary,
             slots: Vec::new(),
             earlier: binder.earlier,

@@ -108,8 +108,8 @@ impl<D: Data> Rest<D> {
             if i > 0 {
                 body.push(b',');
             }
-            // What fails now is a page that a read asked for and that is not there: nothing was lost by it.
-            let answer = finish(committed.replayed, nothing.unwrap_or(outcome))
+            // That it is a repetition is said once, of the whole. What fails now is a page that a read asked for and that is not there: nothing was lost by it.
+            let answer = finish(false, nothing.unwrap_or(outcome))
                 .unwrap_or_else(|error| error::response(&error, self.config.is_anonymous(&identity.role), None));
             write_answer(&answer, &mut body);
         }

@@ -89,9 +89,11 @@ impl Prepared {
     /// Prepares what was rendered.
     pub fn new(conn: &Rc<Connection>, rendered: &Rendered) -> Result<Prepared> {
         let statement = Statement::prepare(conn, &rendered.sql).map_err(|failure| plain(&failure))?;
+        let mut binds = rendered.binds.clone();
+        binds.truncate(statement.parameters());
         Ok(Prepared {
             statement,
-            binds: rendered.binds.clone(),
+            binds,
             bound: 0,
         })
     }

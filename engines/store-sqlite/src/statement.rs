@@ -101,6 +101,13 @@ impl Statement {
         })
     }
 
+    /// How many parameters it has: those that the text numbered last may have gone with a part of it that is constant.
+    pub fn parameters(&self) -> usize {
+        // SAFETY: the statement is open as long as this value lives.
+        let count = unsafe { ffi::sqlite3_bind_parameter_count(self.raw) };
+        usize::try_from(count).unwrap_or(0)
+    }
+
     /// Gives parameter `index` (from 1) a value. The statement must not be running.
     pub fn bind(&mut self, index: usize, value: &Stored<'_>) -> Result<(), Failure> {
         let at = index as c_int;

@@ -8,3 +8,5 @@ mod recorder;
 mod requests;
 mod show;
 mod writes;
+
+pub(crate) use fixture::schema as fixture_schema;

@@ -381,7 +381,7 @@ fn conditions_hold_or_not() {
     assert_eq!(
         super::show::transaction(&fixture::schema(), &recorder.written()[0]),
         "delete clients where (id Eq $0::integer and (id IsNotDistinctFrom $1::integer and name IsNotDistinctFrom $2::text and \
-         rating IsNotDistinctFrom $3::numeric(10,2))) with 1 0 '0' 0n"
+         rating IsNotDistinctFrom $3::numeric(10,2))) with 1 0 '0' 0n singular"
     );
     let options = recorder.0.options.lock().unwrap()[0];
     assert!(options.bypass_cache && options.consistency == Consistency::Strong);

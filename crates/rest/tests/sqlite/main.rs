@@ -1,5 +1,6 @@
 //! The dialect over a real store: what is asked on the wire, and what the rows are afterwards.
 
+mod embeds;
 mod forms;
 mod pages;
 mod transactions;

@@ -136,7 +136,7 @@ fn pages_behind_a_row() {
             r#"200 [{"id":2}]"#,
         ),
         (
-            "/products?select=id&order=data->kg,id&after=(1,1)",
+            "/products?select=id&order=data-%3Ekg,id&after=(1,1)",
             r#"200 [{"id":4},{"id":3},{"id":2}]"#,
         ),
         (

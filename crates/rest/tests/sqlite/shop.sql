@@ -57,3 +57,27 @@ CREATE FUNCTION not_among(n integer, list integer[] DEFAULT NULL) RETURNS boolea
 RETURN NOT (n = ANY (list));
 GRANT EXECUTE ON FUNCTION first_note(orders), not_among(integer, integer[]) TO authenticated;
 GRANT EXECUTE ON FUNCTION take(integer, integer), newest(), names(), picture(), twice(integer), label(products) TO authenticated;
+CREATE TABLE people (
+  id      integer PRIMARY KEY,
+  name    text NOT NULL,
+  boss    integer REFERENCES people (id),
+  deputy  integer
+);
+CREATE TABLE desks (
+  id      integer PRIMARY KEY,
+  owner   integer REFERENCES people (id),
+  guest   integer REFERENCES people (id)
+);
+CREATE VIEW open_orders AS SELECT id, customer_id, state FROM orders WHERE state <> 'sent';
+CREATE FUNCTION orders_of(customer integer) RETURNS SETOF orders STABLE LANGUAGE SQL
+BEGIN ATOMIC
+  SELECT * FROM orders WHERE customer_id = customer;
+END;
+CREATE FUNCTION buyer(orders) RETURNS SETOF customers ROWS 1 STABLE LANGUAGE SQL
+BEGIN ATOMIC
+  SELECT * FROM customers WHERE id = $1.customer_id;
+END;
+CREATE FUNCTION joined(VARIADIC words text[]) RETURNS text IMMUTABLE LANGUAGE SQL RETURN array_to_string(words, '-');
+CREATE FUNCTION shout(text) RETURNS text IMMUTABLE LANGUAGE SQL RETURN $1 || '!';
+CREATE FUNCTION kind(n integer) RETURNS text IMMUTABLE LANGUAGE SQL RETURN 'number';
+CREATE FUNCTION kind(n integer, m integer) RETURNS text IMMUTABLE LANGUAGE SQL RETURN 'numbers';
