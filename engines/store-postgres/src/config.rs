@@ -71,7 +71,7 @@ impl Config {
             answer_bytes_max: 64 << 20,
             plans_max: 512,
             prepared: true,
-            search_path: Vec::new(),
+            search_path: vec!["public".into()],
             pre_request: None,
             install: true,
             must_answer: true,

@@ -107,8 +107,7 @@ pub(crate) fn failed(server: ServerError) -> Error {
     };
     let status = match code.as_str() {
         "53100" => Some(507),
-        "40001" | "40P01" | "55P03" | "53300" | "53400" | "53200" | "53000" => Some(503),
-        "57014" => Some(504),
+        "55P03" | "53300" | "53400" | "53200" | "53000" => Some(503),
         code if code.starts_with("57P") => Some(503),
         _ => None,
     };
@@ -148,8 +147,8 @@ mod tests {
         };
         for (code, status, retry) in [
             ("23505", None, Retry::Never),
-            ("40001", Some(503), Retry::Safe),
-            ("40P01", Some(503), Retry::Safe),
+            ("40001", None, Retry::Safe),
+            ("40P01", None, Retry::Safe),
             ("53300", Some(503), Retry::After(1)),
             ("53100", Some(507), Retry::After(10)),
             ("57P01", Some(503), Retry::After(1)),

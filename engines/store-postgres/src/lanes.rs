@@ -114,7 +114,11 @@ impl Lanes {
                 if let Some(connection) = lane.get() {
                     return Ok(connection);
                 }
-                let connection = server.connect().await.map_err(|e| server.refusal(&e))?;
+                let connection = match server.connect().await {
+                    Ok(connection) => connection,
+                    // A server that has no more to give has given them for writes.
+                    Err(error) => server.pool.idle().ok_or_else(|| server.refusal(&error))?,
+                };
                 if server.is_closed() {
                     return Err(failure::closed());
                 }

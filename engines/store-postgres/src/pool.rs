@@ -76,7 +76,7 @@ impl Pool {
     }
 
     /// One that is driven on this thread, or any.
-    fn idle(&self) -> Option<Connection> {
+    pub fn idle(&self) -> Option<Connection> {
         let mut idle = self.idle.lock();
         idle.retain(|connection| !connection.is_closed());
         let at = idle.iter().rposition(Connection::is_at_home);

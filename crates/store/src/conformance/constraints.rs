@@ -52,7 +52,9 @@ async fn unique(w: &World) {
         "Key (id)=(1) already exists.",
         Some("authors_pkey"),
     );
-    let error = w.refused(w.insert(AUTHORS, &["name"], vec![vec![text("Ann")]])).await;
+    let error = w
+        .refused(w.insert(AUTHORS, &["id", "name"], vec![vec![Value::Int(9), text("Ann")]]))
+        .await;
     let message = r#"duplicate key value violates unique constraint "authors_name_key""#;
     assert_error(
         &error,
@@ -297,6 +299,10 @@ async fn ranges(w: &World) {
 }
 
 async fn told(w: &World) {
+    if w.store.capabilities().native_policies {
+        // The order of policies and constraints, and what is told of rows, is such an engine's own affair.
+        return;
+    }
     w.fill().await;
     let positive = Expr::compare(
         Operator::Gt,

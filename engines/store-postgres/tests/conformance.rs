@@ -1,0 +1,55 @@
+//! The store contract's suite against a real PostgreSQL.
+
+mod server;
+
+use mainstay_model::{ChangeKind, RelationId, Schema};
+use mainstay_store::{BoxFuture, Store, conformance};
+use mainstay_store_postgres::{Captured, Config, PostgresStore};
+use server::Server;
+use std::sync::Arc;
+
+struct Databases(Server);
+
+impl conformance::Factory for Databases {
+    fn open<'a>(
+        &'a self,
+        schema: Arc<Schema>,
+        captured: &'a [(RelationId, ChangeKind)],
+    ) -> BoxFuture<'a, Arc<dyn Store>> {
+        Box::pin(async move {
+            let mut wanted = Captured::none();
+            captured
+                .iter()
+                .for_each(|(relation, kind)| wanted.add(*relation, *kind));
+            let config = Config::new(self.0.database());
+            let open = |captured| PostgresStore::open(config.clone(), schema.clone(), captured);
+            // Roles and functions first, then the tables, then the triggers on them.
+            let empty = open(Captured::none()).await.unwrap_or_else(|e| panic!("{e}"));
+            let client = empty.client().await.unwrap_or_else(|e| panic!("{e}"));
+            for statement in mainstay_sql::postgres::ddl(&schema).unwrap_or_else(|e| panic!("{e}")) {
+                let done = client.batch_execute(&statement).await;
+                done.unwrap_or_else(|e| panic!("{statement}: {:?}", e.as_db_error()));
+            }
+            open(wanted).await.unwrap_or_else(|e| panic!("{e}")) as Arc<dyn Store>
+        })
+    }
+}
+
+/// Runs every case; says all that fail, not the first alone.
+#[tokio::test]
+async fn postgres_is_a_store() {
+    let databases = Arc::new(Databases(Server::start("")));
+    let mut failed = Vec::new();
+    let only = std::env::var("MAINSTAY_CASE").ok();
+    for (name, case) in conformance::cases() {
+        if only.as_ref().is_some_and(|only| !name.contains(only.as_str())) {
+            continue;
+        }
+        let databases = databases.clone();
+        let task = tokio::task::spawn(async move { conformance::run(&*databases, name, case).await });
+        if task.await.is_err() {
+            failed.push(name);
+        }
+    }
+    assert!(failed.is_empty(), "cases that failed: {failed:#?}");
+}
