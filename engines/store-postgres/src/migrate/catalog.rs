@@ -449,7 +449,8 @@ impl Reader<'_> {
                 "pg_class",
                 Object {
                     table: row.maybe("table"),
-                    create: definition.clone(),
+                    // A partitioned table's index covers its partitions; the catalogue says so with one index each.
+                    create: definition.replacen(" ON ONLY ", " ON ", 1),
                     definition,
                     comment: row.maybe("comment"),
                     detail: Detail::Index {

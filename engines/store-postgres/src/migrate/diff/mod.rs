@@ -219,7 +219,8 @@ impl<'d> Diff<'d> {
             let Some(there) = self.actual.objects.get(key) else {
                 continue;
             };
-            let invalid = matches!(there.detail, Detail::Index { valid: false, .. });
+            let invalid = matches!(there.detail, Detail::Index { valid: false, .. })
+                && matches!(wanted.detail, Detail::Index { valid: true, .. });
             if self.same(wanted, there) && !invalid {
                 continue;
             }
