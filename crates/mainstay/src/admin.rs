@@ -2,6 +2,8 @@
 
 use crate::api::json;
 use crate::cli::{Events, Instance};
+use crate::current::Current;
+use crate::explain;
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use mainstay_bus::{Backlog, Bus, Parked, Selection};
@@ -10,16 +12,24 @@ use serde_json::{Value as Json, json};
 use std::fmt::Display;
 use std::io::{Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// The file in the state directory that holds a generated admin token.
 pub const TOKEN_FILE: &str = "admin.token";
 
-/// `/events/…`
+/// Where a running instance is asked for a copy of what waits on its bus.
+const SNAPSHOT: &str = "/bus/snapshot";
+
+/// `/events/…`, `/statements` and `/bus/snapshot`
 pub struct Operations {
     /// The bus, where this process has one.
     pub bus: Option<Arc<dyn Bus>>,
+    /// What answers requests.
+    pub current: Arc<Current>,
+    /// The project's state, where snapshots of the bus are put.
+    pub state: PathBuf,
 }
 
 impl Service for Operations {
@@ -31,9 +41,19 @@ impl Service for Operations {
                     &json!({"code": "GW000", "message": message, "details": null, "hint": null}),
                 )
             };
+            if (request.method(), request.uri().path()) == (&Method::GET, "/statements") {
+                return json(StatusCode::OK, &explain::statements(&self.current.now()).await);
+            }
             let Some(bus) = &self.bus else {
                 return refused(StatusCode::NOT_FOUND, "this process runs no worker");
             };
+            if (request.method(), request.uri().path()) == (&Method::POST, SNAPSHOT) {
+                let name = format!("bus-{}.snapshot", mainstay_archive::Time::now().ms());
+                return match bus.snapshot(&self.state.join(&name)).await {
+                    Ok(taken) => json(StatusCode::OK, &json!({"file": taken.then_some(name)})),
+                    Err(e) => refused(StatusCode::SERVICE_UNAVAILABLE, &e.to_string()),
+                };
+            }
             let selection = match selection(request.uri().query().unwrap_or_default()) {
                 Ok(selection) => selection,
                 Err(message) => return refused(StatusCode::BAD_REQUEST, &message),
@@ -156,8 +176,17 @@ pub fn events(verb: &Events) -> Result<(), Box<dyn Display>> {
     Ok(())
 }
 
+/// Asks a running instance for a copy of what waits on its bus, which nobody else can read; the file is the caller's to remove.
+pub fn snapshot_of_bus(instance: &Instance) -> Result<Option<PathBuf>, String> {
+    let answer = ask(instance, "POST", SNAPSHOT)?;
+    let answer: Json = serde_json::from_str(&answer).map_err(|e| e.to_string())?;
+    // A name, no path: it lies in this project's state, or the instance is another project's.
+    let name = answer["file"].as_str().filter(|name| !name.contains(['/', '\\']));
+    Ok(name.map(|name| instance.dir.join(".mainstay").join(name)))
+}
+
 /// One request to a running instance's admin listener.
-fn ask(instance: &Instance, method: &str, path: &str) -> Result<String, String> {
+pub fn ask(instance: &Instance, method: &str, path: &str) -> Result<String, String> {
     let env = |name: &str| std::env::var(name).ok();
     let project = mainstay_config::load(&instance.dir, &[], &env)
         .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;

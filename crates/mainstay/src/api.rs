@@ -20,7 +20,7 @@ pub struct RestService(pub Arc<Current>);
 
 impl Service for RestService {
     fn at_hand(&self, request: &Parts, identity: Option<&Arc<Identity>>) -> Option<Response<Bytes>> {
-        self.0.at_hand(request, identity?)
+        self.0.at_once().rest.at_hand(request, identity?)
     }
 
     fn call<'a>(&'a self, request: Request<Bytes>) -> Answer<'a> {

@@ -1,6 +1,6 @@
 //! Every verb of the command line.
 
-use crate::{admin, check, new, secrets, serve};
+use crate::{admin, backup, check, explain, import, migrate, new, restore, secrets, serve};
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -46,6 +46,19 @@ enum Verb {
         #[arg(long, default_value = "1h")]
         ttl: String,
     },
+    /// Take a database to the project's DDL: see how, or do it
+    Migrate {
+        #[command(subcommand)]
+        verb: MigrateVerb,
+    },
+    /// Load a file's rows into a table, all or none: CSV or NDJSON
+    Import(Import),
+    /// Take a backup of every store, to a folder or a bucket
+    Backup(Backup),
+    /// Put a backup back into stores that are empty; or try whether it could be (--drill)
+    Restore(Restore),
+    /// What reads cost a running instance, with their plans, and the indexes that are missing for them
+    Explain(Explain),
     /// Events of a running instance: backlog, dead letters, replay
     Events {
         #[command(subcommand)]
@@ -74,6 +87,113 @@ pub struct Serve {
     /// Override a key of mainstay.toml: --set cache.memory=1GiB
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+}
+
+/// `mainstay migrate`
+#[derive(Debug, Subcommand)]
+pub enum MigrateVerb {
+    /// Print the statements that take each database to its DDL, with their places and what they cost. Exit status: 0 nothing to do, 2
+    /// something to do, 1 a problem
+    Plan(Migrate),
+    /// Run them: old schema or new, nothing between
+    Apply(Migrate),
+}
+
+/// What both take.
+#[derive(Debug, clap::Args)]
+pub struct Migrate {
+    /// The project
+    #[arg(default_value = ".")]
+    pub dir: PathBuf,
+    /// Only this store
+    #[arg(long, value_name = "NAME")]
+    pub store: Option<String>,
+    /// Print JSON, by store
+    #[arg(long)]
+    pub json: bool,
+    /// Also run what loses data: dropped tables and columns, narrower types
+    #[arg(long)]
+    pub allow_data_loss: bool,
+    /// Override a key of mainstay.toml: --set store.main.url=postgres://localhost/shop
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+/// `mainstay import`
+#[derive(Debug, clap::Args)]
+pub struct Import {
+    /// The table, as in mainstay.toml: orders, or schema.orders
+    #[arg(required_unless_present = "data", conflicts_with = "data")]
+    pub table: Option<String>,
+    /// The file, or - for standard input. A CSV file begins with the names of its columns; an empty field is NULL, "" is not
+    #[arg(required_unless_present = "data")]
+    pub file: Option<String>,
+    /// The project
+    #[arg(default_value = ".")]
+    pub dir: PathBuf,
+    /// What the file is, where its name does not say so
+    #[arg(long, value_parser = ["csv", "ndjson"])]
+    pub format: Option<String>,
+    /// The columns of a CSV file that has no line with their names
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub columns: Option<Vec<String>>,
+    /// What stands between the fields of a CSV file
+    #[arg(long, default_value = ",")]
+    pub delimiter: String,
+    /// Instead: load the rows of schema.sql and data/*.csv into tables that are empty
+    #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = ".")]
+    pub data: Option<PathBuf>,
+    /// Override a key of mainstay.toml: --set store.main.url=postgres://localhost/shop
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+/// `mainstay backup`
+#[derive(Debug, clap::Args)]
+pub struct Backup {
+    /// The project
+    #[arg(default_value = ".")]
+    pub dir: PathBuf,
+    /// A folder or s3://bucket/prefix, over the file's
+    #[arg(long, value_name = "PLACE")]
+    pub to: Option<String>,
+    /// Instead: print what there is, the newest first
+    #[arg(long)]
+    pub list: bool,
+    /// The operators' address of a running instance, over the file's
+    #[arg(long, value_name = "ADDR")]
+    pub admin: Option<String>,
+    /// Override a key of mainstay.toml: --set backup.to=backups
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+/// `mainstay restore`
+#[derive(Debug, clap::Args)]
+pub struct Restore {
+    /// The project
+    #[arg(default_value = ".")]
+    pub dir: PathBuf,
+    /// An archive's file, its name, or a place; without it the newest of where backups are kept
+    #[arg(long, value_name = "ARCHIVE")]
+    pub from: Option<String>,
+    /// Restore elsewhere, compare, print what would be lost and how long it took, and throw it away
+    #[arg(long)]
+    pub drill: bool,
+    /// Restore over what is there
+    #[arg(long, conflicts_with = "drill")]
+    pub force: bool,
+    /// Override a key of mainstay.toml: --set store.main.url=postgres://localhost/shop
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+/// `mainstay explain`
+#[derive(Debug, clap::Args)]
+pub struct Explain {
+    /// The instance
+    #[command(flatten)]
+    pub instance: Instance,
 }
 
 /// `mainstay events`
@@ -108,13 +228,19 @@ pub struct Instance {
     pub admin: Option<String>,
 }
 
-/// Runs a verb. Exit status: 0 done, 1 the project or the work has a problem, 2 the command line is off (clap's own).
+/// Runs a verb. Exit status: 0 done, 1 the project or the work has a problem, 2 the command line is off (clap's own), or `migrate plan`
+/// found something to do.
 pub fn run(cli: Cli) -> ExitCode {
     let result = match cli.verb {
+        Verb::Migrate { verb } => return migrate::run(verb),
         Verb::New { dir } => new::run(&dir),
         Verb::Serve(options) => serve::run(options),
         Verb::Check { dir, set } => check::run(&dir, &set),
         Verb::Token { dir, role, sub, ttl } => secrets::print_token(&dir, role, sub, &ttl),
+        Verb::Import(options) => import::run(options),
+        Verb::Backup(options) => backup::run(options),
+        Verb::Restore(options) => restore::run(options),
+        Verb::Explain(options) => explain::run(&options),
         Verb::Events { verb } => admin::events(&verb),
     };
     match result {

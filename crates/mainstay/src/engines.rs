@@ -5,17 +5,21 @@ use mainstay_bus::Bus;
 use mainstay_bus_embedded::EmbeddedBus;
 use mainstay_config::Project;
 use mainstay_config::project::{Operation, Trigger};
-use mainstay_model::{ChangeKind, FunctionId, Schema};
-use mainstay_store::Store;
-use mainstay_store_sqlite::{Captured, Config, Seed, SqliteStore};
+use mainstay_model::{ChangeKind, FunctionId, RelationId, Schema};
+use mainstay_store::{Recovery, Store};
+use mainstay_store_postgres::PostgresStore;
+use mainstay_store_sqlite::{Seed, SqliteRecovery, SqliteStore};
 use std::sync::Arc;
+
+/// The schemes of stores.
+const STORES: [&str; 3] = ["sqlite", "postgres", "postgresql"];
 
 /// Stores and buses whose URLs nobody speaks, a sentence each.
 pub fn unknown(project: &Project) -> Vec<String> {
     let stores = project
         .stores
         .values()
-        .filter(|s| s.url.scheme() != "sqlite")
+        .filter(|s| !STORES.contains(&s.url.scheme().as_str()))
         .map(no_store);
     let bus = Some(&project.bus).filter(|b| b.url.scheme() != "embedded").map(no_bus);
     stores.chain(bus).collect()
@@ -46,9 +50,10 @@ pub fn untranslatable(project: &Project, schema: &Schema) -> Vec<String> {
 
 fn no_store(store: &mainstay_config::project::Store) -> String {
     format!(
-        "{}: no store speaks \"{}:\" yet; there is sqlite:",
+        "{}: no store speaks \"{}:\" yet; there is {}:",
         store.at,
-        store.url.scheme()
+        store.url.scheme(),
+        STORES.join(":, ")
     )
 }
 
@@ -60,20 +65,56 @@ fn no_bus(bus: &mainstay_config::project::Bus) -> String {
     )
 }
 
-/// Opens every store that something in `wanted` lives in, each at its index in the project's order of names.
-pub fn stores(loaded: &Loaded, wanted: &dyn Fn(&str) -> bool) -> Result<Vec<Arc<dyn Store>>, String> {
-    let mut open: Vec<Arc<dyn Store>> = Vec::new();
-    for (name, store) in &loaded.project.stores {
-        if !wanted(name) {
-            continue;
-        }
-        let index = open.len() as u16;
-        open.push(match store.url.scheme().as_str() {
+/// The stores of a process.
+pub struct Opened {
+    /// Each at its index in the project's order of names.
+    pub stores: Vec<Arc<dyn Store>>,
+    /// Those on PostgreSQL.
+    pub postgres: Vec<Arc<PostgresStore>>,
+}
+
+/// Opens every store whose name is wanted. An adopted database has been read before ([`adopted::take_in`]).
+pub async fn stores(loaded: &Loaded, wanted: &dyn Fn(&str) -> bool) -> Result<Opened, String> {
+    let mut opened = Opened {
+        stores: Vec::new(),
+        postgres: Vec::new(),
+    };
+    for (name, store) in loaded.project.stores.iter().filter(|(name, _)| wanted(name)) {
+        let index = opened.stores.len() as u16;
+        opened.stores.push(match store.url.scheme().as_str() {
             "sqlite" => sqlite(loaded, name, store, index)?,
+            "postgres" | "postgresql" => {
+                let captured = captured_by_postgres(loaded, &loaded.schema);
+                let store = PostgresStore::open(postgres(loaded, name, store, index), loaded.schema.clone(), captured)
+                    .await
+                    .map_err(|e| format!("store \"{name}\": {e}"))?;
+                opened.postgres.push(store.clone());
+                store
+            }
             _ => return Err(no_store(store)),
         });
     }
-    Ok(open)
+    Ok(opened)
+}
+
+/// How a store on PostgreSQL is opened.
+pub fn postgres(
+    loaded: &Loaded,
+    name: &str,
+    store: &mainstay_config::project::Store,
+    index: u16,
+) -> mainstay_store_postgres::Config {
+    let api = &loaded.project.api;
+    mainstay_store_postgres::Config {
+        name: name.to_owned(),
+        index,
+        write_connections: store.connections as usize,
+        statement_timeout: store.timeout,
+        idempotency_kept: api.idempotency,
+        search_path: vec!["public".into(), "extensions".into()],
+        must_answer: false,
+        ..mainstay_store_postgres::Config::new(store.url.expose())
+    }
 }
 
 fn sqlite(
@@ -102,7 +143,7 @@ fn sqlite(
             origin: format!("{}:{}", seed.span.file, seed.span.line),
         })
         .collect();
-    let config = Config {
+    let config = mainstay_store_sqlite::Config {
         name: name.to_owned(),
         index,
         bound: loaded.project.cache.bound,
@@ -114,34 +155,49 @@ fn sqlite(
             .iter()
             .map(|(name, next)| (name.to_string(), *next))
             .collect(),
-        ..Config::new(path)
+        ..mainstay_store_sqlite::Config::new(path)
     };
-    let opened = SqliteStore::open(config, loaded.schema.clone(), captured(loaded), seeds);
+    let opened = SqliteStore::open(config, loaded.schema.clone(), captured_by_sqlite(loaded), seeds);
     opened
         .map(|store| store as Arc<dyn Store>)
         .map_err(|e| format!("store \"{name}\": {e}"))
 }
 
-/// The changes that somebody subscribes to.
-fn captured(loaded: &Loaded) -> Captured {
-    let mut captured = Captured::none();
+/// The changes that somebody subscribes to, by a schema.
+fn subscribed(loaded: &Loaded, schema: &Schema) -> Vec<(RelationId, ChangeKind)> {
+    let mut found = Vec::new();
     for subscription in &loaded.project.subscriptions {
         let Trigger::Change { table, operations } = &subscription.trigger else {
             continue;
         };
-        let Some(relation) = crate::project::find_table(&loaded.schema, table) else {
+        let Some(relation) = crate::project::find_table(schema, table) else {
             continue;
         };
-        for operation in operations {
-            captured.add(
-                relation,
-                match operation {
-                    Operation::Insert => ChangeKind::Insert,
-                    Operation::Update => ChangeKind::Update,
-                    Operation::Delete => ChangeKind::Delete,
-                },
-            );
-        }
+        found.extend(operations.iter().map(|operation| {
+            let kind = match operation {
+                Operation::Insert => ChangeKind::Insert,
+                Operation::Update => ChangeKind::Update,
+                Operation::Delete => ChangeKind::Delete,
+            };
+            (relation, kind)
+        }));
+    }
+    found
+}
+
+fn captured_by_sqlite(loaded: &Loaded) -> mainstay_store_sqlite::Captured {
+    let mut captured = mainstay_store_sqlite::Captured::none();
+    for (relation, kind) in subscribed(loaded, &loaded.schema) {
+        captured.add(relation, kind);
+    }
+    captured
+}
+
+/// Whose changes PostgreSQL records, by a schema, which may be another than the one at the start.
+pub fn captured_by_postgres(loaded: &Loaded, schema: &Schema) -> mainstay_store_postgres::Captured {
+    let mut captured = mainstay_store_postgres::Captured::none();
+    for (relation, kind) in subscribed(loaded, schema) {
+        captured.add(relation, kind);
     }
     captured
 }
@@ -164,4 +220,46 @@ pub fn bus(loaded: &Loaded, suffix: &str) -> Result<Arc<dyn Bus>, String> {
         }
         _ => Err(no_bus(bus)),
     }
+}
+
+/// What the embedded bus of the whole project is called in an archive, and how the names of its parts' begin. No store can be called so.
+pub const BUS: &str = "@bus";
+
+/// What backs up the stores, in their order.
+pub fn recoveries(project: &Project) -> Result<Vec<Box<dyn Recovery>>, String> {
+    let names = project.stores.keys();
+    names.map(|name| recovery(project, name)).collect()
+}
+
+/// What backs up and restores one store, or one embedded bus.
+pub fn recovery(project: &Project, name: &str) -> Result<Box<dyn Recovery>, String> {
+    if let Some(part) = name.strip_prefix(BUS) {
+        let file = project.state_directory().join(format!("bus{part}.db"));
+        return Ok(Box::new(SqliteRecovery::new(name, file)));
+    }
+    let Some(store) = project.stores.get(name) else {
+        return Err(format!("there is no store \"{name}\""));
+    };
+    match store.sqlite_file() {
+        Some(file) => Ok(Box::new(SqliteRecovery::new(name, file))),
+        None => Err(no_store(store)),
+    }
+}
+
+/// The embedded buses whose files there are, by their names in an archive.
+pub fn buses(project: &Project) -> Vec<String> {
+    let files = std::fs::read_dir(project.state_directory()).into_iter().flatten().flatten();
+    let mut names: Vec<String> = files
+        .filter_map(|file| {
+            let part = file.file_name().to_str()?.strip_prefix("bus")?.strip_suffix(".db")?.to_owned();
+            (part.is_empty() || part.starts_with('-')).then(|| format!("{BUS}{part}"))
+        })
+        .collect();
+    names.sort();
+    names
+}
+
+/// A copy of a bus' file, which anybody can read.
+pub fn copy_of_bus(name: &str, file: &std::path::Path) -> Box<dyn Recovery> {
+    Box::new(SqliteRecovery::new(name, file))
 }

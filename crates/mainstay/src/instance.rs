@@ -2,8 +2,10 @@
 //! one another.
 
 use crate::admin::{self, Operations};
+use crate::adopted;
 use crate::api::{AccountService, Calls, JOBS_PREFIX, JobStates, Later, RestService, Tokens};
 use crate::cli::Serve;
+use crate::current::{Current, Generation};
 use crate::project::Loaded;
 use crate::{backup, engines, routes, secrets, subscriptions};
 use mainstay_account::Account;
@@ -12,6 +14,7 @@ use mainstay_bus::Bus;
 use mainstay_cache::Cache;
 use mainstay_config::Project;
 use mainstay_gateway::{AdminConfig, AdminServer, Gateway, Running};
+use mainstay_model::Schema;
 use mainstay_query::Engine;
 use mainstay_rest::{Rest, RestConfig};
 use mainstay_store::Store;
@@ -87,8 +90,24 @@ impl Part {
         }
     }
 
+    /// Whether the events of a store are relayed here. What is embedded belongs to its process; a server is relayed by the whole, or by
+    /// a part that alone holds everything in it.
+    pub fn relays(&self, project: &Project, store: &str) -> bool {
+        let embedded = project.stores.get(store).is_some_and(|s| s.is_embedded());
+        let mut others = project.services.iter().filter(|(name, _)| !self.services.contains(*name));
+        self.opens(project, store) && (embedded || self.own_schema || others.all(|(_, service)| service.store != store))
+    }
+
+    /// Whether subscriptions to what a service has in a store are worked off here.
+    pub fn works(&self, project: &Project, service: Option<&str>, store: &str) -> bool {
+        match project.stores.get(store).is_some_and(|s| s.is_embedded()) {
+            true => self.serves(service),
+            false => self.relays(project, store),
+        }
+    }
+
     /// Whether a store is opened here.
-    fn opens(&self, project: &Project, store: &str) -> bool {
+    pub fn opens(&self, project: &Project, store: &str) -> bool {
         if !self.api && !self.worker {
             return false;
         }
@@ -114,44 +133,44 @@ pub struct Instance {
     stores: Vec<Arc<dyn Store>>,
     bus: Option<Arc<dyn Bus>>,
     draining: Arc<AtomicBool>,
-    watch: tokio::task::JoinHandle<()>,
+    tasks: Vec<tokio::task::JoinHandle<()>>,
     backups: Option<tokio::task::JoinHandle<()>>,
 }
 
 impl Instance {
     /// Opens, connects and starts everything; when it returns, requests are answered.
-    pub async fn start(loaded: Loaded, options: &Serve) -> Result<Instance, String> {
-        let project = &loaded.project;
-        let part = Part::of(project, options)?;
-        routes::refuse_unserved(project)?;
-        let (key, development) = secrets::key(project)?;
-        if let Some(why) = development.then(|| secrets::development_key_refusal(project)).flatten() {
+    pub async fn start(mut loaded: Loaded, options: &Serve) -> Result<Instance, String> {
+        let part = Part::of(&loaded.project, options)?;
+        routes::refuse_unserved(&loaded.project)?;
+        let (key, development) = secrets::key(&loaded.project)?;
+        if let Some(why) = development.then(|| secrets::development_key_refusal(&loaded.project)).flatten() {
             return Err(why);
         }
-        let stores = engines::stores(&loaded, &|name| part.opens(project, name))?;
+        let digest = adopted::take_in(&mut loaded).await?;
+        let loaded = Arc::new(loaded);
+        let opened = engines::stores(&loaded, &|name| part.opens(&loaded.project, name)).await?;
+        let project = &loaded.project;
+        let stores = opened.stores;
         let cache = cache(&loaded);
-        let engine = Engine::new(loaded.schema.clone(), stores.clone(), cache.clone());
         let bus = if part.worker && !stores.is_empty() {
             Some(engines::bus(&loaded, &part.suffix)?)
         } else {
             None
         };
         let verifier = Arc::new(Verifier::new(vec![key.clone()], verifier_config(project)?));
-        let mut rest = Rest::new(engine.clone(), rest_config(project));
         let jobs = bus.clone().map(Jobs::new);
-        if let Some(jobs) = &jobs {
-            rest = rest.with_background(Arc::new(Later(jobs.clone())));
-        }
-        let rest = Arc::new(rest);
+        let make = generations(loaded.clone(), cache.clone(), jobs.clone());
+        let current = Arc::new(Current::new(make, loaded.schema.clone(), stores.clone()));
+        let engine = current.now().engine.clone();
         let account = match auth_store(project) {
-            Some(store) if part.api && stores.iter().any(|s| s.name() == store) => {
+            Some(store) if part.api && loaded.adopts().is_none() && stores.iter().any(|s| s.name() == store) => {
                 Some(account(project, &engine, &key, development, verifier.clone())?)
             }
             _ => None,
         };
         let mut services: Vec<(&'static str, Arc<dyn mainstay_gateway::Service>)> = Vec::new();
         if part.api {
-            services.push((mainstay_rest::PREFIX, Arc::new(RestService(rest.clone()))));
+            services.push((mainstay_rest::PREFIX, Arc::new(RestService(current.clone()))));
             if let Some(account) = account {
                 services.push(("/auth/v1", Arc::new(AccountService(account))));
             }
@@ -161,7 +180,12 @@ impl Instance {
         }
         let draining = Arc::new(AtomicBool::new(false));
         let problem: Arc<Mutex<Option<String>>> = Arc::default();
-        let admin = start_admin(project, bus.clone(), draining.clone(), problem.clone())?;
+        let operations = Operations {
+            bus: bus.clone(),
+            current: current.clone(),
+            state: project.state_directory(),
+        };
+        let admin = start_admin(project, operations, draining.clone(), problem.clone())?;
         let gateway = if part.gateway || part.api {
             let config = routes::gateway(project, &loaded.schema, &part, services)?;
             let tokens = Arc::new(Tokens::new(verifier));
@@ -178,7 +202,7 @@ impl Instance {
                     .and_then(|g| g.addresses().first().copied())
                     .unwrap_or(project.gateway.listen);
                 let config = subscriptions::worker(project, &loaded.schema, &part, own)?;
-                let runner = Arc::new(Calls(rest));
+                let runner = Arc::new(Calls(current.clone()));
                 Some(
                     Worker::start(config, engine, bus.clone(), Some(runner))
                         .await
@@ -187,10 +211,18 @@ impl Instance {
             }
         };
         let backups = match &bus {
-            Some(bus) if part.own_schema => backup::schedule(Arc::new(loaded), bus.clone())?,
+            Some(bus) if part.own_schema => backup::schedule(loaded.clone(), bus.clone())?,
             _ => None,
         };
-        let watch = tokio::spawn(watch(stores.clone(), cache, bus.clone(), problem));
+        let mut tasks = vec![tokio::spawn(watch(stores.clone(), cache, bus.clone(), problem))];
+        if let Some(digest) = digest
+            && let Some(store) = opened.postgres.into_iter().next()
+        {
+            let follower = store.follow(adopted::options(&loaded, mainstay_store::Store::name(&*store)), digest);
+            let loaded = loaded.clone();
+            let captured = move |schema: &Schema| engines::captured_by_postgres(&loaded, schema);
+            tasks.push(tokio::spawn(adopted::follow(follower, store, captured, current)));
+        }
         Ok(Instance {
             gateway,
             admin,
@@ -198,7 +230,7 @@ impl Instance {
             stores,
             bus,
             draining,
-            watch,
+            tasks,
             backups,
         })
     }
@@ -223,7 +255,7 @@ impl Instance {
         if let Some(worker) = self.worker {
             worker.stop().await;
         }
-        self.watch.abort();
+        self.tasks.iter().for_each(|task| task.abort());
         if let Some(backups) = self.backups {
             backups.abort();
         }
@@ -235,6 +267,22 @@ impl Instance {
         }
         self.admin.stop();
     }
+}
+
+/// How the engine and the dialect over a schema are made.
+fn generations(loaded: Arc<Loaded>, cache: Option<Arc<Cache>>, jobs: Option<Jobs>) -> crate::current::Make {
+    Box::new(move |schema, stores| {
+        let project = &loaded.project;
+        let mut engine = Engine::new(schema, stores, cache.clone());
+        if !project.log.slow.is_zero() {
+            engine = engine.with_slow(crate::slow::told(project.log.slow));
+        }
+        let mut rest = Rest::new(engine.clone(), rest_config(project));
+        if let Some(jobs) = &jobs {
+            rest = rest.with_background(Arc::new(Later(jobs.clone())));
+        }
+        Generation { engine, rest }
+    })
 }
 
 fn cache(loaded: &Loaded) -> Option<Arc<Cache>> {
@@ -334,7 +382,7 @@ fn account(
 
 fn start_admin(
     project: &Project,
-    bus: Option<Arc<dyn Bus>>,
+    operations: Operations,
     draining: Arc<AtomicBool>,
     problem: Arc<Mutex<Option<String>>>,
 ) -> Result<Running, String> {
@@ -356,10 +404,7 @@ fn start_admin(
         token: Some(token),
         hosts: project.admin.hosts.iter().map(|h| h.name.clone()).collect(),
         ready: Arc::new(ready),
-        handler: Some(Arc::new(Operations {
-            bus,
-            state: project.state_directory(),
-        })),
+        handler: Some(Arc::new(operations)),
     })
     .map_err(|e| e.to_string())
 }

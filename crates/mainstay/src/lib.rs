@@ -1,15 +1,23 @@
 //! The one composition root: what a project says becomes a running process here, and only here do all rooms meet.
 
 mod admin;
+mod adopted;
 mod api;
+mod backup;
 mod check;
 pub mod cli;
+mod current;
 mod engines;
+mod explain;
+mod import;
 mod instance;
+mod migrate;
 mod new;
 mod project;
+mod restore;
 mod routes;
 mod secrets;
 mod seeds;
 mod serve;
+mod slow;
 mod subscriptions;

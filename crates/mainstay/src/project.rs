@@ -37,6 +37,29 @@ impl std::fmt::Display for Problems {
     }
 }
 
+impl Loaded {
+    /// The store that is served as it is: a server, in a project without any DDL.
+    pub fn adopts(&self) -> Option<&String> {
+        adopted(&self.project)
+    }
+
+    /// Takes the schema of the adopted database, and holds against it what the file names.
+    pub fn adopt(&mut self, schema: Schema) -> Result<(), Problems> {
+        let problems = lines(against_schema(&self.project, &schema));
+        if !problems.is_empty() {
+            return Err(Problems(problems));
+        }
+        self.schema = Arc::new(schema);
+        Ok(())
+    }
+}
+
+fn adopted(project: &Project) -> Option<&String> {
+    let mut servers = project.stores.iter().filter(|(_, s)| !s.is_embedded());
+    let (name, _) = servers.next().filter(|_| project.ddl().is_empty())?;
+    Some(name)
+}
+
 /// Reads a project.
 pub fn load(dir: &Path, overrides: &[String]) -> Result<Loaded, Problems> {
     let env = |name: &str| std::env::var(name).ok();
@@ -74,9 +97,14 @@ pub fn load(dir: &Path, overrides: &[String]) -> Result<Loaded, Problems> {
         }
     }
     let mut rows = reading.seeds;
-    if problems.is_empty() {
-        problems.extend(lines(against_schema(&project, &reading.schema)));
-        match seeds::read(&project.directory.join("data"), &reading.schema) {
+    let mut loaded_schema = reading.schema;
+    if adopted(&project).is_some() {
+        // What the file names is held against the database's own schema once that has been read.
+        loaded_schema = Schema::default();
+        rows.clear();
+    } else if problems.is_empty() {
+        problems.extend(lines(against_schema(&project, &loaded_schema)));
+        match seeds::read(&project.directory.join("data"), &loaded_schema) {
             Ok(more) => rows.extend(more),
             Err(more) => problems.extend(more),
         }
@@ -86,7 +114,7 @@ pub fn load(dir: &Path, overrides: &[String]) -> Result<Loaded, Problems> {
     }
     Ok(Loaded {
         project,
-        schema: Arc::new(reading.schema),
+        schema: Arc::new(loaded_schema),
         seeds: rows,
         sequence_values: reading.sequence_values,
         warnings,

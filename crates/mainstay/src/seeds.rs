@@ -24,7 +24,7 @@ pub fn read(dir: &Path, schema: &Schema) -> Result<Vec<Seed>, Vec<String>> {
             Err(problem) => problems.push(format!("data/{problem}")),
         }
     }
-    seeds.sort_by_key(|s| depth(schema, s.relation, 0));
+    seeds.sort_by_key(|s| depth(schema, s.relation));
     if problems.is_empty() { Ok(seeds) } else { Err(problems) }
 }
 
@@ -53,7 +53,11 @@ pub fn misfits(seeds: &[Seed], schema: &Schema) -> Vec<String> {
 }
 
 /// How many foreign keys lie between a table and one without any.
-fn depth(schema: &Schema, relation: RelationId, hops: usize) -> usize {
+pub fn depth(schema: &Schema, relation: RelationId) -> usize {
+    depth_from(schema, relation, 0)
+}
+
+fn depth_from(schema: &Schema, relation: RelationId, hops: usize) -> usize {
     let Some(table) = schema.relation(relation).table() else {
         return 0;
     };
@@ -62,7 +66,7 @@ fn depth(schema: &Schema, relation: RelationId, hops: usize) -> usize {
     }
     let parents = table.foreign_keys.iter().filter(|k| k.target != relation);
     parents
-        .map(|k| 1 + depth(schema, k.target, hops + 1))
+        .map(|k| 1 + depth_from(schema, k.target, hops + 1))
         .max()
         .unwrap_or(0)
 }

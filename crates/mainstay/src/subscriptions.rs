@@ -20,35 +20,35 @@ pub fn worker(
 ) -> Result<mainstay_worker::Config, String> {
     let mut subscriptions = Vec::new();
     for subscription in &project.subscriptions {
-        if concerns(subscription, schema, part) {
+        if concerns(project, subscription, schema, part) {
             subscriptions.push(one(project, schema, subscription, own)?);
         }
     }
     Ok(mainstay_worker::Config {
         subscriptions,
         jobs_parallel: JOBS_PARALLEL,
+        relayed: project.stores.keys().filter(|s| part.relays(project, s)).cloned().collect(),
     })
 }
 
-/// Whether a subscription belongs to this part: its table or function is served here. One that names neither goes where events
+/// Whether a subscription belongs to this part: its table or function is worked for here. One that names neither goes where events
 /// arise, which is everywhere, and a schedule that names neither to the whole.
-fn concerns(subscription: &Subscription, schema: &Schema, part: &Part) -> bool {
+fn concerns(project: &Project, subscription: &Subscription, schema: &Schema, part: &Part) -> bool {
     let of_function = |name: &str| {
-        schema
-            .functions
-            .iter()
-            .find(|f| *f.name == *name)
-            .map(|f| f.service.as_deref())
+        let function = schema.functions.iter().find(|f| *f.name == *name)?;
+        Some(part.works(project, function.service.as_deref(), &function.store))
     };
-    let of_table =
-        |name: &str| crate::project::find_table(schema, name).map(|id| schema.relation(id).service.as_deref());
+    let of_table = |name: &str| {
+        let relation = schema.relation(crate::project::find_table(schema, name)?);
+        Some(part.works(project, relation.service.as_deref(), &relation.store))
+    };
     let trigger = match &subscription.trigger {
-        Trigger::Change { table, .. } => of_table(table).is_none_or(|service| part.serves(service)),
+        Trigger::Change { table, .. } => of_table(table).unwrap_or(true),
         Trigger::Every(_) => matches!(subscription.action, Action::Call(_)) || part.own_schema,
         Trigger::Event(_) | Trigger::Topic(_) => true,
     };
     let action = match &subscription.action {
-        Action::Call(function) => of_function(function).is_none_or(|service| part.serves(service)),
+        Action::Call(function) => of_function(function).unwrap_or(true),
         Action::Deliver { .. } | Action::Publish(_) => true,
     };
     trigger && action

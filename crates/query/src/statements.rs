@@ -8,6 +8,7 @@ use mainstay_model::{
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 /// What a plan has cost since it was made.
 #[derive(Debug, Default)]
@@ -18,6 +19,8 @@ pub(crate) struct Cost {
     rows: AtomicU64,
     /// The values of the slowest, for its plan.
     slowest: Mutex<Vec<Value>>,
+    /// When it was last told of for being slow.
+    told: Mutex<Option<Instant>>,
 }
 
 impl Cost {
@@ -32,6 +35,16 @@ impl Cost {
             slowest.clear();
             slowest.extend_from_slice(params);
         }
+    }
+
+    /// Whether it was not told of for so long; it is then counted as told of.
+    pub fn is_time_to_tell(&self, every: Duration) -> bool {
+        let mut told = self.told.lock().unwrap_or_else(|e| e.into_inner());
+        let is_time = told.is_none_or(|at| at.elapsed() >= every);
+        if is_time {
+            *told = Some(Instant::now());
+        }
+        is_time
     }
 }
 

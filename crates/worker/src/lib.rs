@@ -17,7 +17,6 @@ pub use webhook::{Target, TargetError};
 use mainstay_bus::{Bus, Schedule};
 use mainstay_model::{FunctionId, Result};
 use mainstay_query::Engine;
-use mainstay_store::Store;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -30,6 +29,8 @@ pub struct Config {
     pub subscriptions: Vec<Subscription>,
     /// Calls taken on with `Prefer: respond-async`: at most so many run at once.
     pub jobs_parallel: usize,
+    /// The stores whose events are relayed here, by name: others have a process of their own for that.
+    pub relayed: Vec<String>,
 }
 
 /// One `[[on]]`.
@@ -92,9 +93,10 @@ impl Worker {
     ) -> Result<Worker> {
         bus.declare(declared(&config, jobs.is_some())).await?;
         let (stop, stopped) = watch::channel(false);
-        let stores: Vec<Arc<dyn Store>> = engine.stores().to_vec();
-        let relays: Vec<relay::Relay> = stores
+        let relays: Vec<relay::Relay> = engine
+            .stores()
             .iter()
+            .filter(|store| config.relayed.iter().any(|name| name == store.name()))
             .map(|store| relay::Relay::new(store.clone(), bus.clone()))
             .collect();
         let runtime = tokio::runtime::Builder::new_current_thread()

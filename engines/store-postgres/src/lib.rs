@@ -4,13 +4,17 @@
 //! `docs/adr/0013-postgresql-store.md` says why it is so.
 
 mod address;
+mod backup;
 mod config;
+mod copy;
 mod failure;
+mod follow;
 mod idempotency;
 mod install;
 mod lanes;
 pub mod introspect;
 mod listeners;
+pub mod migrate;
 mod open_error;
 mod outbox;
 mod plan;
@@ -24,7 +28,10 @@ mod value;
 mod wire;
 mod write;
 
+pub use backup::PostgresRecovery;
 pub use config::{Captured, Config};
+pub use follow::Follower;
 pub use open_error::{OpenError, OpenErrorKind};
 pub use server::Facts;
 pub use store::PostgresStore;
+pub use tokio_postgres::Client;

@@ -3,6 +3,7 @@
 use crate::address::Address;
 use crate::config::Config;
 use crate::failure;
+use crate::introspect::{self, Reload};
 use crate::lanes::Lanes;
 use crate::listeners::Listeners;
 use crate::outbox::Handed;
@@ -15,6 +16,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
 
 /// After a failed attempt nobody tries again for so long; it doubles up to the second.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
@@ -209,6 +211,11 @@ impl Server {
     /// A connection for introspection, migrations and bulk loads, which speaks through tokio-postgres. It is driven on the runtime at
     /// hand until the client is dropped; no limit on statements' time is set on it.
     pub async fn client(&self) -> Result<tokio_postgres::Client, ConnectError> {
+        self.client_told(None).await
+    }
+
+    /// As [`Server::client`]; what notifications on the connection ask for is told.
+    pub async fn client_told(&self, told: Option<mpsc::Sender<Reload>>) -> Result<tokio_postgres::Client, ConnectError> {
         let timeout = self.address.connect_timeout.unwrap_or(self.config.connect_timeout);
         let mut failed = ConnectError::Io("no host is named".to_owned());
         for host in &self.address.hosts {
@@ -232,7 +239,10 @@ impl Server {
                     })),
                     None => ConnectError::Io(e.to_string()),
                 })?;
-                tokio::spawn(async move { drop(connection.await) });
+                match told.clone() {
+                    Some(told) => tokio::spawn(async move { drop(introspect::drive(connection, told).await) }),
+                    None => tokio::spawn(async move { drop(connection.await) }),
+                };
                 if self.address.hosts.len() > 1 {
                     let row = client.simple_query("SHOW transaction_read_only").await;
                     let writes = row.is_ok_and(|messages| {

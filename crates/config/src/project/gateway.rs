@@ -160,6 +160,8 @@ pub struct Log {
     pub level: LogLevel,
     /// `access`: whether each request is recorded; default true.
     pub access: bool,
+    /// `slow`: reads for which a store took this long are told of; default 500 ms, 0 is never.
+    pub slow: Duration,
 }
 
 /// How log records are written.
@@ -378,6 +380,7 @@ pub(super) fn read_log(section: &Section<'_>) -> Log {
         format: section.choice("format", &formats).unwrap_or(LogFormat::Auto),
         level: section.choice("level", &levels).unwrap_or(Info),
         access: section.boolean("access").unwrap_or(true),
+        slow: section.duration("slow").unwrap_or(Duration::from_millis(500)),
     }
 }
 

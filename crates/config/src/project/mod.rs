@@ -5,6 +5,7 @@
 //! the same words.
 
 mod auth;
+mod backup;
 mod check;
 mod data;
 mod events;
@@ -63,6 +64,8 @@ pub struct Project {
     pub upstreams: BTreeMap<String, Upstream>,
     /// `[[route]]`: in the order of the file. The first one that matches takes the request.
     pub routes: Vec<Route>,
+    /// `[backup]`.
+    pub backup: Backup,
     /// `[log]`.
     pub log: Log,
     /// What works but is likely not meant; for `check` and the log at start.
@@ -173,6 +176,7 @@ fn read(document: &Document<'_>, dir: &Path) -> Project {
         cache: data::read_cache(&root.section("cache")),
         api: data::read_api(&root.section("api")),
         auth: auth::read(&root.section("auth")),
+        backup: backup::read(&root.section("backup")),
         bus: events::read_bus(&root.section("bus")),
         subscriptions: events::read_subscriptions(&root),
         upstreams: routes::read_upstreams(&root),

@@ -37,6 +37,7 @@ fn environment(name: &str) -> Option<String> {
         "DATABASE_URL" => "postgres://app:hunter2@db/shop",
         "JWT_SECRET" => "an-environment-secret-of-forty-bytes-or-so",
         "ADMIN_TOKEN" | "WEBHOOK_SECRET" => "whsec_environment",
+        "BACKUP_KEY" | "BACKUP_SECRET" => "minio",
         "SHORT" => "hunter2",
         "EMPTY" => "",
         _ => return None,

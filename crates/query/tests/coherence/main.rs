@@ -4,8 +4,10 @@
 
 mod evolution;
 mod isolation;
+mod ordered;
 mod predicates;
 mod queries;
+mod racing;
 mod shop;
 mod world;
 
