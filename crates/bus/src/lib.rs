@@ -66,6 +66,12 @@ pub trait Bus: Send + Sync + 'static {
     /// A job's state; `None` when there is no such job (any more).
     fn job<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<Job>>>;
 
+    /// Writes what waits into a file that does not exist yet, for a backup; `false` where the bus is a server with backups of its own.
+    fn snapshot<'a>(&'a self, file: &'a std::path::Path) -> BoxFuture<'a, Result<bool>> {
+        let _ = file;
+        Box::pin(async { Ok(false) })
+    }
+
     /// Finishes what is under way and closes.
     fn close(&self) -> BoxFuture<'_, ()>;
 }

@@ -131,6 +131,11 @@ impl Bus for EmbeddedBus {
         self.thread.run(move |queue| queue.discard(&selection))
     }
 
+    fn snapshot<'a>(&'a self, file: &'a Path) -> BoxFuture<'a, Result<bool>> {
+        let file = file.to_owned();
+        self.thread.run(move |queue| queue.snapshot(&file).map(|()| true))
+    }
+
     fn backlog(&self) -> BoxFuture<'_, Result<Vec<Backlog>>> {
         self.thread.run(|queue| queue.backlog())
     }

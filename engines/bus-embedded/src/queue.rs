@@ -130,6 +130,15 @@ impl Queue {
         })
     }
 
+    /// Copies the file as it is. What the group has done so far is committed first: a copy cannot be made inside a transaction.
+    pub fn snapshot(&mut self, file: &Path) -> Result<()> {
+        let target = file.to_str().ok_or_else(|| Error::new("58030", format!("{}: not UTF-8", file.display())))?;
+        self.commit()?;
+        let copied = self.connection.execute("VACUUM INTO ?1", [target]).map_err(failed);
+        self.begin()?;
+        copied.map(drop)
+    }
+
     pub fn finish(self) {
         let _ = self.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
     }

@@ -93,6 +93,21 @@ pub fn next_value(sequence: &str) -> Result<i64> {
     })
 }
 
+/// Makes a sequence go on at `next` at the earliest: its values below were loaded.
+pub(crate) fn raise_sequence(sequence: &str, next: i64) {
+    CONTEXT.with_borrow_mut(|c| {
+        let state = c.sequences.entry(sequence.to_owned()).or_insert(SequenceState {
+            next: 1,
+            increment: 1,
+            changed: false,
+        });
+        if state.next < next {
+            state.next = next;
+            state.changed = true;
+        }
+    });
+}
+
 /// Begins a read on this thread.
 pub(crate) fn begin_read() {
     CONTEXT.with_borrow_mut(|c| {

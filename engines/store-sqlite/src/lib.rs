@@ -3,6 +3,7 @@
 //!
 //! `docs/adr/0007-sqlite-format.md` says how Postgres' types lie in the file.
 
+mod backup;
 mod bind;
 mod budget;
 mod call;
@@ -20,6 +21,7 @@ mod idempotency;
 mod insert;
 mod kept;
 mod level;
+mod load;
 mod member;
 mod modify;
 mod open;
@@ -36,6 +38,7 @@ mod step;
 mod store;
 mod writer;
 
+pub use backup::SqliteRecovery;
 pub use config::{Captured, Config, Seed};
 pub use open_error::{OpenError, OpenErrorKind};
 pub use store::SqliteStore;

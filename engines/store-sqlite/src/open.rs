@@ -237,7 +237,7 @@ impl Found {
 }
 
 /// Keeps a second process away.
-fn lock(path: &Path) -> Result<File, OpenError> {
+pub(crate) fn lock(path: &Path) -> Result<File, OpenError> {
     let lock_path = lock_path(path);
     let mut file = OpenOptions::new()
         .read(true)

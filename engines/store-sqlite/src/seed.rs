@@ -128,7 +128,7 @@ fn said(error: &Error) -> String {
 }
 
 /// Names the rows whose foreign keys lead nowhere.
-fn dangling(conn: &Connection, schema: &Schema) -> String {
+pub(crate) fn dangling(conn: &Connection, schema: &Schema) -> String {
     let mut lines = Vec::new();
     let mut look = || -> rusqlite::Result<()> {
         let mut statement = conn.prepare("PRAGMA foreign_key_check")?;

@@ -202,6 +202,21 @@ impl Store for SqliteStore {
         })
     }
 
+    fn load<'a>(
+        &'a self,
+        loads: Vec<Load>,
+        sequences: &'a [(Arc<str>, i64)],
+    ) -> BoxFuture<'a, Result<Vec<Loaded>, LoadFailure>> {
+        Box::pin(async move {
+            let (reply, answer) = oneshot::channel();
+            let sequences = sequences.to_vec();
+            self.submit(Job::Alone(Box::new(move |writer| {
+                let _ = reply.send(writer.load(loads, &sequences));
+            })))?;
+            answer.await.unwrap_or_else(|_| Err(closed().into()))
+        })
+    }
+
     fn listen(&self, listener: Arc<dyn CommitListener>) {
         self.shared.listen(listener);
     }

@@ -38,6 +38,8 @@ pub(crate) enum Job {
     Write(Box<Submission>),
     /// Outbox records that the bus has.
     Confirm(u64, oneshot::Sender<Result<()>>),
+    /// Something with a transaction of its own.
+    Alone(Box<dyn FnOnce(&mut Writer) + Send>),
     /// The end, after all that was asked before.
     Stop,
 }
@@ -92,15 +94,15 @@ pub(crate) struct Writer {
     pub(crate) steps: Steps,
     pub(crate) statements: Statements,
     pub(crate) outbox: Outbox,
-    budget: Arc<Budget>,
+    pub(crate) budget: Arc<Budget>,
     pub(crate) captured: Captured,
-    positions: Counter,
+    pub(crate) positions: Counter,
     pub(crate) sequence: Counter,
     /// `PRAGMA data_version` as last seen: another value means that somebody else has written.
     seen_version: Option<i64>,
     swept: Instant,
     pub(crate) shared: Arc<Shared>,
-    conn: Rc<Connection>,
+    pub(crate) conn: Rc<Connection>,
     /// Held until the connection is closed.
     _lock: File,
 }
@@ -177,6 +179,7 @@ impl Writer {
         // A quarter of the bound, so that the proof of freshness is never older than the bound while this thread is alive.
         let tick = (self.shared.config.bound / 4).clamp(Duration::from_millis(5), Duration::from_secs(60));
         let mut members = VecDeque::new();
+        let mut alone: Option<Box<dyn FnOnce(&mut Writer) + Send>> = None;
         let mut stopping = false;
         while !stopping {
             match jobs.recv_timeout(tick) {
@@ -188,15 +191,20 @@ impl Writer {
                     continue;
                 }
                 Err(RecvTimeoutError::Disconnected) => break,
+                Ok(Job::Alone(work)) => alone = Some(work),
                 Ok(job) => stopping |= admit(job, &mut members),
             }
-            while !stopping && members.len() < self.shared.config.group_max {
+            while !stopping && alone.is_none() && members.len() < self.shared.config.group_max {
                 match jobs.try_recv() {
+                    Ok(Job::Alone(work)) => alone = Some(work),
                     Ok(job) => stopping |= admit(job, &mut members),
                     Err(_) => break,
                 }
             }
             self.group(&mut members);
+            if let Some(work) = alone.take() {
+                work(&mut self);
+            }
             if self.swept.elapsed() >= SWEEP_EVERY {
                 self.sweep();
             }
@@ -205,7 +213,8 @@ impl Writer {
             match job {
                 Job::Write(submission) => drop(submission.reply.send(Err(closed()))),
                 Job::Confirm(_, reply) => drop(reply.send(Err(closed()))),
-                Job::Stop => {}
+                // Whoever waits for it sees that it was dropped.
+                Job::Alone(_) | Job::Stop => {}
             }
         }
         self.finish();
@@ -332,7 +341,7 @@ impl Writer {
     }
 
     /// Writes what goes with every commit, and commits. The flag tells whether the failure came from COMMIT itself.
-    fn commit(&mut self, transactions: u64) -> Result<(), (Failure, bool)> {
+    pub(crate) fn commit(&mut self, transactions: u64) -> Result<(), (Failure, bool)> {
         let before = |failure: Failure| (failure, false);
         let prepared = self
             .positions
@@ -364,7 +373,7 @@ impl Writer {
         Ok(())
     }
 
-    fn roll_back(&mut self) {
+    pub(crate) fn roll_back(&mut self) {
         if !self.conn.is_autocommit() {
             // If even this fails the connection is beyond help, and the next BEGIN says so.
             let _ = self.statements.rollback.run();
@@ -372,7 +381,7 @@ impl Writer {
         self.steps.capture().truncate(0);
     }
 
-    fn forget_reservations(&mut self) {
+    pub(crate) fn forget_reservations(&mut self) {
         self.positions.forget_reservation();
         self.sequence.forget_reservation();
     }
@@ -412,7 +421,7 @@ impl Writer {
     }
 
     /// `at`: a moment before which every foreign commit is seen now.
-    fn note_version(&mut self, at: Instant) {
+    pub(crate) fn note_version(&mut self, at: Instant) {
         let Ok(Some(version)) = self.statements.data_version.integer() else {
             return;
         };
@@ -469,6 +478,7 @@ fn admit(job: Job, members: &mut VecDeque<Member>) -> bool {
     match job {
         Job::Write(submission) => members.push_back(Member::Write(submission)),
         Job::Confirm(sequence, reply) => members.push_back(Member::Confirm(sequence, reply)),
+        Job::Alone(_) => {}
         Job::Stop => return true,
     }
     false
