@@ -124,11 +124,13 @@ impl<'s> Binder<'s> {
                 Some(field) => shape.select.push(Item::Field(self.selected(field, rows)?)),
             }
         }
+        let grouped =
+            shape.is_aggregate() || !level.having.is_empty() || level.order.iter().any(|term| term.aggregate.is_some());
         // Values first and related rows after them, in whatever order they were asked for.
         let mut embedded = Vec::with_capacity(level.embeds.len());
         for child in &level.embeds {
             let (mut embed, rows) = self.embed(child, rows)?;
-            if embed.spread && embed.query.is_aggregate() {
+            if embed.spread && (embed.query.is_aggregate() || grouped && spread::can_be_lifted(&embed)) {
                 spread::lift(&mut embed, embedded.len() as u16, &mut shape.select)?;
             }
             embedded.push((rows, embed.one));

@@ -159,7 +159,11 @@ pub(crate) fn of_read<'r>(prepared: Prepared, route: &Route<'_>, method: &Method
     };
     let is_item = item.is_some();
     let counted = prepared.query.shape.count != Count::None;
-    let (mut headers, offset, head) = (prepared.headers.fixed().clone(), prepared.offset, *method == Method::HEAD);
+    let (mut headers, offset, head) = (
+        prepared.headers.fixed().clone(),
+        prepared.offset,
+        *method == Method::HEAD,
+    );
     let finish: Finish<'r> = Box::new(move |_, outcome| {
         let total = outcome.total.filter(|_| counted);
         let mut status = StatusCode::OK;

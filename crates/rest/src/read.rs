@@ -101,7 +101,10 @@ impl Prepared {
                 rows_max: Some(most), ..
             } if reply.rows > *most => return Err(error::max_affected(reply.rows)),
             Expect::Function { void: true, .. } => {
-                return Ok(response::empty(http::StatusCode::NO_CONTENT, self.headers.fixed().clone()));
+                return Ok(response::empty(
+                    http::StatusCode::NO_CONTENT,
+                    self.headers.fixed().clone(),
+                ));
             }
             Expect::Item(_) => None,
             Expect::One | Expect::Rows | Expect::Function { .. } => Some(self.offset),
@@ -110,14 +113,7 @@ impl Prepared {
             Some(offset) => range::status(offset, reply.rows, reply.total)?,
             None => http::StatusCode::OK,
         };
-        Ok(response::of_reply(
-            status,
-            &self.headers,
-            offset,
-            reply,
-            request,
-            head,
-        ))
+        Ok(response::of_reply(status, &self.headers, offset, reply, request, head))
     }
 }
 

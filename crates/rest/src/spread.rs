@@ -3,6 +3,20 @@
 use crate::error;
 use mainstay_model::{Aggregate, Embed, Error, Expr, ExprKind, Item, Projected, Type, Value};
 
+/// Whether a spread in a row that is a group can show values of the group: then it is those that the rows are grouped by, and not
+/// the key that they come from.
+pub(crate) fn can_be_lifted(embed: &Embed) -> bool {
+    let shows_values = |item: &Item| match item {
+        Item::Field(_) => true,
+        Item::Embed(inner) => inner.hidden || (inner.spread && inner.one && inner.query.select.iter().all(is_value)),
+    };
+    embed.one && !embed.hidden && embed.query.having.is_none() && embed.query.select.iter().all(shows_values)
+}
+
+fn is_value(item: &Item) -> bool {
+    matches!(item, Item::Field(_))
+}
+
 /// Makes the values of a spread with aggregates the outer level's own, so that the aggregates are over its groups: the embed, its
 /// `index`-th, stays for what it reads, and shows nothing. Error: PGRST127, of a spread that is to many.
 pub(crate) fn lift(embed: &mut Embed, index: u16, outer: &mut Vec<Item>) -> Result<(), Error> {

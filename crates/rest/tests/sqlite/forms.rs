@@ -111,7 +111,10 @@ fn the_root() {
         description: Description::OfEverything,
         ..RestConfig::default()
     });
-    assert_eq!(paths(&all, "anon"), "/customers /desks /open_orders /order_items /orders /people /products");
+    assert_eq!(
+        paths(&all, "anon"),
+        "/customers /desks /open_orders /order_items /orders /people /products"
+    );
     let none = World::with(RestConfig {
         description: Description::Disabled,
         ..RestConfig::default()
