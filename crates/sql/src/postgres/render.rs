@@ -14,6 +14,9 @@ use std::sync::Arc;
 /// How deep expressions and subqueries may be nested, so that no input exhausts the stack.
 const DEPTH_MAX: usize = 200;
 
+/// Names and types.
+pub(super) type Columns = Vec<(Arc<str>, Type)>;
+
 /// A row source in scope.
 pub(super) struct RowSource {
     /// What precedes its columns; empty where they are written bare.
@@ -92,7 +95,8 @@ pub(super) struct Lateral<'a> {
 #[derive(Clone, Default)]
 pub(super) struct Scope<'a> {
     pub sources: HashMap<SourceId, Rc<RowSource>>,
-    pub common: HashMap<u32, (String, Rc<Vec<(Arc<str>, Type)>>)>,
+    /// Members of WITH: their names and columns.
+    pub common: HashMap<u32, (String, Rc<Columns>)>,
     pub level: Option<Rc<Level<'a>>>,
 }
 
