@@ -2,8 +2,7 @@
 
 use super::text::Failure;
 use crate::address::{Address, Host};
-use crate::wire::connect::socket;
-use crate::wire::tls::Tls;
+use crate::wire::{Tls, socket};
 use tokio_postgres::config::SslMode;
 use tokio_postgres::{Client, NoTls};
 
