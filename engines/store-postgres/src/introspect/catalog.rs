@@ -367,9 +367,11 @@ fn functions(served: &str, searched: &str) -> String {
            LEFT JOIN pg_depend x ON x.classid = 'pg_proc'::regclass AND x.objid = p.oid AND x.deptype = 'e'
                                 AND x.refclassid = 'pg_extension'::regclass
            LEFT JOIN pg_extension e ON e.oid = x.refobjid
-          WHERE p.pronamespace IN {served}
+          WHERE (p.pronamespace IN {served}
              OR (p.pronamespace IN {searched} AND p.pronargs = 1
-                 AND EXISTS (SELECT FROM pg_type t WHERE t.oid = p.proargtypes[0] AND t.typrelid <> 0))
+                 AND EXISTS (SELECT FROM pg_type t WHERE t.oid = p.proargtypes[0] AND t.typrelid <> 0)))
+            -- What a type brings along, such as a range's constructors, is nobody's function.
+            AND NOT EXISTS (SELECT FROM pg_depend i WHERE i.classid = 'pg_proc'::regclass AND i.objid = p.oid AND i.deptype = 'i')
           ORDER BY p.pronamespace, p.proname, p.pronargs, p.oid"
     )
 }
@@ -440,6 +442,8 @@ pub(super) async fn details(client: &Client, found: &Found) -> Result<Details, E
         lists.into_iter().map(|l| format!("({})", quote_literal(l))).collect()
     };
     let statements = [
+        // How many rows come of so many numbers is guessed too low; a pass over a catalog is always cheap.
+        "SET LOCAL enable_nestloop = off".to_owned(),
         format!(
             "SELECT c.oid, c.relnamespace, c.relname, c.relkind, d.description,
                     coalesce(c.relacl, acldefault('r', c.relowner))::text, c.relrowsecurity,
@@ -503,7 +507,7 @@ pub(super) async fn details(client: &Client, found: &Found) -> Result<Details, E
         "COMMIT".to_owned(),
     ];
     let results = ask(client, &statements).await?;
-    let mut next = results.into_iter();
+    let mut next = results.into_iter().skip(1);
     let mut rows = || next.next().unwrap_or_default();
     Ok(Details {
         relations: all(&rows(), relation)?,
