@@ -1,12 +1,9 @@
 //! Migrations against a real server: every edit is planned, applied, found to be done, and compared with what psql makes of the
 //! same file.
 
-#[path = "../../../tests/src/postgres.rs"]
-mod postgres;
-
 use mainstay_schema as schema;
 use mainstay_store_postgres::migrate::{self, Options, Plan, Source, Statement, StatementKind};
-use postgres::Postgres;
+use mainstay_tests::Postgres;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -122,7 +119,10 @@ fn dump(url: &str) -> Vec<String> {
         .map(|s| {
             let lines = s.lines().filter(|l| !l.starts_with("--") && !l.trim().is_empty());
             let mut lines: Vec<&str> = lines.map(|l| l.trim().trim_end_matches(',')).collect();
-            if lines.first().is_some_and(|l| l.starts_with("CREATE TABLE") || l.starts_with("CREATE FUNCTION")) {
+            if lines
+                .first()
+                .is_some_and(|l| l.starts_with("CREATE TABLE") || l.starts_with("CREATE FUNCTION"))
+            {
                 lines.sort_unstable();
             }
             lines.join("\n")
@@ -441,7 +441,10 @@ const EDITS: &[(&str, &str, &[&str])] = &[
     (
         "CREATE VIEW owners",
         "CREATE SCHEMA extra;\nCREATE TABLE extra.notes (id uuid PRIMARY KEY, at timestamptz DEFAULT now());\nGRANT SELECT ON extra.notes TO anon;\nCREATE VIEW owners",
-        &["CREATE SCHEMA IF NOT EXISTS extra", "GRANT USAGE ON SCHEMA extra TO anon"],
+        &[
+            "CREATE SCHEMA IF NOT EXISTS extra",
+            "GRANT USAGE ON SCHEMA extra TO anon",
+        ],
     ),
     (
         "  born date\n);",

@@ -6,6 +6,7 @@ mod durability;
 mod errors;
 mod events;
 mod isolation;
+mod migrate;
 mod northwind;
 mod postgrest_js;
 mod rls;

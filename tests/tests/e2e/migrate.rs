@@ -43,20 +43,32 @@ fn from_nothing_through_an_edit_to_a_refusal() {
     let (status, out, _) = run(&project, &url, &["plan"]);
     assert_eq!((status, out.as_str()), (0, "-- store main: nothing to do\n"));
 
-    let edited = SCHEMA.replace("  text text NOT NULL\n", "  text text NOT NULL,\n  read boolean NOT NULL DEFAULT false\n");
+    let edited = SCHEMA.replace(
+        "  text text NOT NULL\n",
+        "  text text NOT NULL,\n  read boolean NOT NULL DEFAULT false\n",
+    );
     project.write("schema.sql", &edited);
     let (status, out, _) = run(&project, &url, &["plan", "--json"]);
     assert_eq!(status, 2);
     let plan: Json = serde_json::from_str(&out).expect("JSON");
     let step = &plan["main"]["steps"][0];
-    assert_eq!(step["sql"], "ALTER TABLE public.notes ADD COLUMN read boolean DEFAULT false NOT NULL");
-    assert_eq!((&step["place"]["line"], &step["place"]["column"]), (&4.into(), &3.into()));
+    assert_eq!(
+        step["sql"],
+        "ALTER TABLE public.notes ADD COLUMN read boolean DEFAULT false NOT NULL"
+    );
+    assert_eq!(
+        (&step["place"]["line"], &step["place"]["column"]),
+        (&4.into(), &3.into())
+    );
     assert_eq!(run(&project, &url, &["apply"]).0, 0);
 
     project.write("schema.sql", SCHEMA);
     let (status, _, errors) = run(&project, &url, &["apply"]);
     assert_eq!(status, 1);
-    assert!(errors.contains("data would be lost") && errors.contains("DROP COLUMN read"), "{errors}");
+    assert!(
+        errors.contains("data would be lost") && errors.contains("DROP COLUMN read"),
+        "{errors}"
+    );
     let (status, out, errors) = run(&project, &url, &["apply", "--allow-data-loss"]);
     assert_eq!(status, 0, "{errors}");
     assert!(out.contains("DROP COLUMN read"), "{out}");
@@ -64,7 +76,10 @@ fn from_nothing_through_an_edit_to_a_refusal() {
     project.write("schema.sql", "CREATE TABLE notes (\n  id bigint,\n  text strange\n);");
     let (status, _, errors) = run(&project, &url, &["plan"]);
     assert_eq!(status, 1);
-    assert!(errors.starts_with("schema.sql:3:8: type \"strange\" does not exist"), "{errors}");
+    assert!(
+        errors.starts_with("schema.sql:3:8: type \"strange\" does not exist"),
+        "{errors}"
+    );
 }
 
 #[test]

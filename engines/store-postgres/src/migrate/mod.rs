@@ -88,12 +88,24 @@ pub async fn pending(client: &Client, source: &Source) -> Result<usize, Failure>
 }
 
 pub(crate) async fn compare(client: &Client, source: &Source, options: &Options) -> Result<Comparison, Failure> {
-    client.batch_execute("BEGIN").await?;
-    let compared = compare_inside(client, source, options).await;
-    let ended = client.batch_execute("ROLLBACK").await;
-    let compared = compared?;
-    ended?;
-    Ok(compared)
+    let mut attempt = 1;
+    loop {
+        client.batch_execute("BEGIN").await?;
+        let compared = compare_inside(client, source, options).await;
+        let ended = client.batch_execute("ROLLBACK").await;
+        match compared {
+            // Roles are made for a moment: whoever migrates another database of the server may stand in the way.
+            Err(failure) if failure.is_lock() && attempt < options.attempts => {
+                attempt += 1;
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            compared => {
+                let compared = compared?;
+                ended?;
+                return Ok(compared);
+            }
+        }
+    }
 }
 
 async fn compare_inside(client: &Client, source: &Source, options: &Options) -> Result<Comparison, Failure> {

@@ -207,7 +207,12 @@ async fn roles(client: &Client, source: &Source, wanted: &mut Wanted) -> Result<
 /// The statement behind a role that GRANT or a policy names and nobody made.
 pub(crate) fn create_role(role: &str) -> String {
     let role = identifier(role);
-    format!("CREATE ROLE {role} NOLOGIN;\nGRANT {role} TO CURRENT_USER")
+    unless_made(&format!("CREATE ROLE {role} NOLOGIN; GRANT {role} TO CURRENT_USER"))
+}
+
+/// Roles belong to the whole server: somebody who migrates another database of it may be faster.
+pub(crate) fn unless_made(statement: &str) -> String {
+    format!("DO $role$ BEGIN {statement}; EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $role$")
 }
 
 struct Aside {

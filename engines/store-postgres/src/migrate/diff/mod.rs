@@ -12,7 +12,7 @@ use super::plan::{Order, Plan, Step, rank};
 use super::records::{Records, key as record_key};
 use super::shape::{Detail, Key, Kind, Object, Shape};
 use super::source::{Source, Statement, StatementKind};
-use super::wanted::{Wanted, create_role, line_of};
+use super::wanted::{Wanted, create_role, line_of, unless_made};
 use mainstay_model::Span;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -312,7 +312,7 @@ impl<'d> Diff<'d> {
         let steps: Vec<Step> = missing
             .map(|at| {
                 let statement = &self.source.statements[*at];
-                let mut step = Step::new(statement.text.clone(), Kind::Schema, "", (rank::ROLE, *at, 0, 0));
+                let mut step = Step::new(unless_made(&statement.text), Kind::Schema, "", (rank::ROLE, *at, 0, 0));
                 step.object = format!("role {}", statement.object.clone().unwrap_or_default());
                 step.place = Some(statement.span.clone());
                 step
