@@ -1,6 +1,6 @@
 //! Functions: what may be called, what is a column or a relationship of a row, and what is neither and why.
 
-use super::catalog::{Found, FunctionRow};
+use super::found::{Found, FunctionRow};
 use super::privileges::Privileges;
 use super::relations::{Ids, opaque};
 use super::types::Types;

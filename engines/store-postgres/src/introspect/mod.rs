@@ -5,6 +5,7 @@
 //! Partitions are read through their table and not served themselves, as PostgREST does.
 
 mod catalog;
+mod found;
 mod functions;
 mod node_tree;
 mod privileges;
@@ -120,7 +121,7 @@ pub async fn introspect(client: &Client, options: &Options) -> Result<Introspect
     Ok(introspected)
 }
 
-async fn read(client: &Client, options: &Options) -> Result<(catalog::Found, catalog::Details), Error> {
+async fn read(client: &Client, options: &Options) -> Result<(found::Found, found::Details), Error> {
     let found = catalog::find(client, options).await?;
     // Before anything is read of a schema that is not there.
     found.served(options)?;
@@ -128,7 +129,7 @@ async fn read(client: &Client, options: &Options) -> Result<(catalog::Found, cat
     Ok((found, details))
 }
 
-fn assemble(options: &Options, found: &catalog::Found, details: &catalog::Details) -> Result<Introspected, Error> {
+fn assemble(options: &Options, found: &found::Found, details: &found::Details) -> Result<Introspected, Error> {
     let namespaces = found.served(options)?;
     let types = types::Types::new(found, details);
     let privileges = privileges::Privileges::new(options, found, details)?;

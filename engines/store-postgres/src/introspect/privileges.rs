@@ -2,7 +2,7 @@
 //!
 //! The database decides whatever is asked; this is for what is said beforehand: the OpenAPI document, `OPTIONS`, hints, `check`.
 
-use super::catalog::{Details, Found, RoleRow};
+use super::found::{Details, Found, RoleRow};
 use super::{Options, RoleFacts};
 use mainstay_model::{Error, Grant, Privilege};
 use std::collections::{HashMap, HashSet};

@@ -1,6 +1,6 @@
 //! Tables and views, with their columns, keys, indexes, policies and privileges.
 
-use super::catalog::{ColumnRow, Details, Found, RelationRow};
+use super::found::{ColumnRow, Details, Found, RelationRow};
 use super::node_tree::Shown;
 use super::privileges::{GrantCache, Privileges};
 use super::types::Types;

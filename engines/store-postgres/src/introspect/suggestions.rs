@@ -1,6 +1,6 @@
 //! What a person may want to hear about the choice of schemas.
 
-use super::catalog::Found;
+use super::found::Found;
 use mainstay_model::Schema;
 use std::sync::Arc;
 

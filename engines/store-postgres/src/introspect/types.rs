@@ -1,6 +1,6 @@
 //! From a type's number to the model's [`Type`].
 
-use super::catalog::{ColumnRow, Details, Found, TypeRow};
+use super::found::{ColumnRow, Details, Found, TypeRow};
 use mainstay_model::{DeclaredType, DomainCast, Error, Schema, Type, type_key};
 use std::collections::HashMap;
 use std::sync::Arc;
