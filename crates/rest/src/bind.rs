@@ -35,7 +35,8 @@ pub(crate) struct Binder<'s> {
     pub earlier: Vec<Earlier>,
 }
 
-type Bound<T> = Result<T, Error>;
+/// What binding yields.
+pub(crate) type Bound<T> = Result<T, Error>;
 
 impl<'s> Binder<'s> {
     pub fn new(schema: &'s Schema, namespace: &'s str, config: &'s RestConfig) -> Binder<'s> {
@@ -82,7 +83,7 @@ impl<'s> Binder<'s> {
     }
 
     /// The text of a comparison's operand as a parameter.
-    fn comparand(&mut self, text: &str, declared: &Type) -> Bound<Expr> {
+    pub fn comparand(&mut self, text: &str, declared: &Type) -> Bound<Expr> {
         if let Some(preceding) = self.preceding.clone()
             && let Some(reference) = preceding.in_filter(text, self.schema)?
         {
@@ -95,7 +96,7 @@ impl<'s> Binder<'s> {
         Ok(Expr::param(slot, ty))
     }
 
-    fn slot(&mut self, value: Value) -> Bound<u16> {
+    pub fn slot(&mut self, value: Value) -> Bound<u16> {
         if self.params.len() >= self.config.limits.values {
             return Err(error::too_much(
                 "too many values",
@@ -164,186 +165,6 @@ impl<'s> Binder<'s> {
         Ok(shape)
     }
 
-    /// Of groups only aggregates and what they are grouped by can be ordered by. Error: 42803.
-    fn check_grouped_order(&self, shape: &QueryShape, level: &Level<'_>, rows: &Rows<'s>) -> Bound<()> {
-        let key = |expr: &Expr| {
-            expr.has_aggregate()
-                || shape
-                    .select
-                    .iter()
-                    .any(|item| matches!(item, Item::Field(field) if field.expr == *expr))
-        };
-        for (order, term) in shape.order.iter().zip(&level.order) {
-            let embedded = matches!(order.expr.kind, ExprKind::EmbeddedColumn(..));
-            if !embedded && !key(&order.expr) {
-                let name = term.field.as_ref().map_or("", |field| &*field.name);
-                return Err(error::not_grouped(rows.name, name));
-            }
-        }
-        Ok(())
-    }
-
-    /// A condition on groups: what it names is an aggregate, or a value of the selection by its alias or its column.
-    fn grouped(&mut self, tree: &Tree<'_>, rows: &Rows<'s>, level: &Level<'_>) -> Bound<Expr> {
-        match tree {
-            Tree::Condition(condition) => {
-                let field = Some(&condition.field).filter(|field| !field.name.is_empty());
-                let left = self.group_value(field, condition.aggregate, rows, level)?;
-                let is_value = left.has_aggregate()
-                    || level.fields.iter().flatten().any(|selected| {
-                        selected.aggregate.is_none()
-                            && selected
-                                .field
-                                .as_ref()
-                                .is_some_and(|own| own.name == condition.field.name)
-                    });
-                if !is_value {
-                    return Err(error::not_grouped(rows.name, &condition.field.name));
-                }
-                self.compared(left, condition)
-            }
-            Tree::Group { negated, any, members } => {
-                let members = members
-                    .iter()
-                    .map(|m| self.grouped(m, rows, level))
-                    .collect::<Bound<Vec<_>>>()?;
-                let group = if *any { Expr::any(members) } else { Expr::all(members) };
-                Ok(if *negated { group.negate() } else { group })
-            }
-        }
-    }
-
-    /// An aggregate; or the one that the selection calls so; or a column.
-    fn group_value(
-        &mut self,
-        field: Option<&Field<'_>>,
-        aggregate: Option<AggregateFunction>,
-        rows: &Rows<'s>,
-        level: &Level<'_>,
-    ) -> Bound<Expr> {
-        if let (Some(field), None) = (field, aggregate)
-            && field.path.is_empty()
-        {
-            // In the answer it has this name, and no column has.
-            let named = level.fields.iter().flatten().find(|selected| {
-                let aliased = selected.alias.as_deref() == Some(&*field.name);
-                selected.aggregate.is_some() && aliased && rows.column(&field.name).is_none()
-            });
-            if let Some(selected) = named {
-                return Ok(self.selected(selected, rows)?.expr);
-            }
-        }
-        let selected = SelectedField {
-            alias: None,
-            field: field.cloned(),
-            cast: None,
-            aggregate,
-            aggregate_cast: None,
-        };
-        match (field, aggregate) {
-            (Some(field), None) => self.field(field, rows),
-            _ => Ok(self.selected(&selected, rows)?.expr),
-        }
-    }
-
-    /// That a row comes behind the one with these sort keys. Errors: PGRST100, PGRST109.
-    fn after(&mut self, values: &[Option<Cow<'_, str>>], order: &[OrderBy], rows: &Rows<'s>) -> Bound<Expr> {
-        if values.len() != order.len() {
-            let message = format!("'after' has {} values for {} sort keys", values.len(), order.len());
-            return Err(Error::new("PGRST100", message)
-                .hint("give the values of the sort keys of the last row seen: order=price.desc,id&after=(9.5,7)"));
-        }
-        if !self.is_total(order, rows) {
-            return Err(error::after_without_key());
-        }
-        let mut alternatives = Vec::new();
-        let mut same: Vec<Expr> = Vec::new();
-        for (value, key) in values.iter().zip(order) {
-            if key.expr.has_aggregate() || matches!(key.expr.kind, ExprKind::EmbeddedColumn(..)) {
-                return Err(error::not_implemented(
-                    "'after' with an order by aggregates or by columns of related rows",
-                ));
-            }
-            let left = || Box::new(key.expr.clone());
-            let is_null = |negated| {
-                Expr::condition(ExprKind::Is {
-                    operand: left(),
-                    test: IsTest::Null,
-                    negated,
-                })
-            };
-            let nullable = self.may_be_null(&key.expr, rows);
-            let (behind, equal) = match value {
-                None if key.nulls_first => (Some(is_null(true)), is_null(false)),
-                None => (None, is_null(false)),
-                Some(text) => {
-                    let ty = key.expr.ty.clone();
-                    let operator = if key.descending { Operator::Lt } else { Operator::Gt };
-                    let behind = Expr::compare(operator, key.expr.clone(), self.comparand(text, &ty)?);
-                    let equal = Expr::compare(Operator::Eq, key.expr.clone(), self.comparand(text, &ty)?);
-                    match nullable && !key.nulls_first {
-                        true => (Some(Expr::any(vec![behind, is_null(false)])), equal),
-                        false => (Some(behind), equal),
-                    }
-                }
-            };
-            if let Some(behind) = behind {
-                let mut all = same.clone();
-                all.push(behind);
-                alternatives.push(Expr::all(all));
-            }
-            same.push(equal);
-        }
-        Ok(Expr::any(alternatives))
-    }
-
-    fn may_be_null(&self, expr: &Expr, rows: &Rows<'s>) -> bool {
-        match (&expr.kind, rows.relation) {
-            (ExprKind::Column(column), Some(id)) => {
-                let found = self.schema.relation(id).columns.get(column.column as usize);
-                found.is_none_or(|column| !column.not_null)
-            }
-            _ => true,
-        }
-    }
-
-    /// Whether no two rows of a table have the same sort keys. Of views and functions nobody knows.
-    fn is_total(&self, order: &[OrderBy], rows: &Rows<'s>) -> bool {
-        let Some(table) = rows.relation.and_then(|id| self.schema.relation(id).table()) else {
-            return true;
-        };
-        let sorted = |column: &u32| {
-            order
-                .iter()
-                .any(|key| matches!(&key.expr.kind, ExprKind::Column(own) if own.column == *column))
-        };
-        let uniques = table.uniques.iter().map(|unique| &unique.columns);
-        std::iter::once(&table.primary_key)
-            .chain(uniques)
-            .any(|key| !key.is_empty() && key.iter().all(sorted))
-    }
-
-    fn page(&mut self, level: &Level<'_>, shape: &mut QueryShape) -> Bound<()> {
-        let asked = match level.limit {
-            Some(limit) => Some(
-                u64::try_from(limit)
-                    .map_err(|_| error::unsatisfiable_range("Limit should be greater than or equal to zero."))?,
-            ),
-            None => None,
-        };
-        let limit = match (asked, self.page_limit) {
-            (Some(asked), Some(most)) => Some(asked.min(most)),
-            (asked, most) => asked.or(most),
-        };
-        if let Some(limit) = limit {
-            shape.limit = Some(self.slot(Value::Int(limit.min(i64::MAX as u64) as i64))?);
-        }
-        if level.offset > 0 {
-            shape.offset = Some(self.slot(Value::Int(level.offset))?);
-        }
-        Ok(())
-    }
-
     fn star(&self, rows: &Rows<'s>, select: &mut Vec<Item>) {
         select.extend(rows.all().into_iter().map(|(index, name, ty)| {
             Item::Field(Projected {
@@ -384,7 +205,7 @@ impl<'s> Binder<'s> {
 
     // Values
 
-    fn selected(&mut self, selected: &SelectedField<'_>, rows: &Rows<'s>) -> Bound<Projected> {
+    pub fn selected(&mut self, selected: &SelectedField<'_>, rows: &Rows<'s>) -> Bound<Projected> {
         let cast = |expr: Expr, to: &Option<Cow<'_, str>>, schema: &Schema| match to {
             Some(name) => Ok::<_, Error>(Expr::new(ExprKind::Cast(Box::new(expr)), types::named(name, schema)?)),
             None => Ok(expr),
@@ -442,7 +263,7 @@ impl<'s> Binder<'s> {
     }
 
     /// A column, a computed column, or something inside its JSON.
-    fn field(&self, field: &Field<'_>, rows: &Rows<'s>) -> Bound<Expr> {
+    pub fn field(&self, field: &Field<'_>, rows: &Rows<'s>) -> Bound<Expr> {
         let base = match rows.column(&field.name) {
             Some((index, ty)) => Expr::column(index, ty.clone()),
             None => self
@@ -567,7 +388,7 @@ impl<'s> Binder<'s> {
     }
 
     /// What is tested for a value.
-    fn compared(&mut self, left: Expr, condition: &Condition<'_>) -> Bound<Expr> {
+    pub fn compared(&mut self, left: Expr, condition: &Condition<'_>) -> Bound<Expr> {
         let Condition { negated, test, .. } = condition;
         if let Test::Is(test, is_not) = test {
             if *test != IsTest::Null && left.ty != Type::Bool {
