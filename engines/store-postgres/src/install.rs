@@ -5,7 +5,7 @@ use crate::config::Captured;
 use mainstay_model::{ChangeKind, Relation, Schema, write_json_string};
 use mainstay_sql::postgres::{quote_identifier, quote_literal};
 use std::fmt::Write;
-use tokio_postgres::Client;
+use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryRow};
 
 /// Instances that start together install one after the other.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(1835363955, 2)";
@@ -139,7 +139,8 @@ pub(crate) fn sql() -> String {
     for (role, attributes) in ROLES {
         let _ = writeln!(
             sql,
-            "IF to_regrole('{role}') IS NULL THEN CREATE ROLE {role} {attributes}; GRANT {role} TO CURRENT_USER; END IF;"
+            "IF to_regrole('{role}') IS NULL THEN BEGIN CREATE ROLE {role} {attributes}; GRANT {role} TO CURRENT_USER; \
+             EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END; END IF;"
         );
     }
     sql.push_str(
@@ -200,14 +201,16 @@ async fn capture(client: &mut Client, relation: &Relation, kinds: &[&str]) -> Re
          LEFT JOIN pg_trigger t ON t.tgrelid = to_regclass({literal}) AND t.tgname = 'mainstay_capture' \
          LEFT JOIN pg_proc p ON p.oid = t.tgfoid"
     );
-    let row = client.query_one(&state, &[]).await.map_err(told)?;
-    let (known, source): (i32, Option<String>) = (row.get(0), row.get(1));
+    let row = row(client, &state).await?;
+    let cell = |at: usize| row.as_ref().and_then(|row| row.get(at));
+    let known: i32 = cell(0).and_then(|bits| bits.parse().ok()).unwrap_or(0);
+    let source = cell(1);
     let bits = [("INSERT", 4), ("DELETE", 8), ("UPDATE", 16)];
     let wanted = bits
         .iter()
         .filter(|(name, _)| kinds.contains(name))
         .fold(0, |all, (_, bit)| all | bit);
-    if known & wanted == wanted && source.as_deref() == Some(&*body) {
+    if known & wanted == wanted && source == Some(&*body) {
         return Ok(());
     }
     let events: Vec<&str> = bits
@@ -289,7 +292,17 @@ async fn in_transaction(client: &mut Client, sql: &str) -> Result<(), String> {
 
 /// A question's yes or no; `None` when it cannot be asked.
 async fn one(client: &Client, sql: &str) -> Option<bool> {
-    client.query_one(sql, &[]).await.ok()?.try_get(0).ok()
+    let row = row(client, sql).await.ok()??;
+    Some(row.get(0)? == "t")
+}
+
+/// The one row of a question. Asked without preparing it, which poolers do not bear.
+pub(crate) async fn row(client: &Client, sql: &str) -> Result<Option<SimpleQueryRow>, String> {
+    let messages = client.simple_query(sql).await.map_err(told)?;
+    Ok(messages.into_iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => Some(row),
+        _ => None,
+    }))
 }
 
 fn told(error: tokio_postgres::Error) -> String {

@@ -12,7 +12,9 @@ use mainstay_model::{
     Committed, Error, Identity, OutboxRecord, Position, Representation, Result, Retry, Schema, Transaction,
 };
 use mainstay_sql::postgres::quote_identifier;
-use mainstay_store::{Answer, BoxFuture, Capabilities, CommitListener, Explain, Explanation, Read, Store};
+use mainstay_store::{
+    Answer, BoxFuture, Capabilities, CommitListener, Explain, Explanation, Load, LoadFailure, Loaded, Read, Store,
+};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -130,10 +132,8 @@ async fn install_now(server: &Arc<Server>, schema: &Schema, captured: &Captured)
     let mut client = server.client().await.map_err(|error| open_error(server, error))?;
     let name = &server.config.name;
     if !server.config.install {
-        let there = client
-            .query_one("SELECT to_regclass('mainstay.outbox') IS NOT NULL", &[])
-            .await;
-        let there = there.ok().and_then(|row| row.try_get(0).ok()).unwrap_or(false);
+        let there = install::row(&client, "SELECT to_regclass('mainstay.outbox') IS NOT NULL").await;
+        let there = there.is_ok_and(|row| row.is_some_and(|row| row.get(0) == Some("t")));
         server.installed.store(there, Ordering::Relaxed);
         return Ok(());
     }
@@ -226,6 +226,14 @@ impl Store for PostgresStore {
 
     fn confirm(&self, sequence: u64) -> BoxFuture<'_, Result<()>> {
         Box::pin(outbox::confirm(&self.server, sequence))
+    }
+
+    fn load<'a>(
+        &'a self,
+        loads: Vec<Load>,
+        sequences: &'a [(Arc<str>, i64)],
+    ) -> BoxFuture<'a, Result<Vec<Loaded>, LoadFailure>> {
+        Box::pin(self.copy_in(loads, sequences))
     }
 
     fn listen(&self, listener: Arc<dyn CommitListener>) {

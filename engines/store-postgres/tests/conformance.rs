@@ -8,7 +8,11 @@ use mainstay_store_postgres::{Captured, Config, PostgresStore};
 use server::Server;
 use std::sync::Arc;
 
-struct Databases(Server);
+struct Databases {
+    server: Server,
+    /// How a database's URL is changed: through a pooler, without prepared statements.
+    through: fn(&Server, String) -> String,
+}
 
 impl conformance::Factory for Databases {
     fn open<'a>(
@@ -21,7 +25,7 @@ impl conformance::Factory for Databases {
             captured
                 .iter()
                 .for_each(|(relation, kind)| wanted.add(*relation, *kind));
-            let config = Config::new(self.0.database());
+            let config = Config::new((self.through)(&self.server, self.server.database()));
             let open = |captured| PostgresStore::open(config.clone(), schema.clone(), captured);
             // Roles and functions first, then the tables, then the triggers on them.
             let empty = open(Captured::none()).await.unwrap_or_else(|e| panic!("{e}"));
@@ -36,9 +40,8 @@ impl conformance::Factory for Databases {
 }
 
 /// Runs every case; says all that fail, not the first alone.
-#[tokio::test]
-async fn postgres_is_a_store() {
-    let databases = Arc::new(Databases(Server::start("")));
+async fn all_cases(databases: Databases) {
+    let databases = Arc::new(databases);
     let mut failed = Vec::new();
     let only = std::env::var("MAINSTAY_CASE").ok();
     for (name, case) in conformance::cases() {
@@ -52,4 +55,30 @@ async fn postgres_is_a_store() {
         }
     }
     assert!(failed.is_empty(), "cases that failed: {failed:#?}");
+}
+
+#[tokio::test]
+async fn postgres_is_a_store() {
+    let server = Server::start("");
+    all_cases(Databases {
+        server,
+        through: |_, url| url,
+    })
+    .await;
+}
+
+/// A pooler in transaction mode, which must be noticed: nothing says so.
+#[tokio::test]
+async fn postgres_behind_a_pooler_is_a_store() {
+    let server = Server::start("");
+    if !server.start_pooler() {
+        println!("skipped: PgBouncer is not installed (cargo xtask engines)");
+        assert!(std::env::var("CI").is_err(), "PgBouncer is not installed");
+        return;
+    }
+    all_cases(Databases {
+        server,
+        through: |_, url| url + "&port=6432",
+    })
+    .await;
 }

@@ -20,8 +20,9 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::oneshot;
 
-/// Room for reading that is kept free.
-const READ_BYTES: usize = 16 << 10;
+/// Room for reading that is kept free, and how much more is made when it is used up.
+const READ_BYTES: usize = 4 << 10;
+const BLOCK_BYTES: usize = 64 << 10;
 
 /// A connection. Cheap to clone; it ends when the last clone goes and everybody has been answered.
 #[derive(Clone)]
@@ -347,7 +348,10 @@ impl Driver {
     fn read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), String>> {
         let mut answered = false;
         loop {
-            self.input.reserve(READ_BYTES);
+            // A whole block at a time: answers hold on to the block that they came in.
+            if self.input.capacity() - self.input.len() < READ_BYTES {
+                self.input.reserve(BLOCK_BYTES);
+            }
             match pin!(self.socket.read_buf(&mut self.input)).poll(cx) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err("the server closed the connection".to_owned())),
                 Poll::Ready(Ok(_)) => {}

@@ -3,7 +3,8 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A server; gone with the test.
@@ -11,6 +12,7 @@ pub struct Server {
     dir: PathBuf,
     bin: PathBuf,
     options: String,
+    pooler: Mutex<Option<Child>>,
 }
 
 impl Server {
@@ -27,6 +29,7 @@ impl Server {
             ),
             bin: bin(),
             dir,
+            pooler: Mutex::default(),
         };
         if is_root() {
             run(Command::new("chown").arg("postgres").arg(&server.dir));
@@ -62,6 +65,44 @@ impl Server {
             .arg("-D")
             .arg(self.data())
             .args(["-w", "-m", mode, "stop"]));
+    }
+
+    /// PgBouncer in transaction mode, on port 6432 of the same folder. Whether it is installed.
+    pub fn start_pooler(&self) -> bool {
+        let Some(program) = ["/usr/sbin/pgbouncer", "/usr/bin/pgbouncer"]
+            .into_iter()
+            .find(|p| Path::new(p).exists())
+        else {
+            return false;
+        };
+        let folder = self.dir.display();
+        let config = self.dir.join("pgbouncer.ini");
+        let text = format!(
+            "[databases]\n* = host={folder} user=postgres\n[pgbouncer]\nlisten_addr =\nlisten_port = 6432\n\
+             unix_socket_dir = {folder}\nauth_type = any\npool_mode = transaction\nmax_client_conn = 2000\ndefault_pool_size = 20\n"
+        );
+        std::fs::write(&config, text).unwrap();
+        let mut command = if is_root() {
+            let mut command = Command::new("runuser");
+            command.args(["-u", "postgres", "--", program]);
+            command
+        } else {
+            Command::new(program)
+        };
+        let child = command
+            .arg(&config)
+            .current_dir(&self.dir)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        *self.pooler.lock().unwrap() = Some(child);
+        let began = std::time::Instant::now();
+        while std::os::unix::net::UnixStream::connect(self.dir.join(".s.PGSQL.6432")).is_err() {
+            assert!(began.elapsed().as_secs() < 10, "PgBouncer does not start");
+            std::thread::yield_now();
+        }
+        true
     }
 
     /// A new database; its URL.
@@ -124,6 +165,11 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        if let Some(mut pooler) = self.pooler.lock().unwrap().take() {
+            // runuser hands SIGTERM on; a kill it could not.
+            let _ = Command::new("kill").arg(pooler.id().to_string()).output();
+            let _ = pooler.wait();
+        }
         let mut stop = self.command("pg_ctl");
         let _ = stop
             .arg("-D")
