@@ -2,6 +2,7 @@
 //! it is one of several.
 
 use crate::data::Data;
+use crate::preceding::Preceding;
 use crate::prefer::Preferences;
 use crate::read::{Expect, Prepared};
 use crate::rpc::traceparent;
@@ -21,6 +22,7 @@ pub(crate) type Finish<'r> = Box<dyn FnOnce(bool, StepOutcome) -> Result<Respons
 pub(crate) type Explain<'r> = Box<dyn FnOnce(Error) -> Error + Send + 'r>;
 
 /// What there is to do.
+#[allow(clippy::large_enum_variant, reason = "one a request, moved twice")]
 pub(crate) enum Work {
     /// A step.
     Step(Step),
@@ -37,6 +39,7 @@ pub(crate) struct Planned<'r> {
 }
 
 /// What a request comes to.
+#[allow(clippy::large_enum_variant, reason = "one a request, moved twice")]
 pub(crate) enum Plan<'r> {
     /// A read of its own kind, which may be answered from the cache.
     Read(Box<Prepared>, Route<'r>),
@@ -54,7 +57,7 @@ impl<D: Data> Rest<D> {
         request: &'r Request<Bytes>,
         route: &'r Route<'r>,
         identity: &'r Identity,
-        preceding: Option<&Arc<crate::preceding::Preceding>>,
+        preceding: Option<&Arc<Preceding>>,
     ) -> Result<Plan<'r>, Error> {
         let planned = match (route, request.method().as_str()) {
             (Route::Relation(_) | Route::Item(..), "GET" | "HEAD") => {

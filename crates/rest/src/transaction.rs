@@ -63,7 +63,7 @@ impl<D: Data> Rest<D> {
         for (i, (operation, route)) in operations.iter().zip(&paths).enumerate() {
             let plan = self.plan(&schema, operation, route, identity, Some(&preceding)).await;
             let (leaves, plan) = plan
-                .and_then(|plan| unfold(plan, route, operation, &schema))
+                .map(|plan| unfold(plan, route, operation))
                 .map_err(|error| error.at_step(i))?;
             Arc::make_mut(&mut preceding).0.push(leaves);
             planned.push(plan);
@@ -242,12 +242,7 @@ fn encoded(path: &str) -> Cow<'_, str> {
 }
 
 /// A plan as a step, and what it leaves behind for later ones.
-fn unfold<'r>(
-    plan: Plan<'r>,
-    route: &Route<'_>,
-    operation: &Request<Bytes>,
-    schema: &Schema,
-) -> Result<(Leaves, Planned<'r>), Error> {
+fn unfold<'r>(plan: Plan<'r>, route: &Route<'_>, operation: &Request<Bytes>) -> (Leaves, Planned<'r>) {
     let planned = match plan {
         Plan::Read(prepared, _) => planned::of_read(*prepared, route, operation.method()),
         Plan::Reading(prepared, call) => planned::of_call(*prepared, call),
@@ -261,8 +256,7 @@ fn unfold<'r>(
             (None, None) => Leaves::Nothing,
         },
     };
-    let _ = schema;
-    Ok((leaves, planned))
+    (leaves, planned)
 }
 
 /// The values of a row of an answer. Behind columns that are spread into the row their place is not known.
