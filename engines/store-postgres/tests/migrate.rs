@@ -855,3 +855,21 @@ fn a_lock_that_is_held_is_not_waited_for_long() {
         settle(&client, &edited).await;
     });
 }
+
+#[test]
+fn the_owner_of_a_database_migrates_it_without_being_a_superuser() {
+    let server = server();
+    let url = server.database();
+    let name = url.split('/').nth(3).and_then(|r| r.split('?').next()).expect("a name");
+    let owner = format!("owner_of_{name}");
+    server.value(&format!("CREATE ROLE {owner} LOGIN"));
+    server.value(&format!("ALTER DATABASE {name} OWNER TO {owner}"));
+    let url = url.replace("postgres@", &format!("{owner}@"));
+    run(async {
+        let client = migrate::connect(&url).await.expect("a connection");
+        let source = source(&[("schema.sql", BASE)], true);
+        settle(&client, &source).await;
+        let edited = BASE.replace("name varchar(20)", "name text");
+        settle(&client, &self::source(&[("schema.sql", &edited)], true)).await;
+    });
+}
