@@ -1,10 +1,12 @@
 //! One binary of all end-to-end tests; each file a subject.
 
+mod backup;
 mod cache;
 mod cli;
 mod durability;
 mod errors;
 mod events;
+mod import;
 mod isolation;
 mod migrate;
 mod northwind;
