@@ -11,6 +11,7 @@ mod failure;
 mod follow;
 mod idempotency;
 mod install;
+mod kept;
 mod lanes;
 pub mod introspect;
 mod listeners;

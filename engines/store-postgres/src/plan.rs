@@ -12,6 +12,9 @@ use rustc_hash::FxHashMap;
 use std::cell::RefCell;
 use std::sync::Arc;
 
+/// Names of values that are asked for on behalf of later steps, and not shown; no column can be called so.
+pub(crate) const KEPT: &str = "\u{1}kept ";
+
 /// A statement with what goes in and how it comes back.
 pub(crate) struct Prepared {
     id: u64,
@@ -247,7 +250,7 @@ impl Sink<'_> {
         let mut cells = cells(row);
         for column in columns {
             let cell = cells.next().ok_or_else(short)?;
-            if column.shown {
+            if column.shown && !column.name.starts_with(KEPT) {
                 value::read(cell, &column.ty, |value| {
                     self.encoder.field(&column.name, &column.ty, value);
                 })?;

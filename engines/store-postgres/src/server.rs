@@ -325,7 +325,7 @@ impl Server {
         let facts = Arc::new(facts);
         let _ = self.login.set(facts.login.clone());
         *self.facts.write() = facts.clone();
-        self.pool.put(self, connection);
+        // The connection goes: the runtime that opens a store need not be one that goes on running.
         Ok(facts)
     }
 

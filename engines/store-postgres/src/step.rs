@@ -1,30 +1,23 @@
 //! One step of a transaction: its statement, and its outcome out of the rows that come back.
 
-use crate::plan::{self, Counts, Form, Prepared, Sink};
-use crate::server::Server;
+use crate::kept::{self, Kept};
+use crate::plan::{self, Form, KEPT, Sink};
+use crate::store::PostgresStore;
 use crate::value;
 use crate::wire::{Batch, Response, cells, command_rows};
 use mainstay_model::{
     Action, Cell, Count, Error, Item, Privilege, Projected, QueryShape, RelationId, RelationRef, Representation,
     Result, Row, Schema, Source, Step, StepOutcome, Value, earlier_value,
 };
-use mainstay_sql::postgres::{self, Compiled, Output, Status};
 use mainstay_store::Keeping;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-/// Names of values that are asked for on behalf of later steps; no column can be called so.
-const KEPT: &str = "\u{1}kept ";
-
 /// A step that is ready to be sent.
 pub(crate) struct Run<'a> {
     step: Cow<'a, Step>,
-    params: Vec<Value>,
-    statement: Prepared,
-    columns: Vec<Output>,
-    status: Option<Status>,
-    count: Option<Counts>,
-    form: Form,
+    params: Cow<'a, [Value]>,
+    kept: Arc<Kept>,
     /// Where rows are kept for later steps.
     keeps: Keeps,
 }
@@ -73,15 +66,15 @@ pub(crate) fn nothing(representation: Option<&Arc<dyn Representation>>, step: &S
 impl<'a> Run<'a> {
     /// Compiles a step; `earlier` are the rows of those before it, and `wanted` the columns of its rows that later ones take.
     pub fn new(
-        server: &Server,
-        schema: &Schema,
+        store: &PostgresStore,
         step: &'a Step,
         earlier: &[Vec<Row>],
         wanted: Option<Vec<u32>>,
         role: &str,
         representation: Option<&Arc<dyn Representation>>,
     ) -> Result<Run<'a>> {
-        let params = step.filled(earlier)?.into_owned();
+        let (server, schema) = (&*store.server, &*store.schema);
+        let params = step.filled(earlier)?;
         let mut step = filled(schema, step, earlier)?;
         let mut options = plan::options(representation.map(|r| &**r));
         let keeps = match (wanted, step.relation()) {
@@ -98,16 +91,10 @@ impl<'a> Run<'a> {
             let readable = |column: &u32| relation.allows(role, Privilege::Select, Some(*column));
             options.key = !key.is_empty() && (role == server.login() || key.iter().all(readable));
         }
-        let Compiled {
-            sql,
-            slots,
-            columns,
-            status,
-            count,
-        } = postgres::compile_step(schema, &step, options)?;
+        let kept = kept::compiled(server, schema, store.generation, &step, options)?;
         let keeps = match keeps {
             Keeps::Columns(width, _) => {
-                let places = columns.iter().enumerate().filter_map(|(at, column)| {
+                let places = kept.columns.iter().enumerate().filter_map(|(at, column)| {
                     let name = column.name.strip_prefix(KEPT)?;
                     Some((name.parse().ok()?, at))
                 });
@@ -115,34 +102,20 @@ impl<'a> Run<'a> {
             }
             keeps => keeps,
         };
-        let columns: Vec<Output> = columns
-            .into_iter()
-            .map(|column| Output {
-                shown: column.shown && !column.name.starts_with(KEPT),
-                ..column
-            })
-            .collect();
-        let form = match &step.action {
-            Action::Call(call) => plan::of_call(schema, call),
-            Action::Read => plan::form(schema, step.returning.as_ref()),
-            _ => Form::Rows,
-        };
         Ok(Run {
-            params,
-            statement: Prepared::new(server, sql, slots, plan::results(&columns)),
-            count: count.map(|counting| Counts::new(server, counting)),
-            columns,
-            status,
-            form,
-            keeps,
             step,
+            params,
+            kept,
+            keeps,
         })
     }
 
     /// Adds it to a batch; says how many statements it is.
     pub fn write(&self, batch: &mut Batch<'_>) -> Result<usize> {
-        self.statement.write(batch, &self.params, Some(&self.step.action))?;
-        match &self.count {
+        self.kept
+            .statement
+            .write(batch, &self.params, Some(&self.step.action))?;
+        match &self.kept.count {
             Some(count) => Ok(1 + count.write(batch, &self.params, Some(&self.step.action))?),
             None => Ok(1),
         }
@@ -156,7 +129,13 @@ impl<'a> Run<'a> {
         representation: Option<&Arc<dyn Representation>>,
         bytes_max: usize,
     ) -> Result<Done> {
-        let status = self.status.clone().unwrap_or_default();
+        let Kept {
+            columns,
+            status,
+            count,
+            form,
+            ..
+        } = &*self.kept;
         let number = |row: Option<&[u8]>, column: Option<usize>| {
             let cell = cells(row?).nth(column?)??;
             value::integer(cell).map(|n| n.max(0) as u64)
@@ -182,7 +161,7 @@ impl<'a> Run<'a> {
                 let cells: Vec<Option<&[u8]>> = cells(row).collect();
                 for &(column, place) in places {
                     if let Some(kept) = kept.get_mut(column) {
-                        *kept = value::owned(cells.get(place).copied().flatten(), &self.columns[place].ty)?;
+                        *kept = value::owned(cells.get(place).copied().flatten(), &columns[place].ty)?;
                     }
                 }
                 rows.push(Row::from(kept));
@@ -194,7 +173,7 @@ impl<'a> Run<'a> {
                 let mut encoder = representation.encoder();
                 let write = |encoder: &mut dyn mainstay_model::Encoder| {
                     let mut sink = Sink { encoder, bytes_max };
-                    sink.answer(&self.form, &self.columns, response.rows(at).filter(is_row))
+                    sink.answer(form, columns, response.rows(at).filter(is_row))
                 };
                 if keeping {
                     let mut keeper = Keeping::new(encoder);
@@ -211,7 +190,7 @@ impl<'a> Run<'a> {
         match &self.step.action {
             Action::Call(_) | Action::Read => {
                 outcome.affected = outcome.rows;
-                outcome.total = match (&self.count, &self.form) {
+                outcome.total = match (count, form) {
                     (Some(count), _) => count.total(|n| response.rows(at + 1 + n).next())?,
                     (None, Form::Rows) => number(first, status.total),
                     (None, _) => Some(1),

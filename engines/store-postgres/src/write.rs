@@ -300,8 +300,7 @@ impl Attempt<'_> {
             }
             let wanted = transaction.refers_to(index).then(|| columns_wanted(transaction, index));
             let run = Run::new(
-                server,
-                &store.schema,
+                store,
                 step,
                 &self.rows,
                 wanted,

@@ -47,15 +47,41 @@ impl Server {
         server
     }
 
+    /// Where its socket is.
+    pub fn folder(&self) -> String {
+        self.dir.display().to_string()
+    }
+
+    /// Gives files of its folder to the user that it runs as, for that user alone.
+    pub fn own(&self, files: &[&str]) {
+        for file in files {
+            let file = self.dir.join(file);
+            run(Command::new("chmod").arg("600").arg(&file));
+            if is_root() {
+                run(Command::new("chown").arg("postgres").arg(&file));
+            }
+        }
+    }
+
+    /// Replaces who may connect, and how.
+    pub fn allow(&self, rules: &str) {
+        std::fs::write(self.data().join("pg_hba.conf"), rules).unwrap();
+    }
+
     /// Starts it again.
     pub fn resume(&self) {
+        self.resume_with("");
+    }
+
+    /// Starts it again with other options.
+    pub fn resume_with(&self, more: &str) {
         run(self
             .command("pg_ctl")
             .arg("-D")
             .arg(self.data())
             .args(["-w", "-l"])
             .arg(self.dir.join("log"))
-            .args(["-o", &self.options, "start"]));
+            .args(["-o", &format!("{} {more}", self.options), "start"]));
     }
 
     /// Stops it: `fast` as an administrator does, `immediate` as a crash does.

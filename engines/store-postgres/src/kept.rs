@@ -1,0 +1,213 @@
+//! Steps that were compiled before: most writes differ from an earlier one in values alone.
+
+use crate::plan::{self, Counts, Form, Prepared};
+use crate::server::Server;
+use mainstay_model::{Action, Cell, Result, Schema, Step};
+use mainstay_sql::postgres::{self, Compiled, Options, Output, Status};
+use rustc_hash::{FxHashMap, FxHasher};
+use std::cell::RefCell;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+/// A step, compiled.
+pub(crate) struct Kept {
+    pub statement: Prepared,
+    pub columns: Vec<Output>,
+    pub status: Status,
+    pub count: Option<Counts>,
+    pub form: Form,
+}
+
+/// A compiled step beside the one that it was compiled from.
+type Known = (Options, Step, Arc<Kept>);
+
+thread_local! {
+    static KEPT: RefCell<FxHashMap<u64, Vec<Known>>> = RefCell::default();
+}
+
+/// The step compiled, as this thread has it or anew. `generation` tells schemas apart.
+pub(crate) fn compiled(
+    server: &Server,
+    schema: &Schema,
+    generation: u64,
+    step: &Step,
+    options: Options,
+) -> Result<Arc<Kept>> {
+    if !is_keepable(step) {
+        return compile(server, schema, step, options).map(Arc::new);
+    }
+    let mut hasher = FxHasher::default();
+    generation.hash(&mut hasher);
+    options.hash(&mut hasher);
+    hash(step, &mut hasher);
+    let key = hasher.finish();
+    let known = KEPT.with_borrow(|kept| {
+        let mut known = kept.get(&key)?.iter();
+        let (.., found) = known.find(|(o, other, _)| *o == options && is_same(other, step))?;
+        Some(found.clone())
+    });
+    if let Some(known) = known {
+        return Ok(known);
+    }
+    let made = Arc::new(compile(server, schema, step, options)?);
+    KEPT.with_borrow_mut(|kept| {
+        if kept.len() >= server.config.plans_max {
+            kept.clear();
+        }
+        kept.entry(key).or_default().push((options, bare(step), made.clone()));
+    });
+    Ok(made)
+}
+
+fn compile(server: &Server, schema: &Schema, step: &Step, options: Options) -> Result<Kept> {
+    let Compiled {
+        sql,
+        slots,
+        columns,
+        status,
+        count,
+    } = postgres::compile_step(schema, step, options)?;
+    Ok(Kept {
+        statement: Prepared::new(server, sql, slots, plan::results(&columns)),
+        count: count.map(|counting| Counts::new(server, counting)),
+        columns,
+        status: status.unwrap_or_default(),
+        form: match &step.action {
+            Action::Call(call) => plan::of_call(schema, call),
+            Action::Read => plan::form(schema, step.returning.as_ref()),
+            _ => Form::Rows,
+        },
+    })
+}
+
+/// Insertions of many rows seldom come again alike; a default stands in the text.
+fn is_keepable(step: &Step) -> bool {
+    let is_value = |cell: &Cell| matches!(cell, Cell::Value(_));
+    match &step.action {
+        Action::Insert { rows, .. } => matches!(rows.as_slice(), [row] if row.iter().all(is_value)),
+        Action::Update { set, .. } => set.iter().all(|(_, cell)| is_value(cell)),
+        Action::Delete { .. } | Action::Call(_) | Action::Read => true,
+    }
+}
+
+fn hash(step: &Step, hasher: &mut FxHasher) {
+    std::mem::discriminant(&step.action).hash(hasher);
+    match &step.action {
+        Action::Insert { relation, columns, .. } => {
+            relation.relation.hash(hasher);
+            columns.hash(hasher);
+        }
+        Action::Update { relation, filter, .. } | Action::Delete { relation, filter, .. } => {
+            relation.relation.hash(hasher);
+            filter.hash(hasher);
+        }
+        Action::Call(call) => call.function.hash(hasher),
+        Action::Read => {}
+    }
+    step.returning.hash(hasher);
+}
+
+/// Whether two steps differ in values alone.
+fn is_same(known: &Step, step: &Step) -> bool {
+    let actions = match (&known.action, &step.action) {
+        (
+            Action::Insert {
+                relation,
+                columns,
+                conflict,
+                check,
+                visible,
+                ..
+            },
+            Action::Insert {
+                relation: other_relation,
+                columns: other_columns,
+                conflict: other_conflict,
+                check: other_check,
+                visible: other_visible,
+                ..
+            },
+        ) => {
+            (relation, columns, conflict) == (other_relation, other_columns, other_conflict)
+                && (check, visible) == (other_check, other_visible)
+        }
+        (
+            Action::Update {
+                relation,
+                set,
+                filter,
+                order,
+                limit,
+                offset,
+                check,
+            },
+            Action::Update {
+                relation: other_relation,
+                set: other_set,
+                filter: other_filter,
+                order: other_order,
+                limit: other_limit,
+                offset: other_offset,
+                check: other_check,
+            },
+        ) => {
+            (relation, filter, order, limit, offset)
+                == (other_relation, other_filter, other_order, other_limit, other_offset)
+                && check == other_check
+                && set.iter().map(|s| s.0).eq(other_set.iter().map(|s| s.0))
+        }
+        (known, action) => known == action,
+    };
+    actions && known.returning == step.returning
+}
+
+/// The step without its values.
+fn bare(step: &Step) -> Step {
+    let mut action = step.action.clone();
+    match &mut action {
+        Action::Insert { rows, .. } => rows.clear(),
+        Action::Update { set, .. } => set.iter_mut().for_each(|(_, cell)| *cell = Cell::Default),
+        _ => {}
+    }
+    Step {
+        returning: step.returning.clone(),
+        ..Step::new(action)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mainstay_model::{RelationId, RelationRef, Value};
+
+    #[test]
+    fn values_alone_make_no_difference() {
+        let insert = |relation: u32, columns: &[u32], value: i64| {
+            Step::new(Action::Insert {
+                relation: RelationRef::new(RelationId(relation)),
+                columns: columns.to_vec(),
+                rows: vec![columns.iter().map(|_| Cell::Value(Value::Int(value))).collect()],
+                conflict: None,
+                check: None,
+                visible: None,
+            })
+        };
+        let key = |step: &Step| {
+            let mut hasher = FxHasher::default();
+            hash(step, &mut hasher);
+            hasher.finish()
+        };
+        let known = bare(&insert(1, &[0, 2], 5));
+        let again = insert(1, &[0, 2], 6);
+        assert!(is_same(&known, &again));
+        assert_eq!(key(&insert(1, &[0, 2], 5)), key(&again));
+        for other in [insert(2, &[0, 2], 5), insert(1, &[0], 5), Step::new(Action::Read)] {
+            assert!(!is_same(&known, &other));
+        }
+        let mut defaulted = insert(1, &[0], 5);
+        if let Action::Insert { rows, .. } = &mut defaulted.action {
+            rows[0][0] = Cell::Default;
+        }
+        assert!(is_keepable(&again) && !is_keepable(&defaulted));
+    }
+}
