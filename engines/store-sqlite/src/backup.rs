@@ -4,7 +4,7 @@
 use crate::config::Config;
 use crate::connection;
 use crate::open;
-use crate::open_error::OpenError;
+use crate::open_error::{OpenError, OpenErrorKind};
 use mainstay_model::{Error, Result};
 use mainstay_sql::sqlite::quote_identifier;
 use mainstay_store::{BoxFuture, Recovery, Snapshot, TableDigest};
@@ -213,7 +213,8 @@ fn open_file(path: &Path) -> Result<Connection> {
 }
 
 fn refused(error: OpenError) -> Error {
-    Error::new("58030", error.to_string())
+    let code = if error.kind == OpenErrorKind::InUse { "55006" } else { "58030" };
+    Error::new(code, error.to_string())
 }
 
 fn one<T: rusqlite::types::FromSql>(conn: &Connection, sql: &str) -> Result<T> {

@@ -49,6 +49,15 @@ fn newest(project: &Project) -> PathBuf {
     archives(&project.dir().join("backups")).pop().expect("an archive")
 }
 
+/// Ends the writer whichever way its scope ends.
+struct StopOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
 fn ids(rows: &Json) -> BTreeSet<i64> {
     rows.as_array().expect("rows").iter().filter_map(|row| row["id"].as_i64()).collect()
 }
@@ -65,6 +74,8 @@ fn what_was_acknowledged_before_a_backup_comes_back_elsewhere() {
     }
     let (acknowledged, stop) = (AtomicI64::new(0), AtomicBool::new(false));
     let (before, archive) = std::thread::scope(|threads| {
+        // Also when something below panics.
+        let _stop = StopOnDrop(&stop);
         threads.spawn(|| {
             let mut id = 0;
             while !stop.load(Ordering::Acquire) {
@@ -77,7 +88,6 @@ fn what_was_acknowledged_before_a_backup_comes_back_elsewhere() {
         let before = acknowledged.load(Ordering::Acquire);
         let archive = back_up(&project, &process);
         until("writes go on", || (acknowledged.load(Ordering::Acquire) > before + 5).then_some(()));
-        stop.store(true, Ordering::Release);
         (before, archive)
     });
     let archive = archive.to_str().expect("UTF-8");

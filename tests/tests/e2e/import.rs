@@ -82,7 +82,7 @@ fn a_bad_row_is_named_by_its_place_and_nothing_arrives() {
         ("items", "short.csv", "short.csv:3:2: the row has 1 values, and there are 2 columns"),
         ("items", "quote.csv", "quote.csv:3:1: a quoted field begins here and never ends"),
         ("items", "check.csv", "check.csv:3:1: new row for relation \"items\" violates check constraint"),
-        ("items", "orphan.csv", "violates foreign key constraint"),
+        ("items", "orphan.csv", "\"makers\""),
         ("makers", "twice.csv", "twice.csv:2:1: duplicate key value violates unique constraint"),
         ("items", "items.ndjson", "items.ndjson:2:24: column \"price\": invalid input syntax for type numeric: \"cheap\""),
         ("items", "keys.ndjson", "keys.ndjson:2:25: key \"colour\" is not one of the first line's (name)"),
