@@ -41,7 +41,7 @@ def main():
                 folder,
                 "api",
                 f'[gateway]\nlisten = "127.0.0.1:0"\n[store.main]\nurl = "{database}"\n[auth]\nsecret = "{"s" * 40}"\n'
-                '[api]\nschemas = ["public", "personal"]\nanon = "postgres"\nplan = true\n',
+                '[api]\nanon = "postgres"\nplan = true\n',
             )
             processes.append(api)
             gateway, _ = serve(

@@ -100,7 +100,12 @@ impl Project {
                 let overrides = self.on_servers();
                 let set = || overrides.iter().flat_map(|o| ["--set", o.as_str()]);
                 for verb in [&["migrate", "apply"][..], &["import", "--data"]] {
-                    let command = Command::new(crate::binary(), "").args(verb).arg(&self.dir).args(set());
+                    // A project may name a variable for its key, which these verbs do not need and yet must find.
+                    let command = Command::new(crate::binary(), "")
+                        .args(verb)
+                        .arg(&self.dir)
+                        .args(set())
+                        .env("E2E_SECRET", SECRET);
                     let (ok, output, errors) = command.run();
                     assert!(ok, "mainstay {}: {output}{errors}", verb.join(" "));
                 }
@@ -123,7 +128,9 @@ impl Project {
         let server = Postgres::shared();
         let urls = stores.iter().map(|s| format!("store.{s}.url={}", server.database()));
         let secret = (!toml.contains("\nsecret")).then(|| format!("auth.secret={SECRET}"));
-        urls.chain(secret).collect()
+        // With the development key a sign-up is confirmed at once, with another not.
+        let confirm = (!toml.contains("\nconfirm")).then(|| "auth.confirm=false".to_owned());
+        urls.chain(secret).chain(confirm).collect()
     }
 
     /// The token that was made for its operators.

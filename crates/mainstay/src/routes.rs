@@ -19,9 +19,6 @@ pub fn refuse_unserved(project: &Project) -> Result<(), String> {
     if project.cache.shared.is_some() {
         refuse(&file, "[cache] shared");
     }
-    if project.api.plan {
-        refuse(&file, "[api] plan");
-    }
     for store in project.stores.values().filter(|s| !s.replicas.is_empty()) {
         refuse(&store.at, "replicas");
     }

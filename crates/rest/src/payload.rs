@@ -86,9 +86,14 @@ pub(crate) fn rows<'a>(
         Content::Form => vec![form(body)?],
         Content::Csv => csv_objects(body)?,
         Content::Text | Content::Xml | Content::Bytes => {
-            return Err(error::invalid_body(
-                "Content-Type not acceptable: a table takes JSON, a form or CSV",
-            ));
+            let media = match content {
+                Content::Text => "text/plain",
+                Content::Xml => "application/xml",
+                _ => "application/octet-stream",
+            };
+            return Err(error::invalid_body(format!(
+                "Content-Type not acceptable: {media}; a table takes JSON, a form or CSV"
+            )));
         }
     };
     if objects.len() > limits.rows {

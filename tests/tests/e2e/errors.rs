@@ -1,6 +1,6 @@
 //! Bad input: the status and code of the dialect, a message that names the culprit, and a server that goes on.
 
-use mainstay_tests::{Answer, Client, Connection, Process, Project, token};
+use mainstay_tests::{Answer, Client, Connection, Engine, Process, Project, engine, token};
 use serde_json::{Value as Json, json};
 
 const SCHEMA: &str = "
@@ -152,7 +152,7 @@ const CASES: &[Case] = &[
     // Methods
     ("TRACE", "/rest/v1/things", &[], "", 501, "GW115", &["TRACE"]),
     ("BREW", "/rest/v1/things", &[], "", 405, "PGRST117", &["BREW"]),
-    ("POST", "/rest/v1/", &[JSON], "{}", 405, "PGRST117", &["POST"]),
+    ("POST", "/rest/v1/", &[JSON], "{}", 400, "PGRST102", &["array of operations"]),
     ("DELETE", "/rest/v1/rpc/twice", &[], "", 405, "PGRST101", &["DELETE"]),
     ("GET", "/rest/v1/rpc/rename?id=1&name=x", &[], "", 405, "25006", &["rename"]),
     ("POST", "/rest/v1/things/1", &[JSON], "{}", 405, "PGRST117", &["POST"]),
@@ -254,6 +254,11 @@ fn each_mistake_has_its_answer() {
     let client = process.client();
     let mut flaws = Vec::new();
     for (method, path, headers, body, status, code, words) in CASES {
+        if engine() == Engine::Postgres && ["fts", "=sl."].iter().any(|of_its_own| path.contains(of_its_own)) {
+            // What only SQLite refuses.
+            client.get(path).expect(200);
+            continue;
+        }
         let body = (!body.is_empty()).then_some(body.as_bytes());
         let answer = client.send(method, path, headers, body);
         if let Some(flaw) = flaw(&answer, *status, code, words) {
