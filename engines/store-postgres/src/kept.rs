@@ -19,7 +19,7 @@ pub(crate) struct Kept {
 }
 
 /// A compiled step beside the one that it was compiled from.
-type Known = (Options, Step, Arc<Kept>);
+type Known = (Options, Box<str>, Step, Arc<Kept>);
 
 thread_local! {
     static KEPT: RefCell<FxHashMap<u64, Vec<Known>>> = RefCell::default();
@@ -30,36 +30,41 @@ pub(crate) fn compiled(
     server: &Server,
     schema: &Schema,
     generation: u64,
+    role: &str,
     step: &Step,
     options: Options,
 ) -> Result<Arc<Kept>> {
     if !is_keepable(step) {
-        return compile(server, schema, step, options).map(Arc::new);
+        return compile(server, schema, role, step, options).map(Arc::new);
     }
     let mut hasher = FxHasher::default();
     generation.hash(&mut hasher);
+    role.hash(&mut hasher);
     options.hash(&mut hasher);
     hash(step, &mut hasher);
     let key = hasher.finish();
     let known = KEPT.with_borrow(|kept| {
         let mut known = kept.get(&key)?.iter();
-        let (.., found) = known.find(|(o, other, _)| *o == options && is_same(other, step))?;
+        let (.., found) =
+            known.find(|(o, whose, other, _)| *o == options && **whose == *role && is_same(other, step))?;
         Some(found.clone())
     });
     if let Some(known) = known {
         return Ok(known);
     }
-    let made = Arc::new(compile(server, schema, step, options)?);
+    let made = Arc::new(compile(server, schema, role, step, options)?);
     KEPT.with_borrow_mut(|kept| {
         if kept.len() >= server.config.plans_max {
             kept.clear();
         }
-        kept.entry(key).or_default().push((options, bare(step), made.clone()));
+        kept.entry(key)
+            .or_default()
+            .push((options, role.into(), bare(step), made.clone()));
     });
     Ok(made)
 }
 
-fn compile(server: &Server, schema: &Schema, step: &Step, options: Options) -> Result<Kept> {
+fn compile(server: &Server, schema: &Schema, role: &str, step: &Step, options: Options) -> Result<Kept> {
     let Compiled {
         sql,
         slots,
@@ -68,8 +73,8 @@ fn compile(server: &Server, schema: &Schema, step: &Step, options: Options) -> R
         count,
     } = postgres::compile_step(schema, step, options)?;
     Ok(Kept {
-        statement: Prepared::new(server, sql, slots, plan::results(&columns)),
-        count: count.map(|counting| Counts::new(server, counting)),
+        statement: Prepared::new(server, role, sql, slots, plan::results(&columns)),
+        count: count.map(|counting| Counts::new(server, role, counting)),
         columns,
         status: status.unwrap_or_default(),
         form: match &step.action {

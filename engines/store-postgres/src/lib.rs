@@ -16,6 +16,7 @@ mod lanes;
 pub mod introspect;
 mod listeners;
 pub mod migrate;
+mod once;
 mod open_error;
 mod outbox;
 mod plan;

@@ -68,6 +68,11 @@ impl Handed {
         Ok(Some(connection))
     }
 
+    /// Gives the lock back.
+    pub fn release(&mut self) {
+        self.connection = None;
+    }
+
     fn number(&mut self, sequence: i64) -> u64 {
         self.last = (self.last + 1).max(sequence.max(0) as u64);
         self.records.insert(self.last, sequence);

@@ -8,6 +8,7 @@ use mainstay_model::{
     Action, Encoder, Error, QueryShape, Representation, Result, Returns, Schema, Source, Type, Value, ValueRef,
 };
 use mainstay_sql::postgres::{self, Compiled, Counting, ESTIMATE_FROM, Options, Output, Slot};
+use mainstay_store::Read;
 use rustc_hash::FxHashMap;
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -59,9 +60,9 @@ pub(crate) struct Sink<'a> {
 }
 
 impl Prepared {
-    pub fn new(server: &Server, sql: String, slots: Vec<Slot>, results: Vec<bool>) -> Prepared {
+    pub fn new(server: &Server, role: &str, sql: String, slots: Vec<Slot>, results: Vec<bool>) -> Prepared {
         Prepared {
-            id: server.text(&sql),
+            id: server.text_for(role, &sql),
             binary: slots.iter().map(|slot| value::sends_binary(&slot.ty)).collect(),
             sql,
             slots,
@@ -87,8 +88,8 @@ impl Prepared {
     }
 
     /// The same values for another text, whose columns come as text.
-    pub fn as_explained(&self, server: &Server, sql: String) -> Prepared {
-        Prepared::new(server, sql, self.slots.clone(), Vec::new())
+    pub fn as_explained(&self, server: &Server, role: &str, sql: String) -> Prepared {
+        Prepared::new(server, role, sql, self.slots.clone(), Vec::new())
     }
 
     /// Its text.
@@ -98,11 +99,11 @@ impl Prepared {
 }
 
 impl Counts {
-    pub fn new(server: &Server, counting: Counting) -> Counts {
+    pub fn new(server: &Server, role: &str, counting: Counting) -> Counts {
         let Counting { exact, planned, slots } = counting;
         Counts {
-            exact: exact.map(|sql| Prepared::new(server, sql, slots.clone(), vec![true])),
-            planned: planned.map(|sql| Prepared::new(server, sql, slots.clone(), Vec::new())),
+            exact: exact.map(|sql| Prepared::new(server, role, sql, slots.clone(), vec![true])),
+            planned: planned.map(|sql| Prepared::new(server, role, sql, slots.clone(), Vec::new())),
         }
     }
 
@@ -200,21 +201,20 @@ thread_local! {
 
 impl Ready {
     /// The read with a plan's number, compiled unless this thread has it. `generation` tells schemas apart.
-    pub fn of(
-        server: &Server,
-        schema: &Schema,
-        generation: u64,
-        plan: u64,
-        shape: &QueryShape,
-        representation: &dyn Representation,
-    ) -> Result<Arc<Ready>> {
-        let options = options(Some(representation));
+    pub fn of(server: &Server, schema: &Schema, generation: u64, read: &Read<'_>) -> Result<Arc<Ready>> {
+        let options = options(Some(read.representation));
         let bits = u8::from(options.texts) | u8::from(options.strips_nulls) << 1;
-        let key = (generation, plan, bits);
+        let key = (generation, read.plan, bits);
         if let Some(ready) = READY.with_borrow(|known| known.get(&key).cloned()) {
             return Ok(ready);
         }
-        let ready = Arc::new(Ready::compile(server, schema, shape, options)?);
+        let ready = Arc::new(Ready::compile(
+            server,
+            schema,
+            &read.identity.role,
+            read.shape,
+            options,
+        )?);
         READY.with_borrow_mut(|known| {
             if known.len() >= server.config.plans_max {
                 known.clear();
@@ -224,7 +224,7 @@ impl Ready {
         Ok(ready)
     }
 
-    fn compile(server: &Server, schema: &Schema, shape: &QueryShape, options: Options) -> Result<Ready> {
+    fn compile(server: &Server, schema: &Schema, role: &str, shape: &QueryShape, options: Options) -> Result<Ready> {
         let Compiled {
             sql,
             slots,
@@ -233,9 +233,9 @@ impl Ready {
             ..
         } = postgres::compile_query(schema, shape, options)?;
         Ok(Ready {
-            main: Prepared::new(server, sql, slots, results(&columns)),
+            main: Prepared::new(server, role, sql, slots, results(&columns)),
             form: form(schema, Some(shape)),
-            count: count.map(|counting| Counts::new(server, counting)),
+            count: count.map(|counting| Counts::new(server, role, counting)),
             path: path(server, namespace(schema, &shape.from)),
             calls: matches!(shape.from, Source::Call(_)),
             columns,

@@ -24,14 +24,7 @@ struct Layout {
 impl PostgresStore {
     pub(crate) async fn answer(&self, read: Read<'_>) -> Result<Answer> {
         let server = &self.server;
-        let ready = Ready::of(
-            server,
-            &self.schema,
-            self.generation,
-            read.plan,
-            read.shape,
-            read.representation,
-        )?;
+        let ready = Ready::of(server, &self.schema, self.generation, &read)?;
         // Before the snapshot: what this process has committed until now is in it, and perhaps more.
         let seen = server.listeners.position();
         let (response, layout) = self
@@ -60,14 +53,7 @@ impl PostgresStore {
 
     /// How the database would answer, or did.
     pub(crate) async fn explained(&self, read: Read<'_>, wanted: Explain) -> Result<Explanation> {
-        let ready = Ready::of(
-            &self.server,
-            &self.schema,
-            self.generation,
-            read.plan,
-            read.shape,
-            read.representation,
-        )?;
+        let ready = Ready::of(&self.server, &self.schema, self.generation, &read)?;
         let mut options = Vec::new();
         for (is, name) in [
             (wanted.analyze, "ANALYZE"),
@@ -82,7 +68,7 @@ impl PostgresStore {
         }
         options.push(if wanted.json { "FORMAT JSON" } else { "FORMAT TEXT" });
         let sql = format!("EXPLAIN ({}) {}", options.join(", "), ready.main.sql());
-        let explain = ready.main.as_explained(&self.server, sql);
+        let explain = ready.main.as_explained(&self.server, &read.identity.role, sql);
         let write = |batch: &mut Batch<'_>| {
             self.begin(batch, &ready, &read)?;
             let main = explain.write(batch, read.params, None)?;

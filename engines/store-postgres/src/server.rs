@@ -215,7 +215,10 @@ impl Server {
     }
 
     /// As [`Server::client`]; what notifications on the connection ask for is told.
-    pub async fn client_told(&self, told: Option<mpsc::Sender<Reload>>) -> Result<tokio_postgres::Client, ConnectError> {
+    pub async fn client_told(
+        &self,
+        told: Option<mpsc::Sender<Reload>>,
+    ) -> Result<tokio_postgres::Client, ConnectError> {
         let timeout = self.address.connect_timeout.unwrap_or(self.config.connect_timeout);
         let mut failed = ConnectError::Io("no host is named".to_owned());
         for host in &self.address.hosts {
@@ -358,6 +361,12 @@ impl Server {
             .or_insert_with(|| self.next_text.fetch_add(1, Ordering::Relaxed))
     }
 
+    /// The number of a text for a role. The server plans a statement over tables with policies anew whenever another role runs it:
+    /// each role has its own.
+    pub fn text_for(&self, role: &str, sql: &str) -> u64 {
+        self.text(&format!("{role}\0{sql}"))
+    }
+
     /// Why there is no connection, for a client.
     pub fn refusal(&self, error: &ConnectError) -> Error {
         let until = self.gate.lock().until;
@@ -374,6 +383,10 @@ impl Server {
         self.closed.store(true, Ordering::Release);
         self.pool.close();
         self.drop_connections();
+        // Somebody else may relay at once; whoever is at it lets go when it is done.
+        if let Ok(mut handed) = self.handed.try_lock() {
+            handed.release();
+        }
     }
 
     /// Lets go of every connection that nobody uses: another server may be the one to ask now.

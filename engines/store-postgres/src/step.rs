@@ -91,7 +91,7 @@ impl<'a> Run<'a> {
             let readable = |column: &u32| relation.allows(role, Privilege::Select, Some(*column));
             options.key = !key.is_empty() && (role == server.login() || key.iter().all(readable));
         }
-        let kept = kept::compiled(server, schema, store.generation, &step, options)?;
+        let kept = kept::compiled(server, schema, store.generation, role, &step, options)?;
         let keeps = match keeps {
             Keeps::Columns(width, _) => {
                 let places = kept.columns.iter().enumerate().filter_map(|(at, column)| {

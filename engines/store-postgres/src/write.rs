@@ -9,7 +9,7 @@ use crate::read::is_stale;
 use crate::settings::{self, RESPONSE, Settings};
 use crate::step::{self, Run};
 use crate::store::PostgresStore;
-use crate::wire::{Batch, Exchange, Lost, Message, Response, cells, command_rows};
+use crate::wire::{Batch, Exchange, Lost, Message, Response};
 use bytes::BufMut;
 use mainstay_model::{
     Action, Change, ChangeKind, Committed, Error, Identity, Representation, ResponseSettings, Result, Retry, Row,
@@ -21,17 +21,12 @@ use std::time::Duration;
 /// A transaction that ran into another one is done again so many times.
 const ATTEMPTS: u32 = 4;
 
-const CLAIM: &str = "INSERT INTO mainstay.idempotency AS i (scope, fingerprint) VALUES ($1, $2) ON CONFLICT (scope) DO UPDATE \
-     SET fingerprint = excluded.fingerprint, outcomes = NULL, at = now() WHERE i.at < now() - $3::text::interval";
-const FOUND: &str = "SELECT fingerprint, outcomes FROM mainstay.idempotency WHERE scope = $1";
 const REMEMBER: &str = "UPDATE mainstay.idempotency SET outcomes = $2 WHERE scope = $1";
-const CONSUME: &str =
-    "INSERT INTO mainstay.consumed (consumer, event) VALUES ($1::text, $2::text) ON CONFLICT DO NOTHING";
 const RESET: &str = "SELECT 1 WHERE pg_catalog.set_config('role', 'none', true) IS NULL";
 
 /// What a statement of a batch is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Part {
+pub(crate) enum Part {
     /// BEGIN, settings and the like: it must succeed, and says nothing.
     Plain,
     Found,
@@ -44,17 +39,17 @@ enum Part {
 }
 
 /// A transaction on its way.
-struct Attempt<'a> {
-    store: &'a PostgresStore,
-    transaction: &'a Transaction,
+pub(crate) struct Attempt<'a> {
+    pub store: &'a PostgresStore,
+    pub transaction: &'a Transaction,
     identity: &'a Identity,
     representations: &'a [Arc<dyn Representation>],
-    held: Held<'a>,
+    pub held: Held<'a>,
     outcomes: Vec<StepOutcome>,
     rows: Vec<Vec<Row>>,
     response: Option<Box<ResponseSettings>>,
     /// BEGIN was sent.
-    open: bool,
+    pub open: bool,
     /// The caller's role and settings are set.
     set: bool,
 }
@@ -170,7 +165,7 @@ impl PostgresStore {
 const STALE: &str = "26000";
 
 /// An error, and whether the connection is fit for the next transaction.
-type Failed = (Error, bool);
+pub(crate) type Failed = (Error, bool);
 
 impl Attempt<'_> {
     async fn run(&mut self) -> Result<Ended, Failed> {
@@ -213,77 +208,6 @@ impl Attempt<'_> {
         }
         self.commit().await?;
         Ok(Ended::Committed)
-    }
-
-    /// Whether it was done before; else it is now this transaction's to do.
-    async fn before(&mut self) -> Result<Option<Vec<StepOutcome>>, Failed> {
-        let server = &self.store.server;
-        let transaction = self.transaction;
-        let mut parts = Vec::new();
-        let sent = self.held.connection().send(|batch| {
-            begin(self.store, batch, &mut parts)?;
-            if let Some(idempotency) = &transaction.idempotency {
-                let kept = format!("{} s", server.config.idempotency_kept.as_secs());
-                batch.statement(server.text(CLAIM), CLAIM, &[true, true, false], &[], |values| {
-                    values.bytes(&idempotency.scope)?;
-                    values.bytes(&idempotency.fingerprint)?;
-                    values.bytes(kept.as_bytes())
-                })?;
-                batch.statement(server.text(FOUND), FOUND, &[true], &[true, true], |values| {
-                    values.bytes(&idempotency.scope)
-                })?;
-                parts.extend([Part::Plain, Part::Found]);
-            }
-            for consumed in &transaction.consumed {
-                batch.statement(server.text(CONSUME), CONSUME, &[false, false], &[], |values| {
-                    values.bytes(consumed.consumer.as_bytes())?;
-                    values.bytes(consumed.event.as_bytes())
-                })?;
-                parts.push(Part::Consumed);
-            }
-            Ok(())
-        });
-        self.open = true;
-        let ((), exchange) = sent.map_err(|e| (e, true))?;
-        let response = self.wait(exchange, &parts, false).await?;
-        for (at, part) in parts.iter().enumerate() {
-            let replayed = match part {
-                Part::Found => match self.found(&response, at) {
-                    Ok(replayed) => replayed,
-                    Err(error) => {
-                        self.rollback().await?;
-                        return Err((error, true));
-                    }
-                },
-                Part::Consumed if response.tag(at).map_or(0, command_rows) == 0 => {
-                    Some(vec![StepOutcome::default(); transaction.steps.len()])
-                }
-                _ => None,
-            };
-            if replayed.is_some() {
-                self.rollback().await?;
-                return Ok(replayed);
-            }
-        }
-        Ok(None)
-    }
-
-    fn found(&self, response: &Response, at: usize) -> Result<Option<Vec<StepOutcome>>> {
-        let Some(idempotency) = &self.transaction.idempotency else {
-            return Ok(None);
-        };
-        let mut row = response.rows(at).flat_map(cells);
-        if row.next().flatten() != Some(&idempotency.fingerprint) {
-            return Err(Error::new("MS422", "this Idempotency-Key was used for another request")
-                .hint("Use a new key for a new request; repeat a request unchanged.")
-                .status(422));
-        }
-        match row.next().flatten() {
-            None => Ok(None),
-            Some(outcomes) => idempotency::read(outcomes)
-                .map(Some)
-                .ok_or_else(|| Error::new("XX001", "a recorded outcome cannot be read")),
-        }
     }
 
     /// Sends steps that do not wait for one another; with `commits`, the end as well.
@@ -478,7 +402,7 @@ impl Attempt<'_> {
         }
     }
 
-    async fn rollback(&mut self) -> Result<(), Failed> {
+    pub async fn rollback(&mut self) -> Result<(), Failed> {
         let server = &self.store.server;
         self.open = false;
         let sent = self
@@ -494,7 +418,7 @@ impl Attempt<'_> {
     }
 
     /// Waits for a batch. On an error the transaction is undone. `commits`: without an answer nobody knows whether it is.
-    async fn wait(&mut self, exchange: Exchange, parts: &[Part], commits: bool) -> Result<Response, Failed> {
+    pub async fn wait(&mut self, exchange: Exchange, parts: &[Part], commits: bool) -> Result<Response, Failed> {
         let server = &self.store.server;
         let bytes_max = server.config.answer_bytes_max;
         let response = match exchange.wait().await {
@@ -568,7 +492,8 @@ impl Attempt<'_> {
     }
 }
 
-fn begin(store: &PostgresStore, batch: &mut Batch<'_>, parts: &mut Vec<Part>) -> Result<()> {
+/// BEGIN.
+pub(crate) fn begin(store: &PostgresStore, batch: &mut Batch<'_>, parts: &mut Vec<Part>) -> Result<()> {
     batch.plain(store.server.text("BEGIN"), "BEGIN")?;
     parts.push(Part::Plain);
     Ok(())
