@@ -56,7 +56,7 @@ pub const ENGINES: &[Engine] = &[
         purpose: "the example's payment service",
         programs: &["python3"],
         versions_in: None,
-        packages: &["python3"],
+        packages: &["python3", "python3-venv"],
         optional: false,
     },
     Engine {
@@ -122,6 +122,29 @@ impl Engine {
     }
 }
 
+/// A stand-in for S3, installed into a virtual environment of its own: it is no package of Debian's.
+const MOTO: &str = "target/moto/bin/moto_server";
+
+/// Installs the stand-in for S3 where it is missing; says where it is, or why it is not.
+fn moto(install: bool) -> Result<(), String> {
+    let server = Path::new(MOTO);
+    if !server.exists() && install {
+        println!("installing moto");
+        let run = |program: &str, arguments: &[&str]| {
+            let mut command = Command::new(program);
+            command.args(arguments);
+            stream(&mut command, Duration::from_secs(600), |line| println!("  {line}"))
+        };
+        run("python3", &["-m", "venv", "target/moto"])?;
+        run("target/moto/bin/pip", &["install", "--quiet", "moto[server]"])?;
+    }
+    match server.exists() {
+        true => println!("{:<13} {MOTO}", "moto"),
+        false => println!("{:<13} missing (optional): a stand-in for S3; cargo xtask engines installs it", "moto"),
+    }
+    Ok(())
+}
+
 /// The task: says what is there and, if `install`, installs what is missing. Fails when something that is not optional stays
 /// missing.
 pub fn run(install: bool) -> Result<(), String> {
@@ -148,7 +171,7 @@ pub fn run(install: bool) -> Result<(), String> {
     }
     let missing = missing();
     if missing.is_empty() {
-        Ok(())
+        moto(install)
     } else {
         Err(how_to_install(&missing))
     }

@@ -79,7 +79,10 @@ pub fn read(source: &Path, folder: &Path) -> Result<Contents, String> {
         let name = entry.path().map_err(broken)?.to_string_lossy().into_owned();
         if name == MANIFEST {
             let mut text = Vec::new();
-            (&mut entry).take(MANIFEST_BYTES_MAX).read_to_end(&mut text).map_err(broken)?;
+            (&mut entry)
+                .take(MANIFEST_BYTES_MAX)
+                .read_to_end(&mut text)
+                .map_err(broken)?;
             manifest = Some(text);
             break;
         }
@@ -90,7 +93,8 @@ pub fn read(source: &Path, folder: &Path) -> Result<Contents, String> {
         let bytes = io::copy(&mut digest, &mut target).map_err(broken)?;
         found.insert(name, (path, bytes, digest.hex()));
     }
-    let manifest = manifest.ok_or_else(|| format!("{shown}: the archive was cut short: it has no manifest; nothing was restored"))?;
+    let manifest = manifest
+        .ok_or_else(|| format!("{shown}: the archive was cut short: it has no manifest; nothing was restored"))?;
     // The checksum comes last.
     io::copy(&mut gzip, &mut io::sink()).map_err(broken)?;
     let manifest = parse(&manifest).map_err(|why| format!("{shown}: {why}; nothing was restored"))?;
@@ -181,7 +185,9 @@ mod tests {
             parts: vec![part("main"), part("bus")],
         };
         let files: Vec<PathBuf> = ["main", "bus"].iter().map(|name| folder.join(name)).collect();
-        let noise: Vec<u8> = (0..200_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+        let noise: Vec<u8> = (0..200_000u32)
+            .map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8)
+            .collect();
         std::fs::write(&files[0], noise).unwrap();
         std::fs::write(&files[1], b"").unwrap();
         let target = folder.join("archive");
@@ -196,12 +202,24 @@ mod tests {
         let (archive, manifest) = example(&folder);
         let contents = read(&archive, &folder.join("out")).unwrap();
         assert_eq!(contents.manifest, manifest);
-        assert_eq!(std::fs::read(&contents.files[0]).unwrap(), std::fs::read(folder.join("main")).unwrap());
+        assert_eq!(
+            std::fs::read(&contents.files[0]).unwrap(),
+            std::fs::read(folder.join("main")).unwrap()
+        );
         assert_eq!(std::fs::read(&contents.files[1]).unwrap(), b"");
         let whole = std::fs::read(&archive).unwrap();
         let bad = folder.join("bad");
         // Cut anywhere, the last byte included.
-        for length in [0, 1, 10, 100, whole.len() / 2, whole.len() - 9, whole.len() - 8, whole.len() - 1] {
+        for length in [
+            0,
+            1,
+            10,
+            100,
+            whole.len() / 2,
+            whole.len() - 9,
+            whole.len() - 8,
+            whole.len() - 1,
+        ] {
             std::fs::write(&bad, &whole[..length]).unwrap();
             let why = read(&bad, &folder.join("out")).unwrap_err();
             assert!(why.contains("nothing was restored"), "{length}: {why}");
@@ -214,7 +232,11 @@ mod tests {
             assert!(read(&bad, &folder.join("out")).is_err(), "byte {at}");
         }
         std::fs::write(&bad, "no archive").unwrap();
-        assert!(read(&bad, &folder.join("out")).unwrap_err().contains("altered or is none"));
+        assert!(
+            read(&bad, &folder.join("out"))
+                .unwrap_err()
+                .contains("altered or is none")
+        );
         std::fs::remove_dir_all(&folder).unwrap();
     }
 
@@ -229,10 +251,12 @@ mod tests {
         let gzip = GzEncoder::new(File::create(&other).unwrap(), Compression::fast());
         let mut tar = tar::Builder::new(gzip);
         for (part, text) in contents.manifest.parts.iter().zip([&b"something else"[..], b""]) {
-            tar.append_data(&mut header(text.len() as u64), &part.file, text).unwrap();
+            tar.append_data(&mut header(text.len() as u64), &part.file, text)
+                .unwrap();
         }
         let text = serde_json::to_vec(&manifest).unwrap();
-        tar.append_data(&mut header(text.len() as u64), MANIFEST, &*text).unwrap();
+        tar.append_data(&mut header(text.len() as u64), MANIFEST, &*text)
+            .unwrap();
         tar.into_inner().unwrap().finish().unwrap();
         let why = read(&other, &folder).unwrap_err();
         assert!(why.contains("main.snapshot was altered"), "{why}");

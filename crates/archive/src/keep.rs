@@ -78,7 +78,11 @@ mod tests {
     fn kept(keep: Keep, times: &[&str]) -> Vec<String> {
         let all: Vec<Name> = times.iter().map(|t| Name::new("p", Time::parse(t).unwrap())).collect();
         let gone = expired(keep, all.clone());
-        let mut left: Vec<String> = all.iter().filter(|n| !gone.contains(n)).map(|n| n.time.rfc3339()).collect();
+        let mut left: Vec<String> = all
+            .iter()
+            .filter(|n| !gone.contains(n))
+            .map(|n| n.time.rfc3339())
+            .collect();
         left.sort();
         left
     }
@@ -94,12 +98,29 @@ mod tests {
             "2026-10-31T10:00:00Z",
             "2026-10-01T10:00:00Z",
         ];
-        let keep = |last, daily, weekly, monthly| Keep { last, daily, weekly, monthly };
+        let keep = |last, daily, weekly, monthly| Keep {
+            last,
+            daily,
+            weekly,
+            monthly,
+        };
         assert_eq!(kept(keep(0, 0, 0, 0), &times).len(), 7);
-        assert_eq!(kept(keep(2, 0, 0, 0), &times), ["2026-11-22T08:00:00Z", "2026-11-22T10:00:00Z"]);
-        assert_eq!(kept(keep(0, 2, 0, 0), &times), ["2026-11-21T10:00:00Z", "2026-11-22T10:00:00Z"]);
-        assert_eq!(kept(keep(0, 0, 2, 0), &times), ["2026-11-15T10:00:00Z", "2026-11-22T10:00:00Z"]);
-        assert_eq!(kept(keep(0, 0, 0, 9), &times), ["2026-10-31T10:00:00Z", "2026-11-22T10:00:00Z"]);
+        assert_eq!(
+            kept(keep(2, 0, 0, 0), &times),
+            ["2026-11-22T08:00:00Z", "2026-11-22T10:00:00Z"]
+        );
+        assert_eq!(
+            kept(keep(0, 2, 0, 0), &times),
+            ["2026-11-21T10:00:00Z", "2026-11-22T10:00:00Z"]
+        );
+        assert_eq!(
+            kept(keep(0, 0, 2, 0), &times),
+            ["2026-11-15T10:00:00Z", "2026-11-22T10:00:00Z"]
+        );
+        assert_eq!(
+            kept(keep(0, 0, 0, 9), &times),
+            ["2026-10-31T10:00:00Z", "2026-11-22T10:00:00Z"]
+        );
         assert_eq!(
             kept(keep(2, 2, 2, 2), &times),
             [

@@ -58,9 +58,19 @@ pub struct Name {
 impl Name {
     /// A name for a project's archive.
     pub fn new(project: &str, time: Time) -> Name {
-        let plain = |c: char| if c.is_ascii_alphanumeric() || "_-.".contains(c) { c } else { '_' };
+        let plain = |c: char| {
+            if c.is_ascii_alphanumeric() || "_-.".contains(c) {
+                c
+            } else {
+                '_'
+            }
+        };
         let project: String = project.chars().map(plain).collect();
-        let project = if project.is_empty() { "project".to_owned() } else { project };
+        let project = if project.is_empty() {
+            "project".to_owned()
+        } else {
+            project
+        };
         Name { project, time }
     }
 

@@ -117,7 +117,10 @@ impl Place {
             },
             Kind::Bucket { bucket, prefix } => {
                 let prefix = Key::from(prefix.as_str());
-                let listed = bucket.list_with_delimiter(Some(&prefix)).await.map_err(|e| self.failed(&e))?;
+                let listed = bucket
+                    .list_with_delimiter(Some(&prefix))
+                    .await
+                    .map_err(|e| self.failed(&e))?;
                 let entry = |object: object_store::ObjectMeta| {
                     Some(Entry {
                         name: Name::parse(object.location.filename()?)?,
@@ -139,7 +142,8 @@ impl Place {
             Kind::Folder(folder) => {
                 let (folder, file, name) = (folder.clone(), file.to_owned(), name.to_string());
                 let done = tokio::task::spawn_blocking(move || copy_in(&folder, &file, &name)).await;
-                done.unwrap_or_else(|e| Err(io::Error::other(e))).map_err(|e| self.failed(&e))
+                done.unwrap_or_else(|e| Err(io::Error::other(e)))
+                    .map_err(|e| self.failed(&e))
             }
             Kind::Bucket { bucket, prefix } => {
                 let key = key(prefix, &name.to_string());
@@ -182,7 +186,9 @@ impl Place {
                 while at < size {
                     let end = size.min(at + CHUNK as u64);
                     let bytes = bucket.get_range(&key, at..end).await.map_err(|e| self.failed(&e))?;
-                    target.write_all(&bytes).map_err(|e| format!("{}: {e}", into.display()))?;
+                    target
+                        .write_all(&bytes)
+                        .map_err(|e| format!("{}: {e}", into.display()))?;
                     at = end;
                 }
                 Ok(into.to_owned())
@@ -218,7 +224,10 @@ fn copy_in(folder: &Path, file: &Path, name: &str) -> io::Result<()> {
     std::fs::create_dir_all(folder)?;
     let target = folder.join(name);
     if target.exists() {
-        return Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{name} is there already")));
+        return Err(io::Error::new(
+            io::ErrorKind::AlreadyExists,
+            format!("{name} is there already"),
+        ));
     }
     let beside = folder.join(format!("{name}.part"));
     let mut options = File::options();
@@ -250,10 +259,18 @@ mod tests {
         for (project, ms) in [("p", 1000), ("p", 3000), ("other", 5000), ("p", 2000)] {
             run.block_on(place.put(&name(project, ms), &file)).unwrap();
         }
-        assert!(run.block_on(place.put(&name("p", 1000), &file)).unwrap_err().contains("there already"));
+        assert!(
+            run.block_on(place.put(&name("p", 1000), &file))
+                .unwrap_err()
+                .contains("there already")
+        );
         std::fs::write(folder.join("kept/notes.txt"), "").unwrap();
         let times = |place: &Place| -> Vec<i64> {
-            run.block_on(place.list("p")).unwrap().iter().map(|e| e.name.time.ms()).collect()
+            run.block_on(place.list("p"))
+                .unwrap()
+                .iter()
+                .map(|e| e.name.time.ms())
+                .collect()
         };
         assert_eq!(times(&place), [3000, 2000, 1000]);
         let path = run.block_on(place.get(&name("p", 2000), &file)).unwrap();

@@ -2,17 +2,17 @@
 //! worker of a process that serves, on a schedule and with retention.
 
 use crate::cli::{Backup, Instance};
-use crate::{admin, engines};
 use crate::project::{self, Loaded};
-use mainstay_bus::Bus;
+use crate::{admin, engines};
 use mainstay_archive::{Entry, FORMAT, Keep, Manifest, Name, Part, Place, S3, Table, Time, expired};
+use mainstay_bus::Bus;
 use mainstay_config::Project;
 use mainstay_config::units::{display_duration, parse_duration};
 use mainstay_store::{Recovery, Snapshot, TableDigest};
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// A failed backup is tried again after this, or after the interval if that is shorter.
@@ -51,7 +51,13 @@ pub fn run(options: Backup) -> Result<(), Box<dyn Display>> {
             println!("removed {name}");
         }
         let took = Duration::from_millis(began.elapsed().as_millis() as u64);
-        println!("{} in {}: {} bytes in {}", taken.name, place.shown(), taken.bytes, display_duration(took));
+        println!(
+            "{} in {}: {} bytes in {}",
+            taken.name,
+            place.shown(),
+            taken.bytes,
+            display_duration(took)
+        );
         Ok(())
     };
     runtime().map_err(fail)?.block_on(work).map_err(fail)
@@ -73,7 +79,10 @@ pub fn place(project: &Project, to: Option<&str>) -> Result<Place, String> {
         (Some(to), _) => (to, Path::new(".")),
         (None, Some(to)) => (to.as_str(), &*project.directory),
         (None, None) => {
-            return Err("nothing says where backups are: give --to FOLDER or --to s3://bucket/prefix, or write [backup] to".to_owned());
+            return Err(
+                "nothing says where backups are: give --to FOLDER or --to s3://bucket/prefix, or write [backup] to"
+                    .to_owned(),
+            );
         }
     };
     let secret = |s: &Option<mainstay_config::Secret>| s.as_ref().map(|s| s.expose().to_owned());
@@ -89,7 +98,9 @@ pub fn place(project: &Project, to: Option<&str>) -> Result<Place, String> {
 /// What a project is called: its folder's name.
 pub fn project_name(project: &Project) -> String {
     let folder = std::fs::canonicalize(&project.directory).unwrap_or_else(|_| project.directory.clone());
-    folder.file_name().map_or("project".to_owned(), |name| name.to_string_lossy().into_owned())
+    folder
+        .file_name()
+        .map_or("project".to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
 /// How what waits on an embedded bus is got at: it is read by nobody but the process that has it open.
@@ -172,7 +183,10 @@ async fn snapshot_of_bus(
         }
     };
     let Some(copy) = copy else { return Ok(None) };
-    let snapshot = engines::copy_of_bus(recovery.name(), &copy).snapshot(file).await.map_err(of);
+    let snapshot = engines::copy_of_bus(recovery.name(), &copy)
+        .snapshot(file)
+        .await
+        .map_err(of);
     let _ = std::fs::remove_file(&copy);
     snapshot.map(Some)
 }
@@ -214,7 +228,12 @@ async fn prune(project: &Project, place: &Place) -> Result<Vec<Name>, String> {
         weekly: keep.weekly,
         monthly: keep.monthly,
     };
-    let names = place.list(&project_name(project)).await?.into_iter().map(|e| e.name).collect();
+    let names = place
+        .list(&project_name(project))
+        .await?
+        .into_iter()
+        .map(|e| e.name)
+        .collect();
     let gone = expired(keep, names);
     for name in &gone {
         place.delete(name).await?;
@@ -233,7 +252,9 @@ impl Spool {
         let failed = |e: std::io::Error| format!("{}: {e}", state.display());
         for left in std::fs::read_dir(&state).into_iter().flatten().flatten() {
             let name = left.file_name();
-            let owner = name.to_str().and_then(|n| n.strip_prefix("spool-")?.split('-').next()?.parse::<u32>().ok());
+            let owner = name
+                .to_str()
+                .and_then(|n| n.strip_prefix("spool-")?.split('-').next()?.parse::<u32>().ok());
             if owner.is_some_and(|id| id != std::process::id() && !Path::new(&format!("/proc/{id}")).exists()) {
                 let _ = std::fs::remove_dir_all(left.path());
             }
@@ -281,10 +302,16 @@ pub fn schedule(loaded: Arc<Loaded>, bus: Arc<dyn Bus>) -> Result<Option<tokio::
 
 fn describe() {
     use mainstay_telemetry::describe;
-    describe("mainstay_backup_age_seconds", "Age of the newest good backup; absent while there is none.");
+    describe(
+        "mainstay_backup_age_seconds",
+        "Age of the newest good backup; absent while there is none.",
+    );
     describe("mainstay_backup_bytes", "Length of the newest backup.");
     describe("mainstay_backup_seconds", "How long the newest backup took.");
-    describe("mainstay_backups_total", "Backups that the schedule took, and that failed, by outcome.");
+    describe(
+        "mainstay_backups_total",
+        "Backups that the schedule took, and that failed, by outcome.",
+    );
 }
 
 async fn keep_taking(loaded: Arc<Loaded>, bus: Arc<dyn Bus>, place: Place, every: Duration) {
@@ -295,7 +322,11 @@ async fn keep_taking(loaded: Arc<Loaded>, bus: Arc<dyn Bus>, place: Place, every
         let wait = match due(&place, &project, every).await {
             Ok((latest, wait)) => {
                 newest.store(latest.map_or(i64::MIN, Time::ms), Ordering::Relaxed);
-                if wait.is_zero() { attempt(&loaded, &bus, &place, &newest, every).await } else { wait }
+                if wait.is_zero() {
+                    attempt(&loaded, &bus, &place, &newest, every).await
+                } else {
+                    wait
+                }
             }
             Err(why) => {
                 failed(&why);
@@ -323,13 +354,7 @@ async fn due(place: &Place, project: &str, every: Duration) -> Result<(Option<Ti
 }
 
 /// Takes one; gives how long to wait then.
-async fn attempt(
-    loaded: &Loaded,
-    bus: &Arc<dyn Bus>,
-    place: &Place,
-    newest: &AtomicI64,
-    every: Duration,
-) -> Duration {
+async fn attempt(loaded: &Loaded, bus: &Arc<dyn Bus>, place: &Place, newest: &AtomicI64, every: Duration) -> Duration {
     let began = Instant::now();
     match take(loaded, place, Waiting::Own(bus)).await {
         Ok(taken) => {

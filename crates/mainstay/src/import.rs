@@ -100,7 +100,10 @@ pub async fn load_seeds(store: &dyn Store, loaded: &Loaded) -> Result<Vec<String
             return format!("store \"{}\": {}", store.name(), failure.error);
         };
         let relation = schema.relation(seed.relation);
-        let row = failure.row.map(|row| format!("row {} of ", row + 1)).unwrap_or_default();
+        let row = failure
+            .row
+            .map(|row| format!("row {} of ", row + 1))
+            .unwrap_or_default();
         format!(
             "{}:{}: {row}table \"{}\": {}; nothing was imported",
             seed.span.file,
@@ -166,13 +169,19 @@ fn import_file(options: &Import) -> Result<(), String> {
     let id = table_of(&loaded, table)?;
     let relation = loaded.schema.relation(id);
     let progress = Arc::new(Progress::default());
-    let opened = input.open(relation, progress.clone()).map_err(|trouble| trouble.line_in(&input.shown))?;
+    let opened = input
+        .open(relation, progress.clone())
+        .map_err(|trouble| trouble.line_in(&input.shown))?;
     let Some(opened) = opened else {
         println!("{table}: {} holds no rows", input.shown);
         return Ok(());
     };
     let columns = opened.columns.clone();
-    let total = input.path.as_ref().and_then(|path| path.metadata().ok()).map(|m| m.len());
+    let total = input
+        .path
+        .as_ref()
+        .and_then(|path| path.metadata().ok())
+        .map(|m| m.len());
     let began = Instant::now();
     let done = runtime()?.block_on(async {
         let stores = engines::stores(&loaded, &|name| *name == *relation.store).await?.stores;
@@ -207,7 +216,12 @@ fn import_file(options: &Import) -> Result<(), String> {
 fn table_of(loaded: &Loaded, table: &str) -> Result<RelationId, String> {
     let schema = &*loaded.schema;
     let Some(id) = find_table(schema, table) else {
-        let names: Vec<&str> = schema.relations.iter().filter(|r| r.table().is_some()).map(|r| &*r.name).collect();
+        let names: Vec<&str> = schema
+            .relations
+            .iter()
+            .filter(|r| r.table().is_some())
+            .map(|r| &*r.name)
+            .collect();
         return Err(match suggest(table, names.iter().copied()) {
             Some(near) => format!("there is no table \"{table}\"; did you mean \"{near}\"?"),
             None => format!("there is no table \"{table}\"; the project has {}", names.join(", ")),
@@ -228,7 +242,9 @@ impl Input {
             (Some(_), _) | (None, None | Some("csv")) => Format::Csv,
             (None, Some("ndjson" | "jsonl")) => Format::Ndjson,
             (None, Some(other)) => {
-                return Err(format!("{file}: .{other} says neither csv nor ndjson; add --format csv or --format ndjson"));
+                return Err(format!(
+                    "{file}: .{other} says neither csv nor ndjson; add --format csv or --format ndjson"
+                ));
             }
         };
         let delimiter = match options.delimiter.as_str() {
@@ -240,7 +256,9 @@ impl Input {
             return Err("--columns is for CSV without a header; in NDJSON the keys name the columns".to_owned());
         }
         Ok(Input {
-            shown: path.as_ref().map_or("standard input".to_owned(), |p| p.display().to_string()),
+            shown: path
+                .as_ref()
+                .map_or("standard input".to_owned(), |p| p.display().to_string()),
             path,
             format,
             delimiter,
@@ -281,7 +299,10 @@ impl Input {
                 if keys.is_empty() {
                     return Ok(None);
                 }
-                let first = Place { line: ndjson.line(), column: 1 };
+                let first = Place {
+                    line: ndjson.line(),
+                    column: 1,
+                };
                 let columns = resolve(relation, keys.iter().map(String::as_str), |_| Some(first))?;
                 let type_of = |column: &u32| relation.columns[*column as usize].ty.clone();
                 let types: Vec<Type> = columns.iter().map(type_of).collect();
@@ -293,13 +314,7 @@ impl Input {
     }
 
     /// What went wrong, a line for each bad row, as far as the file can be read again.
-    fn explain(
-        &self,
-        relation: &Relation,
-        columns: &[u32],
-        failure: &LoadFailure,
-        progress: &Progress,
-    ) -> Vec<String> {
+    fn explain(&self, relation: &Relation, columns: &[u32], failure: &LoadFailure, progress: &Progress) -> Vec<String> {
         if let Some(trouble) = progress.take_trouble() {
             return vec![trouble.line_in(&self.shown)];
         }
@@ -349,7 +364,10 @@ fn look_again(
             let field = bad_column.and_then(|column| columns.iter().position(|c| *c == column));
             let place = match field {
                 Some(field) => again.records.place(field),
-                None => Place { line: again.records.line(), column: 1 },
+                None => Place {
+                    line: again.records.line(),
+                    column: 1,
+                },
             };
             problems.push(Trouble::at(place, what).line_in(shown));
         } else if number > bad {
@@ -410,7 +428,9 @@ fn resolve<'n>(
             )));
         };
         if relation.columns[column as usize].generated.is_some() {
-            return Err(trouble(format!("column \"{name}\" is generated; leave it out of the file")));
+            return Err(trouble(format!(
+                "column \"{name}\" is generated; leave it out of the file"
+            )));
         }
         if columns.contains(&column) {
             return Err(trouble(format!("column \"{name}\" is named twice")));

@@ -17,7 +17,10 @@ pub fn run(options: Restore) -> Result<(), Box<dyn Display>> {
     let fail = |text: String| Box::new(text) as Box<dyn Display>;
     project::expect_one(&options.dir).map_err(fail)?;
     let loaded = project::load(&options.dir, &options.set).map_err(|p| Box::new(p) as Box<dyn Display>)?;
-    runtime().map_err(fail)?.block_on(restore(&loaded, &options)).map_err(fail)
+    runtime()
+        .map_err(fail)?
+        .block_on(restore(&loaded, &options))
+        .map_err(fail)
 }
 
 async fn restore(loaded: &Loaded, options: &Restore) -> Result<(), String> {
@@ -55,14 +58,25 @@ async fn restore(loaded: &Loaded, options: &Restore) -> Result<(), String> {
     }
     for (recovery, part, file) in &pairs {
         let snapshot = snapshot(part);
-        recovery.restore(file, &snapshot, options.force).await.map_err(|e| of(&**recovery, &e))?;
+        recovery
+            .restore(file, &snapshot, options.force)
+            .await
+            .map_err(|e| of(&**recovery, &e))?;
         let now = recovery.tables().await.map_err(|e| of(&**recovery, &e))?;
         let problems = differences(&snapshot.tables, &now);
         if !problems.is_empty() {
-            return Err(format!("store \"{}\" is not what the archive says: {}", recovery.name(), problems.join("; ")));
+            return Err(format!(
+                "store \"{}\" is not what the archive says: {}",
+                recovery.name(),
+                problems.join("; ")
+            ));
         }
         let rows: u64 = now.iter().map(|t| t.rows).sum();
-        println!("{}: {} tables, {rows} rows, as in the archive", recovery.name(), now.len());
+        println!(
+            "{}: {} tables, {rows} rows, as in the archive",
+            recovery.name(),
+            now.len()
+        );
     }
     println!("restored in {:.1} s", began.elapsed().as_secs_f64());
     Ok(())
@@ -77,7 +91,10 @@ async fn fetch(loaded: &Loaded, options: &Restore, spool: &Spool) -> Result<Path
         return Ok(PathBuf::from(from));
     }
     let project = &loaded.project;
-    let bucket = options.from.as_deref().filter(|from| from.starts_with("s3://") || Path::new(from).is_dir());
+    let bucket = options
+        .from
+        .as_deref()
+        .filter(|from| from.starts_with("s3://") || Path::new(from).is_dir());
     let place = place(project, bucket)?;
     let entries = place.list(&project_name(project)).await?;
     let wanted = options.from.as_deref().filter(|_| bucket.is_none());
@@ -87,8 +104,15 @@ async fn fetch(loaded: &Loaded, options: &Restore, spool: &Spool) -> Result<Path
     };
     let Some(entry) = entry else {
         return Err(match wanted {
-            Some(name) => format!("{name}: there is no such file, and no such archive in {}", place.shown()),
-            None => format!("{} holds no archive of project {}", place.shown(), project_name(project)),
+            Some(name) => format!(
+                "{name}: there is no such file, and no such archive in {}",
+                place.shown()
+            ),
+            None => format!(
+                "{} holds no archive of project {}",
+                place.shown(),
+                project_name(project)
+            ),
         });
     };
     place.get(&entry.name, &spool.path("archive")).await
@@ -135,7 +159,9 @@ fn matched(loaded: &Loaded, contents: &Contents, options: &Restore) -> Result<Ve
 /// what its database has.
 fn strangers(loaded: &Loaded, part: &Part) -> Vec<String> {
     let own = |name: &str| {
-        ["auth.", "mainstay.", "_mainstay_", "auth_", "sqlite_"].iter().any(|prefix| name.starts_with(prefix))
+        ["auth.", "mainstay.", "_mainstay_", "auth_", "sqlite_"]
+            .iter()
+            .any(|prefix| name.starts_with(prefix))
     };
     let schema = &*loaded.schema;
     let declared: BTreeSet<String> = schema
@@ -151,7 +177,12 @@ fn strangers(loaded: &Loaded, part: &Part) -> Vec<String> {
         return Vec::new();
     }
     let known = |name: &str| own(name) || declared.contains(name);
-    let mut strange: Vec<String> = part.tables.iter().map(|t| t.name.clone()).filter(|n| !known(n)).collect();
+    let mut strange: Vec<String> = part
+        .tables
+        .iter()
+        .map(|t| t.name.clone())
+        .filter(|n| !known(n))
+        .collect();
     strange.truncate(5);
     strange
 }
@@ -210,7 +241,11 @@ async fn drill(pairs: Vec<Pair>, contents: &Contents, spool: &Spool, began: Inst
         };
         scratch.discard().await.map_err(|e| of(&**recovery, &e))?;
         let restored = restored.map_err(|e| of(&**recovery, &e))?;
-        problems.extend(differences(&snapshot.tables, &restored).into_iter().map(|p| format!("{}: {p}", recovery.name())));
+        problems.extend(
+            differences(&snapshot.tables, &restored)
+                .into_iter()
+                .map(|p| format!("{}: {p}", recovery.name())),
+        );
         // A place that cannot be read is what a restore is for.
         match recovery.tables().await {
             Ok(now) => {
@@ -219,7 +254,11 @@ async fn drill(pairs: Vec<Pair>, contents: &Contents, spool: &Spool, began: Inst
             }
             Err(why) => {
                 print_tables(recovery.name(), &snapshot.tables, &restored, &[]);
-                lost.push(format!("{}: unknown, it cannot be read now ({})", recovery.name(), told(&why)));
+                lost.push(format!(
+                    "{}: unknown, it cannot be read now ({})",
+                    recovery.name(),
+                    told(&why)
+                ));
             }
         }
     }
@@ -237,7 +276,10 @@ async fn drill(pairs: Vec<Pair>, contents: &Contents, spool: &Spool, began: Inst
         println!("the archive is good: every table came back as it was");
         Ok(())
     } else {
-        Err(format!("the archive did not come back as it was: {}", problems.join("; ")))
+        Err(format!(
+            "the archive did not come back as it was: {}",
+            problems.join("; ")
+        ))
     }
 }
 
@@ -246,8 +288,16 @@ fn print_tables(store: &str, archived: &[TableDigest], restored: &[TableDigest],
         Some(table) => table.rows.to_string(),
         None => "-".to_owned(),
     };
-    let widest = archived.iter().map(|t| t.name.len()).max().unwrap_or(0).max("table".len());
-    println!("{store}: {:widest$}  {:>10}  {:>10}  {:>10}", "table", "archived", "restored", "now");
+    let widest = archived
+        .iter()
+        .map(|t| t.name.len())
+        .max()
+        .unwrap_or(0)
+        .max("table".len());
+    println!(
+        "{store}: {:widest$}  {:>10}  {:>10}  {:>10}",
+        "table", "archived", "restored", "now"
+    );
     for table in archived {
         let name = table.name.as_str();
         println!(
@@ -269,16 +319,22 @@ fn changed_since(store: &str, archived: &[TableDigest], now: &[TableDigest]) -> 
         match before.get(name.as_str()) {
             None => Some(format!("{store}: table {name} with {} rows", table.rows)),
             Some(old) if old.digest == table.digest && old.rows == table.rows => None,
-            Some(old) if table.rows > old.rows => Some(format!("{store}: {name}: at least {} rows", table.rows - old.rows)),
-            Some(old) if table.rows < old.rows => {
-                Some(format!("{store}: {name}: the removal of at least {} rows", old.rows - table.rows))
+            Some(old) if table.rows > old.rows => {
+                Some(format!("{store}: {name}: at least {} rows", table.rows - old.rows))
             }
+            Some(old) if table.rows < old.rows => Some(format!(
+                "{store}: {name}: the removal of at least {} rows",
+                old.rows - table.rows
+            )),
             Some(_) => Some(format!("{store}: {name}: changes of values")),
         }
     };
     // Numbers that the engine keeps for itself, and that move without anybody's writing.
     let own = |name: &str| ["_mainstay_meta", "_mainstay_sequence", "sqlite_sequence"].contains(&name);
-    now.iter().filter(|table| !own(&table.name)).filter_map(change).collect()
+    now.iter()
+        .filter(|table| !own(&table.name))
+        .filter_map(change)
+        .collect()
 }
 
 #[cfg(test)]
@@ -295,15 +351,29 @@ mod tests {
 
     #[test]
     fn what_differs_is_named() {
-        let before = [table("a", 2, "x"), table("b", 3, "y"), table("c", 1, "z"), table("d", 1, "w")];
-        let after = [table("a", 2, "x"), table("b", 5, "q"), table("c", 1, "q"), table("e", 7, "")];
+        let before = [
+            table("a", 2, "x"),
+            table("b", 3, "y"),
+            table("c", 1, "z"),
+            table("d", 1, "w"),
+        ];
+        let after = [
+            table("a", 2, "x"),
+            table("b", 5, "q"),
+            table("c", 1, "q"),
+            table("e", 7, ""),
+        ];
         assert_eq!(
             differences(&before, &after),
             ["b has 5 rows of 3", "c has other values", "d is missing"]
         );
         assert_eq!(
             changed_since("main", &before, &after),
-            ["main: b: at least 2 rows", "main: c: changes of values", "main: table e with 7 rows"]
+            [
+                "main: b: at least 2 rows",
+                "main: c: changes of values",
+                "main: table e with 7 rows"
+            ]
         );
         assert!(differences(&before, &before).is_empty() && changed_since("main", &before, &before).is_empty());
         assert_eq!(

@@ -141,7 +141,10 @@ mod tests {
         let mut row = TextRow::default();
         assert!(rows.next(&mut row).unwrap());
         assert_eq!(row.iter().collect::<Vec<_>>(), [Some("a"), None, Some("")]);
-        assert_eq!((row.len(), row.get(0), row.get(1), row.get(9)), (3, Some("a"), None, None));
+        assert_eq!(
+            (row.len(), row.get(0), row.get(1), row.get(9)),
+            (3, Some("a"), None, None)
+        );
         assert!(rows.next(&mut row).unwrap() && row.is_empty());
         assert!(!rows.next(&mut row).unwrap());
     }

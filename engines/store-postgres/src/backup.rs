@@ -85,7 +85,9 @@ impl PostgresRecovery {
         let tables = digests(&client).await;
         let notes = roles(&client).await;
         // The snapshot lives as long as this transaction.
-        let dumped = dumping.await.unwrap_or_else(|_| Err(Error::internal("the dumping thread ended")));
+        let dumped = dumping
+            .await
+            .unwrap_or_else(|_| Err(Error::internal("the dumping thread ended")));
         dumped?;
         run(&client, "COMMIT").await?;
         Ok(Snapshot {
@@ -121,7 +123,11 @@ impl PostgresRecovery {
         Ok((!full.is_empty()).then(|| {
             let more = full.len().saturating_sub(3);
             full.truncate(3);
-            let more = if more > 0 { format!(" and {more} more tables") } else { String::new() };
+            let more = if more > 0 {
+                format!(" and {more} more tables")
+            } else {
+                String::new()
+            };
             format!("the database holds rows, in {}{more}", full.join(", "))
         }))
     }
@@ -137,7 +143,9 @@ impl PostgresRecovery {
         if restored.is_err() {
             // A role that nobody needs now is not left behind.
             for role in made {
-                let _ = client.batch_execute(&format!("DROP ROLE {}", quote_identifier(&role))).await;
+                let _ = client
+                    .batch_execute(&format!("DROP ROLE {}", quote_identifier(&role)))
+                    .await;
             }
         }
         restored
@@ -187,13 +195,16 @@ impl PostgresRecovery {
             .env("PGUSER", &address.user)
             .env("PGDATABASE", &address.database)
             .env("PGAPPNAME", "mainstay backup")
-            .env("PGSSLMODE", match address.sslmode {
-                SslMode::Disable => "disable",
-                SslMode::Prefer => "prefer",
-                SslMode::Require => "require",
-                SslMode::VerifyCa => "verify-ca",
-                SslMode::VerifyFull => "verify-full",
-            });
+            .env(
+                "PGSSLMODE",
+                match address.sslmode {
+                    SslMode::Disable => "disable",
+                    SslMode::Prefer => "prefer",
+                    SslMode::Require => "require",
+                    SslMode::VerifyCa => "verify-ca",
+                    SslMode::VerifyFull => "verify-full",
+                },
+            );
         if address.hosts.len() > 1 {
             // The one that the snapshot was exported on.
             command.env("PGTARGETSESSIONATTRS", "read-write");
@@ -239,9 +250,12 @@ impl Recovery for PostgresRecovery {
             let n = NEXT.fetch_add(1, Ordering::Relaxed);
             let database = format!("mainstay_drill_{}_{n}", std::process::id());
             let client = self.client().await?;
-            run(&client, &format!("CREATE DATABASE {} TEMPLATE template0", quote_identifier(&database)))
-                .await
-                .map_err(|e| e.hint("A drill restores into a database of its own; the role needs CREATEDB."))?;
+            run(
+                &client,
+                &format!("CREATE DATABASE {} TEMPLATE template0", quote_identifier(&database)),
+            )
+            .await
+            .map_err(|e| e.hint("A drill restores into a database of its own; the role needs CREATEDB."))?;
             Ok(Box::new(PostgresRecovery {
                 name: self.name.clone(),
                 url: with_database(&self.url, &database),
@@ -269,7 +283,12 @@ async fn run(client: &Client, sql: &str) -> Result<()> {
 async fn tables(client: &Client) -> Result<Vec<(String, String)>> {
     let rows = client.query(TABLES, &[]).await.map_err(|e| said(&e))?;
     rows.iter()
-        .map(|row| Ok((row.try_get(0).map_err(|e| said(&e))?, row.try_get(1).map_err(|e| said(&e))?)))
+        .map(|row| {
+            Ok((
+                row.try_get(0).map_err(|e| said(&e))?,
+                row.try_get(1).map_err(|e| said(&e))?,
+            ))
+        })
         .collect()
 }
 
@@ -321,26 +340,45 @@ async fn make_roles(client: &Client, notes: &[String]) -> Result<(bool, Vec<Stri
     let sql = "SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user";
     let row = client.query_one(sql, &[]).await.map_err(|e| said(&e))?;
     let superuser = row.try_get(0).unwrap_or(false);
-    let roles: Vec<Json> = notes.iter().filter_map(|note| serde_json::from_str(note).ok()).collect();
+    let roles: Vec<Json> = notes
+        .iter()
+        .filter_map(|note| serde_json::from_str(note).ok())
+        .collect();
     let mut made = Vec::new();
     for role in &roles {
         let Some(name) = role["role"].as_str() else { continue };
-        let there = format!("SELECT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = {})", quote_literal(name));
+        let there = format!(
+            "SELECT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = {})",
+            quote_literal(name)
+        );
         let row = client.query_one(&there, &[]).await.map_err(|e| said(&e))?;
         if row.try_get(0).unwrap_or(false) {
             continue;
         }
-        let inherit = if role["inherit"] == true { "INHERIT" } else { "NOINHERIT" };
+        let inherit = if role["inherit"] == true {
+            "INHERIT"
+        } else {
+            "NOINHERIT"
+        };
         let bypass = if role["bypassrls"] == true { " BYPASSRLS" } else { "" };
         let sql = format!("CREATE ROLE {} NOLOGIN {inherit}{bypass}", quote_identifier(name));
         run(client, &sql).await.map_err(|e| {
-            e.hint(format!("The archive's objects belong or are granted to role \"{name}\", which the server lacks; make it first."))
+            e.hint(format!(
+                "The archive's objects belong or are granted to role \"{name}\", which the server lacks; make it first."
+            ))
         })?;
         made.push(name.to_owned());
     }
     for role in &roles {
-        let Some(name) = role["role"].as_str().filter(|name| made.iter().any(|m| m == name)) else { continue };
-        for member in role["members"].as_array().into_iter().flatten().filter_map(Json::as_str) {
+        let Some(name) = role["role"].as_str().filter(|name| made.iter().any(|m| m == name)) else {
+            continue;
+        };
+        for member in role["members"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Json::as_str)
+        {
             let sql = format!("GRANT {} TO {}", quote_identifier(name), quote_identifier(member));
             // Logins are this server's own affair; one that is not here is not missed.
             let _ = client.batch_execute(&sql).await;
@@ -375,10 +413,20 @@ fn tool(name: &str) -> Result<PathBuf> {
         .collect();
     versions.sort();
     // The newest first: a newer one reads older servers, an older one no newer.
-    let folders = versions.into_iter().rev().map(|(_, folder)| folder).chain(std::env::split_paths(&path));
-    let found = folders.map(|folder| folder.join(name)).find(|program| program.is_file());
+    let folders = versions
+        .into_iter()
+        .rev()
+        .map(|(_, folder)| folder)
+        .chain(std::env::split_paths(&path));
+    let found = folders
+        .map(|folder| folder.join(name))
+        .find(|program| program.is_file());
     found.ok_or_else(|| {
-        Error::new("58P01", format!("{name} is not installed, and a database is backed up and restored by it")).hint(
+        Error::new(
+            "58P01",
+            format!("{name} is not installed, and a database is backed up and restored by it"),
+        )
+        .hint(
             "Install PostgreSQL's client programs (Debian: postgresql-client), of the server's version or a newer one.",
         )
     })
@@ -387,7 +435,9 @@ fn tool(name: &str) -> Result<PathBuf> {
 fn finish(mut command: Command) -> Result<()> {
     let program = PathBuf::from(command.get_program());
     let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let output = command.output().map_err(|e| Error::new("58030", format!("{name}: {e}")))?;
+    let output = command
+        .output()
+        .map_err(|e| Error::new("58030", format!("{name}: {e}")))?;
     if output.status.success() {
         return Ok(());
     }
@@ -403,7 +453,10 @@ mod tests {
     #[test]
     fn only_the_database_is_another() {
         for (url, expected) in [
-            ("postgres://u:p@h:1,g:2/shop?sslmode=require", "postgres://u:p@h:1,g:2/x?sslmode=require"),
+            (
+                "postgres://u:p@h:1,g:2/shop?sslmode=require",
+                "postgres://u:p@h:1,g:2/x?sslmode=require",
+            ),
             ("postgresql:///shop?host=/run", "postgresql:///x?host=/run"),
             ("postgres://h", "postgres://h/x"),
             ("host=/run dbname=shop", "host=/run dbname=shop dbname=x"),

@@ -87,7 +87,10 @@ impl PostgresStore {
     fn table(&self, id: RelationId) -> Result<String> {
         let relation = self.schema.relation(id);
         if relation.table().is_none() || *relation.store != *self.server.config.name {
-            return Err(Error::new("42809", format!("\"{}\" is no table of this store", relation.name)));
+            return Err(Error::new(
+                "42809",
+                format!("\"{}\" is no table of this store", relation.name),
+            ));
         }
         Ok(qualified(relation))
     }
@@ -169,7 +172,10 @@ async fn as_service_role(client: &Client, table: &str) -> Result<()> {
                'service_role' AND pg_catalog.pg_has_role(oid, 'MEMBER'))";
     let row = client.query_one(sql, &[&table]).await.map_err(|e| said(&e))?;
     if row.try_get(0).unwrap_or(false) {
-        client.batch_execute("SET LOCAL ROLE service_role").await.map_err(|e| said(&e))?;
+        client
+            .batch_execute("SET LOCAL ROLE service_role")
+            .await
+            .map_err(|e| said(&e))?;
     }
     Ok(())
 }
@@ -220,7 +226,11 @@ fn encode(row: &TextRow, out: &mut BytesMut) {
 }
 
 pub(crate) fn qualified(relation: &Relation) -> String {
-    format!("{}.{}", quote_identifier(&relation.namespace), quote_identifier(&relation.name))
+    format!(
+        "{}.{}",
+        quote_identifier(&relation.namespace),
+        quote_identifier(&relation.name)
+    )
 }
 
 pub(crate) fn quote_literal(text: &str) -> String {
@@ -270,7 +280,10 @@ fn place(relation: &Relation, context: &str) -> (Option<u64>, Option<u32>) {
     let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
     let row = rest[..digits].parse::<u64>().ok().and_then(|line| line.checked_sub(1));
     let column = rest[digits..].strip_prefix(", column ").and_then(|rest| {
-        let is_it = |name: &str| rest.strip_prefix(name).is_some_and(|after| after.is_empty() || after.starts_with(':'));
+        let is_it = |name: &str| {
+            rest.strip_prefix(name)
+                .is_some_and(|after| after.is_empty() || after.starts_with(':'))
+        };
         relation.columns.iter().position(|c| is_it(&c.name)).map(|at| at as u32)
     });
     (row, column)
@@ -292,6 +305,9 @@ mod tests {
         let mut out = BytesMut::new();
         encode(&row, &mut out);
         assert_eq!(&out[..], b"a\\tb\\\\c\t\\N\t\t\\\\N\tx\\r\\ny\n");
-        assert_eq!((quote_literal("a'b"), quote_literal("\\'")), ("'a''b'".to_owned(), "E'\\\\'''".to_owned()));
+        assert_eq!(
+            (quote_literal("a'b"), quote_literal("\\'")),
+            ("'a''b'".to_owned(), "E'\\\\'''".to_owned())
+        );
     }
 }

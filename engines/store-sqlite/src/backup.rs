@@ -8,8 +8,8 @@ use crate::open_error::{OpenError, OpenErrorKind};
 use mainstay_model::{Error, Result};
 use mainstay_sql::sqlite::quote_identifier;
 use mainstay_store::{BoxFuture, Recovery, Snapshot, TableDigest};
-use rusqlite::{Connection, ErrorCode};
 use rusqlite::types::ValueRef;
+use rusqlite::{Connection, ErrorCode};
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -43,8 +43,11 @@ impl SqliteRecovery {
 
     fn take(&self, file: &Path) -> Result<Snapshot> {
         if !self.path.exists() {
-            return Err(Error::new("58P01", format!("{}: there is no such database yet", self.path.display()))
-                .hint("Serve the project once, or take the store out of mainstay.toml."));
+            return Err(Error::new(
+                "58P01",
+                format!("{}: there is no such database yet", self.path.display()),
+            )
+            .hint("Serve the project once, or take the store out of mainstay.toml."));
         }
         let conn = self.open()?;
         let target = file
@@ -52,9 +55,13 @@ impl SqliteRecovery {
             .ok_or_else(|| Error::new("58030", format!("{}: not UTF-8", file.display())))?;
         conn.execute("VACUUM INTO ?1", [target])
             .map_err(|error| match error.sqlite_error_code() {
-                Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-                    Error::new("55006", format!("{} is in use by a process that lets nobody else read it", self.path.display()))
-                }
+                Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Error::new(
+                    "55006",
+                    format!(
+                        "{} is in use by a process that lets nobody else read it",
+                        self.path.display()
+                    ),
+                ),
                 _ => self.failed("cannot be copied", &error),
             })?;
         drop(conn);
@@ -78,7 +85,8 @@ impl SqliteRecovery {
             return Ok(Vec::new());
         }
         let conn = self.open()?;
-        conn.execute_batch("BEGIN").map_err(|e| self.failed("cannot be read", &e))?;
+        conn.execute_batch("BEGIN")
+            .map_err(|e| self.failed("cannot be read", &e))?;
         digests(&conn)
     }
 
@@ -93,7 +101,10 @@ impl SqliteRecovery {
             if ["_mainstay_meta", "_mainstay_sequence", "sqlite_sequence"].contains(&&*table) {
                 continue;
             }
-            let holds: bool = one(&conn, &format!("SELECT EXISTS (SELECT 1 FROM {})", quote_identifier(&table)))?;
+            let holds: bool = one(
+                &conn,
+                &format!("SELECT EXISTS (SELECT 1 FROM {})", quote_identifier(&table)),
+            )?;
             if holds {
                 full.push(table);
             }
@@ -101,7 +112,11 @@ impl SqliteRecovery {
         Ok((!full.is_empty()).then(|| {
             let more = full.len().saturating_sub(3);
             full.truncate(3);
-            let more = if more > 0 { format!(" and {more} more tables") } else { String::new() };
+            let more = if more > 0 {
+                format!(" and {more} more tables")
+            } else {
+                String::new()
+            };
             format!("{} holds rows, in {}{more}", self.path.display(), full.join(", "))
         }))
     }
@@ -128,7 +143,10 @@ impl SqliteRecovery {
         };
         if sound != "ok" {
             let _ = remove(&fresh);
-            return Err(Error::new("XX001", format!("the snapshot of store \"{}\" is damaged: {sound}", self.name)));
+            return Err(Error::new(
+                "XX001",
+                format!("the snapshot of store \"{}\" is damaged: {sound}", self.name),
+            ));
         }
         if self.path.exists() {
             // What was there stays beside, with the log that belongs to it.
@@ -213,7 +231,11 @@ fn open_file(path: &Path) -> Result<Connection> {
 }
 
 fn refused(error: OpenError) -> Error {
-    let code = if error.kind == OpenErrorKind::InUse { "55006" } else { "58030" };
+    let code = if error.kind == OpenErrorKind::InUse {
+        "55006"
+    } else {
+        "58030"
+    };
     Error::new(code, error.to_string())
 }
 
@@ -226,8 +248,10 @@ fn unreadable(error: rusqlite::Error) -> Error {
 }
 
 fn position(conn: &Connection) -> Option<String> {
-    conn.query_row("SELECT value FROM _mainstay_meta WHERE key = 'position'", [], |row| row.get(0))
-        .ok()
+    conn.query_row("SELECT value FROM _mainstay_meta WHERE key = 'position'", [], |row| {
+        row.get(0)
+    })
+    .ok()
 }
 
 /// Every table; SQLite's own only where it holds the state of sequences.
@@ -331,7 +355,8 @@ mod tests {
         let of = SqliteRecovery::new("main", &path);
         let file = folder.join("snapshot");
         // Beside an open write transaction of somebody else.
-        live.execute_batch("BEGIN IMMEDIATE; INSERT INTO t (x) VALUES ('not yet')").unwrap();
+        live.execute_batch("BEGIN IMMEDIATE; INSERT INTO t (x) VALUES ('not yet')")
+            .unwrap();
         let snapshot = runtime().block_on(of.snapshot(&file)).unwrap();
         live.execute_batch("COMMIT").unwrap();
         let rows = |tables: &[TableDigest]| tables.iter().find(|t| t.name == "t").unwrap().clone();
@@ -340,7 +365,13 @@ mod tests {
         drop(live);
         let occupied = runtime().block_on(of.occupied()).unwrap();
         assert!(occupied.is_some_and(|why| why.contains("holds rows, in t")));
-        assert_eq!(runtime().block_on(of.restore(&file, &snapshot, false)).unwrap_err().code, "55006");
+        assert_eq!(
+            runtime()
+                .block_on(of.restore(&file, &snapshot, false))
+                .unwrap_err()
+                .code,
+            "55006"
+        );
         runtime().block_on(of.restore(&file, &snapshot, true)).unwrap();
         assert_eq!(runtime().block_on(of.tables()).unwrap(), snapshot.tables);
         // What was there is beside it.
@@ -365,7 +396,11 @@ mod tests {
         )
         .unwrap();
         assert_eq!(digest(&conn, "a").unwrap(), digest(&conn, "b").unwrap());
-        for change in ["UPDATE b SET y = '' WHERE x = 2", "UPDATE b SET x = '2', y = NULL WHERE x = 2", "DELETE FROM b WHERE x = 1"] {
+        for change in [
+            "UPDATE b SET y = '' WHERE x = 2",
+            "UPDATE b SET x = '2', y = NULL WHERE x = 2",
+            "DELETE FROM b WHERE x = 1",
+        ] {
             conn.execute_batch(change).unwrap();
             assert_ne!(digest(&conn, "a").unwrap(), digest(&conn, "b").unwrap(), "{change}");
         }

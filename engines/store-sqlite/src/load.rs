@@ -10,9 +10,7 @@ use crate::seed;
 use crate::statement::deferred_violations;
 use crate::step::without_returning;
 use crate::writer::Writer;
-use mainstay_model::{
-    Error, Identity, IdentityColumn, RelationId, RelationRef, Result, Schema, Type, Value, time,
-};
+use mainstay_model::{Error, Identity, IdentityColumn, RelationId, RelationRef, Result, Schema, Type, Value, time};
 use mainstay_sql::sqlite::{self, quote_identifier, table_name};
 use mainstay_store::{Load, LoadFailure, Loaded, TextRow};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -55,11 +53,7 @@ impl Writer {
         done
     }
 
-    fn load_all(
-        &mut self,
-        loads: &mut [Load],
-        sequences: &[(Arc<str>, i64)],
-    ) -> Result<Vec<Loaded>, LoadFailure> {
+    fn load_all(&mut self, loads: &mut [Load], sequences: &[(Arc<str>, i64)]) -> Result<Vec<Loaded>, LoadFailure> {
         let schema = self.shared.schema.clone();
         let now_us = time::now();
         context::begin_write(now_us);
@@ -77,7 +71,10 @@ impl Writer {
                 column.identity = column.identity.map(|_| IdentityColumn::ByDefault);
             }
         }
-        let full: Vec<bool> = loads.iter().map(|load| self.holds_rows(&schema, load)).collect::<Result<_>>()?;
+        let full: Vec<bool> = loads
+            .iter()
+            .map(|load| self.holds_rows(&schema, load))
+            .collect::<Result<_>>()?;
         let mut loaded = Vec::with_capacity(loads.len());
         for (index, (load, full)) in loads.iter_mut().zip(full).enumerate() {
             if full {

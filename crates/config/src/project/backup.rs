@@ -51,7 +51,12 @@ pub(super) fn read(section: &Section<'_>) -> Backup {
             }
             None | Some("file") => {}
             Some("s3") if text.text.len() > "s3://".len() => {}
-            Some("s3") => section.report_at(&text.at, "to", "names no bucket", Some("write for example \"s3://bucket/prefix\"")),
+            Some("s3") => section.report_at(
+                &text.at,
+                "to",
+                "names no bucket",
+                Some("write for example \"s3://bucket/prefix\""),
+            ),
             Some(_) => section.report_at(
                 &text.at,
                 "to",
@@ -62,7 +67,11 @@ pub(super) fn read(section: &Section<'_>) -> Backup {
     }
     let every = section.positive_duration("every");
     if every.is_some() && to.is_none() {
-        section.report("every", "has nowhere to put backups", Some("add for example to = \"backups\""));
+        section.report(
+            "every",
+            "has nowhere to put backups",
+            Some("add for example to = \"backups\""),
+        );
     }
     let keys = section.section("keep");
     let count = |key| keys.count(key, 0..=100_000).unwrap_or(0);
@@ -79,7 +88,11 @@ pub(super) fn read(section: &Section<'_>) -> Backup {
         ("secret_key", secret_key.is_some(), access_key.is_some()),
     ] {
         if there && !other {
-            section.report(key, "is half of a pair", Some("give access_key and secret_key, or neither"));
+            section.report(
+                key,
+                "is half of a pair",
+                Some("give access_key and secret_key, or neither"),
+            );
         }
     }
     let endpoint = section.url("endpoint");

@@ -76,7 +76,11 @@ impl<R: Read> Csv<R> {
         let mut at = self.start;
         loop {
             let rest = &self.buffer[at..];
-            let found = if quoted { memchr(b'"', rest) } else { memchr2(b'"', b'\n', rest) };
+            let found = if quoted {
+                memchr(b'"', rest)
+            } else {
+                memchr2(b'"', b'\n', rest)
+            };
             match found {
                 Some(offset) if self.buffer[at + offset] == b'\n' => return Ok(Some(at + offset + 1)),
                 Some(offset) => {
@@ -109,8 +113,17 @@ impl<R: Read> Csv<R> {
         self.start = 0;
         let length = self.buffer.len();
         if length > RECORD_BYTES_MAX {
-            let place = Place { line: self.next_line, column: 1 };
-            return Err(Trouble::at(place, format!("a record of more than {} MiB begins here; is a quote missing?", RECORD_BYTES_MAX >> 20)));
+            let place = Place {
+                line: self.next_line,
+                column: 1,
+            };
+            return Err(Trouble::at(
+                place,
+                format!(
+                    "a record of more than {} MiB begins here; is a quote missing?",
+                    RECORD_BYTES_MAX >> 20
+                ),
+            ));
         }
         self.buffer.resize(length + CHUNK, 0);
         let read = self.input.read(&mut self.buffer[length..]);
@@ -130,7 +143,9 @@ impl<R: Read> Csv<R> {
     /// Where the last unpaired quote of the record stands.
     fn open_quote(&self) -> Place {
         let record = &self.buffer[self.record.clone()];
-        let last = Splitter::new(record, self.delimiter).last().map_or(0, |field| field.start);
+        let last = Splitter::new(record, self.delimiter)
+            .last()
+            .map_or(0, |field| field.start);
         self.place_at(last)
     }
 
@@ -184,7 +199,9 @@ impl<R: Read + Send> Records for Csv<R> {
 
     fn place(&self, field: usize) -> Place {
         let record = &self.buffer[self.record.clone()];
-        let start = Splitter::new(record, self.delimiter).nth(field).map_or(record.len(), |f| f.start);
+        let start = Splitter::new(record, self.delimiter)
+            .nth(field)
+            .map_or(record.len(), |f| f.start);
         self.place_at(start)
     }
 }
@@ -238,7 +255,11 @@ impl Iterator for Splitter<'_> {
         let (mut at, mut inside, mut quoted) = (start, false, false);
         loop {
             let rest = &self.record[at..];
-            let found = if inside { memchr(b'"', rest) } else { memchr2(b'"', self.delimiter, rest) };
+            let found = if inside {
+                memchr(b'"', rest)
+            } else {
+                memchr2(b'"', self.delimiter, rest)
+            };
             match found {
                 Some(offset) if rest[offset] == b'"' => {
                     inside = !inside;
@@ -247,11 +268,19 @@ impl Iterator for Splitter<'_> {
                 }
                 Some(offset) => {
                     self.at = Some(at + offset + 1);
-                    return Some(Field { start, end: at + offset, quoted });
+                    return Some(Field {
+                        start,
+                        end: at + offset,
+                        quoted,
+                    });
                 }
                 None => {
                     self.at = None;
-                    return Some(Field { start, end: self.record.len(), quoted });
+                    return Some(Field {
+                        start,
+                        end: self.record.len(),
+                        quoted,
+                    });
                 }
             }
         }
@@ -291,7 +320,10 @@ mod tests {
                 ("", vec![]),
                 ("a,b\n", vec![vec![some("a"), some("b")]]),
                 ("a,b", vec![vec![some("a"), some("b")]]),
-                ("a,b\r\nc,d\r\n", vec![vec![some("a"), some("b")], vec![some("c"), some("d")]]),
+                (
+                    "a,b\r\nc,d\r\n",
+                    vec![vec![some("a"), some("b")], vec![some("c"), some("d")]],
+                ),
                 (",\n", vec![vec![None, None]]),
                 ("\"\",\n", vec![vec![some(""), None]]),
                 ("\n\na,\n\n", vec![vec![some("a"), None]]),
@@ -313,7 +345,10 @@ mod tests {
         let mut csv = Csv::new(&b"a,b\nc,\xff\n"[..], b',');
         let mut row = TextRow::default();
         assert!(csv.next(&mut row).unwrap());
-        assert_eq!(csv.next(&mut row).unwrap_err().place, Some(Place { line: 2, column: 3 }));
+        assert_eq!(
+            csv.next(&mut row).unwrap_err().place,
+            Some(Place { line: 2, column: 3 })
+        );
         let mut csv = Csv::new(&b"x\n\"a\nb\",\xc3\xa4,\"c\"\n"[..], b',');
         assert!(csv.next(&mut row).unwrap() && csv.next(&mut row).unwrap());
         assert_eq!(csv.line(), 2);

@@ -89,7 +89,10 @@ impl<R: Read> Ndjson<R> {
     fn members(&self) -> Result<Vec<(String, &str)>, Trouble> {
         let text = self.text.trim_end();
         if text.trim_start().starts_with('[') {
-            return Err(self.trouble(0, "expected an object, found an array; write one object per line, without brackets around all"));
+            return Err(self.trouble(
+                0,
+                "expected an object, found an array; write one object per line, without brackets around all",
+            ));
         }
         json_members(text).map_err(|error| {
             // The message of a parser that knows the place.
@@ -128,7 +131,11 @@ impl<R: Read + Send> Records for Ndjson<R> {
         for (at, (key, raw)) in members.iter().enumerate() {
             // Almost always they come in the same order.
             let same = self.columns.get(at).is_some_and(|(name, _)| name == key);
-            let column = if same { Some(at) } else { self.columns.iter().position(|(name, _)| name == key) };
+            let column = if same {
+                Some(at)
+            } else {
+                self.columns.iter().position(|(name, _)| name == key)
+            };
             let Some(column) = column else {
                 let known: Vec<&str> = self.columns.iter().map(|(name, _)| name.as_str()).collect();
                 return Err(self.trouble(
@@ -142,7 +149,8 @@ impl<R: Read + Send> Records for Ndjson<R> {
         for ((name, ty), raw) in self.columns.iter().zip(&found) {
             match raw {
                 None => row.push_null(),
-                Some(raw) => text_of(raw, ty, row).map_err(|message| self.trouble(offset(raw), format!("column \"{name}\": {message}")))?,
+                Some(raw) => text_of(raw, ty, row)
+                    .map_err(|message| self.trouble(offset(raw), format!("column \"{name}\": {message}")))?,
             }
         }
         self.starts = starts;
@@ -164,7 +172,10 @@ fn text_of(raw: &str, ty: &Type, row: &mut TextRow) -> Result<(), String> {
         (JsonKind::Null, _) => row.push_null(),
         (_, ty) if ty.is_json() => row.push(raw),
         (JsonKind::String, _) => {
-            let plain = raw.strip_prefix('"').and_then(|r| r.strip_suffix('"')).filter(|r| !r.contains('\\'));
+            let plain = raw
+                .strip_prefix('"')
+                .and_then(|r| r.strip_suffix('"'))
+                .filter(|r| !r.contains('\\'));
             match plain {
                 Some(text) => row.push(text),
                 None => row.push(&serde_json::from_str::<String>(raw).map_err(|e| e.to_string())?),
@@ -192,8 +203,12 @@ mod tests {
 
     #[test]
     fn values_become_texts() {
-        let text = "{\"a\": 1.50, \"b\": \"x\\ty\", \"c\": {\"k\": 1}, \"d\": [1, null]}\n\n{\"d\": null, \"a\": true}\n";
-        let mut ndjson = reader(text, &[Type::Text, Type::Text, Type::Jsonb, Type::Array(Type::Int4.into())]);
+        let text =
+            "{\"a\": 1.50, \"b\": \"x\\ty\", \"c\": {\"k\": 1}, \"d\": [1, null]}\n\n{\"d\": null, \"a\": true}\n";
+        let mut ndjson = reader(
+            text,
+            &[Type::Text, Type::Text, Type::Jsonb, Type::Array(Type::Int4.into())],
+        );
         let mut row = TextRow::default();
         assert!(ndjson.next(&mut row).unwrap());
         assert_eq!(
@@ -219,7 +234,12 @@ mod tests {
             let mut ndjson = reader(&format!("{{\"a\": 0}}\n{second}\n"), &[Type::Int4]);
             assert!(ndjson.next(&mut row).unwrap());
             let trouble = ndjson.next(&mut row).unwrap_err();
-            assert_eq!(trouble.place, Some(Place { line: 2, column }), "{second}: {}", trouble.what);
+            assert_eq!(
+                trouble.place,
+                Some(Place { line: 2, column }),
+                "{second}: {}",
+                trouble.what
+            );
             assert!(trouble.what.contains(what), "{second}: {}", trouble.what);
         }
     }

@@ -55,8 +55,13 @@ fn line(table: &str, bytes: u64, total: Option<u64>, rows: u64, elapsed: Duratio
     let done = (bytes.min(total) * WIDTH / total) as usize;
     let bar = format!("{}{}", "=".repeat(done), " ".repeat(WIDTH as usize - done));
     let left = total.saturating_sub(bytes).checked_div(rate).map(Duration::from_secs);
-    let left = left.map(|left| format!("  {} left", display_duration(left))).unwrap_or_default();
-    format!("{table}  [{bar}] {:>3}%  {rows} rows  {speed}/s{left}", bytes.min(total) * 100 / total)
+    let left = left
+        .map(|left| format!("  {} left", display_duration(left)))
+        .unwrap_or_default();
+    format!(
+        "{table}  [{bar}] {:>3}%  {rows} rows  {speed}/s{left}",
+        bytes.min(total) * 100 / total
+    )
 }
 
 #[cfg(test)]
@@ -67,8 +72,16 @@ mod tests {
     fn a_line_says_how_far() {
         let second = Duration::from_secs(2);
         for (bytes, total, expected) in [
-            (32 << 20, Some(64 << 20), "t  [============            ]  50%  7 rows  16MiB/s  2s left"),
-            (64 << 20, Some(64 << 20), "t  [========================] 100%  7 rows  32MiB/s  0s left"),
+            (
+                32 << 20,
+                Some(64 << 20),
+                "t  [============            ]  50%  7 rows  16MiB/s  2s left",
+            ),
+            (
+                64 << 20,
+                Some(64 << 20),
+                "t  [========================] 100%  7 rows  32MiB/s  0s left",
+            ),
             (32 << 20, None, "t  7 rows  16MiB/s"),
             (0, Some(0), "t  7 rows  0B/s"),
             (0, Some(9), "t  [                        ]   0%  7 rows  0B/s"),

@@ -161,8 +161,15 @@ impl Rows for Feed {
 pub fn misshapen(records: &dyn Records, row: &TextRow, width: usize) -> Option<Trouble> {
     (row.len() != width).then(|| {
         let field = width.min(row.len().saturating_sub(1));
-        let place = if row.len() > width { records.place(field) } else { records.place(usize::MAX) };
-        Trouble::at(place, format!("the row has {} values, and there are {width} columns", row.len()))
+        let place = if row.len() > width {
+            records.place(field)
+        } else {
+            records.place(usize::MAX)
+        };
+        Trouble::at(
+            place,
+            format!("the row has {} values, and there are {width} columns", row.len()),
+        )
     })
 }
 
