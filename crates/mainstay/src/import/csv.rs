@@ -5,6 +5,8 @@ use mainstay_store::TextRow;
 use memchr::{memchr, memchr2};
 use std::io::Read;
 
+/// What some programs begin a file of UTF-8 with.
+const BOM: &[u8] = b"\xef\xbb\xbf";
 /// How much is read at once.
 const CHUNK: usize = 1 << 18;
 /// The longest record: more is most likely a quote that was never closed.
@@ -18,6 +20,8 @@ pub struct Csv<R> {
     /// What of the buffer has been read and not yet been used.
     start: usize,
     ended: bool,
+    /// Something has been read.
+    begun: bool,
     /// The last record, in the buffer, without its line end.
     record: std::ops::Range<usize>,
     /// The line it begins on, from 1.
@@ -36,6 +40,7 @@ impl<R: Read> Csv<R> {
             buffer: Vec::new(),
             start: 0,
             ended: false,
+            begun: false,
             record: 0..0,
             line: 0,
             next_line: 1,
@@ -109,30 +114,38 @@ impl<R: Read> Csv<R> {
 
     /// Reads on, what has been used making room.
     fn refill(&mut self) -> Result<(), Trouble> {
+        if !std::mem::replace(&mut self.begun, true) {
+            while self.buffer.len() < BOM.len() && !self.ended {
+                self.read_more()?;
+            }
+            if self.buffer.starts_with(BOM) {
+                self.buffer.drain(..BOM.len());
+            }
+            return Ok(());
+        }
         self.buffer.drain(..self.start);
         self.start = 0;
-        let length = self.buffer.len();
-        if length > RECORD_BYTES_MAX {
+        if self.buffer.len() > RECORD_BYTES_MAX {
             let place = Place {
                 line: self.next_line,
                 column: 1,
             };
+            let limit = RECORD_BYTES_MAX >> 20;
             return Err(Trouble::at(
                 place,
-                format!(
-                    "a record of more than {} MiB begins here; is a quote missing?",
-                    RECORD_BYTES_MAX >> 20
-                ),
+                format!("a record of more than {limit} MiB begins here; is a quote missing?"),
             ));
         }
+        self.read_more()
+    }
+
+    fn read_more(&mut self) -> Result<(), Trouble> {
+        let length = self.buffer.len();
         self.buffer.resize(length + CHUNK, 0);
         let read = self.input.read(&mut self.buffer[length..]);
         self.buffer.truncate(length + *read.as_ref().unwrap_or(&0));
         match read {
             Ok(0) => self.ended = true,
-            Ok(_) if self.next_line == 1 && length < 3 && self.buffer.starts_with(b"\xef\xbb\xbf") => {
-                self.buffer.drain(..3);
-            }
             Ok(_) => {}
             Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
             Err(e) => return Err(Trouble::of(format!("cannot be read: {e}"))),
