@@ -2,6 +2,7 @@
 //! gathered together, so that a hundred acknowledgements cost one sync.
 
 mod queue;
+mod snapshot;
 mod thread;
 
 use mainstay_bus::{Backlog, BoxFuture, Bus, Delivery, Job, Message, Parked, Schedule, Selection, Subscription};

@@ -57,7 +57,7 @@ const IS_HEAD: &str = "NOT EXISTS (SELECT 1 FROM message WHERE subscription = ?1
 
 /// The queue, owned by one thread.
 pub(crate) struct Queue {
-    connection: Connection,
+    pub(crate) connection: Connection,
     pub subscriptions: Vec<Subscription>,
     /// Deliveries under way, by serial, and the keys that they hold, by subscription.
     in_flight: HashMap<u64, (String, String)>,
@@ -128,15 +128,6 @@ impl Queue {
             self.held.clear();
             failed(e)
         })
-    }
-
-    /// Copies the file as it is. What the group has done so far is committed first: a copy cannot be made inside a transaction.
-    pub fn snapshot(&mut self, file: &Path) -> Result<()> {
-        let target = file.to_str().ok_or_else(|| Error::new("58030", format!("{}: not UTF-8", file.display())))?;
-        self.commit()?;
-        let copied = self.connection.execute("VACUUM INTO ?1", [target]).map_err(failed);
-        self.begin()?;
-        copied.map(drop)
     }
 
     pub fn finish(self) {
