@@ -7,7 +7,7 @@ use mainstay_config::Project;
 use mainstay_config::project::{Operation, Trigger};
 use mainstay_model::{ChangeKind, FunctionId, RelationId, Schema};
 use mainstay_store::{Recovery, Store};
-use mainstay_store_postgres::PostgresStore;
+use mainstay_store_postgres::{PostgresRecovery, PostgresStore};
 use mainstay_store_sqlite::{Seed, SqliteRecovery, SqliteStore};
 use std::sync::Arc;
 
@@ -242,6 +242,9 @@ pub fn recovery(project: &Project, name: &str) -> Result<Box<dyn Recovery>, Stri
     };
     match store.sqlite_file() {
         Some(file) => Ok(Box::new(SqliteRecovery::new(name, file))),
+        None if store.url.scheme().starts_with("postgres") => {
+            Ok(Box::new(PostgresRecovery::new(name, store.url.expose())))
+        }
         None => Err(no_store(store)),
     }
 }
