@@ -31,6 +31,7 @@ pub const SECRET: &str = "a key that only the tests sign with, of enough bytes";
 /// A project's folder.
 pub struct Project {
     dir: PathBuf,
+    engine: Engine,
     /// What stands behind `--set` where the stores are servers; made with the databases when it is first served.
     overrides: OnceLock<Vec<String>>,
 }
@@ -44,6 +45,7 @@ impl Project {
         std::fs::create_dir_all(&dir).expect("a temporary folder");
         Project {
             dir,
+            engine: engine(),
             overrides: OnceLock::new(),
         }
     }
@@ -64,6 +66,12 @@ impl Project {
         let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples").join(name);
         copy(&from, &project.dir);
         project
+    }
+
+    /// The same on PostgreSQL, whatever the other tests run on.
+    pub fn on_postgres(mut self) -> Project {
+        self.engine = Engine::Postgres;
+        self
     }
 
     /// Its folder.
@@ -94,7 +102,7 @@ impl Project {
     /// The arguments that put the project on the engine under test. The first time, on PostgreSQL, its databases are made, taken to
     /// its schema and given its seed data.
     pub fn overrides(&self) -> impl Iterator<Item = &str> {
-        let made = self.overrides.get_or_init(|| match engine() {
+        let made = self.overrides.get_or_init(|| match self.engine {
             Engine::Sqlite => Vec::new(),
             Engine::Postgres => {
                 let overrides = self.on_servers();
@@ -157,7 +165,7 @@ impl Project {
 
     /// A token that it accepts: of its development key, or of the tests' own on a server.
     pub fn token(&self, role: &str, sub: Option<&str>) -> String {
-        if engine() == Engine::Postgres {
+        if self.engine == Engine::Postgres {
             return Project::signed(role, sub, &json!({}));
         }
         let mut command = Command::new(crate::binary(), "")

@@ -29,6 +29,9 @@ pub fn run(options: Serve) -> Result<(), Box<dyn Display>> {
     runtime.block_on(async {
         let mut term = signal(SignalKind::terminate()).map_err(|e| fail(e.to_string()))?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(|e| fail(e.to_string()))?;
+        // Nobody waits for it: what is there is served.
+        let project = loaded.project.clone();
+        tokio::spawn(async move { behind(&project).await });
         let instance = Instance::start(loaded, &options).await.map_err(fail)?;
         // The one line on standard output: whoever started us may begin.
         println!("ready {}", instance.url());
@@ -40,6 +43,20 @@ pub fn run(options: Serve) -> Result<(), Box<dyn Display>> {
         mainstay_telemetry::flush();
         Ok(())
     })
+}
+
+/// Says which databases lack statements of their DDL: what is missing there is answered with the database's own errors.
+async fn behind(project: &mainstay_config::Project) {
+    for (store, pending) in crate::migrate::pending(project).await {
+        match pending {
+            Ok(0) => {}
+            Ok(n) => mainstay_telemetry::warn!(
+                "serve",
+                "store \"{store}\" is behind its DDL by {n} statements: `mainstay migrate plan` shows them, `mainstay migrate apply` runs them"
+            ),
+            Err(why) => mainstay_telemetry::warn!("serve", "store \"{store}\" cannot be compared with its DDL: {why}"),
+        }
+    }
 }
 
 fn log(config: &mainstay_config::project::Log) {

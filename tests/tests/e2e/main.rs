@@ -12,5 +12,6 @@ mod migrate;
 mod northwind;
 mod postgrest_js;
 mod rls;
+mod scaled;
 mod services;
 mod shop;

@@ -33,6 +33,21 @@ impl Shop {
         Shop::serve(project, ports, Some(users))
     }
 
+    /// On PostgreSQL, with the gateway and everything else in one process and one service served by others.
+    pub fn with_elsewhere(project: Project, service: &str, at: &[&Process]) -> Shop {
+        let places: Vec<String> = at.iter().map(|p| format!("\"{}\"", p.client().address())).collect();
+        let place = format!("service.{service}.at=[{}]", places.join(","));
+        let process = project.command().args(["--set", &place]).start();
+        let anon = process.client();
+        Shop {
+            project,
+            process,
+            users: None,
+            anon,
+            ports: Vec::new(),
+        }
+    }
+
     fn serve(project: Project, ports: Vec<u16>, users: Option<Process>) -> Shop {
         let mut command = project.command();
         if let Some(users) = &users {
@@ -81,6 +96,7 @@ impl Shop {
         self.users = Some(
             command
                 .args(["--service", "users", "--set", "log.access=false"])
+                .args(self.project.overrides())
                 .start(),
         );
     }
@@ -93,6 +109,7 @@ impl Shop {
             .args(["--gateway", &self.process.ready])
             .args(arguments)
             .env("MAINSTAY", mainstay_tests::binary())
+            .env("PAYMENTS_TOKEN", self.project.token("payments", None))
             .start()
     }
 
