@@ -54,6 +54,16 @@ fn newest(project: &Project) -> PathBuf {
     archives(&project.dir().join("backups")).pop().expect("an archive")
 }
 
+/// A server that ends with its test, whichever way that ends.
+struct Ended(std::process::Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// Ends the writer whichever way its scope ends.
 struct StopOnDrop<'a>(&'a AtomicBool);
 
@@ -259,12 +269,13 @@ fn a_bucket_that_speaks_s3_is_a_place_like_any() {
     }
     let port = mainstay_tests::free_port();
     let endpoint = format!("http://127.0.0.1:{port}");
-    let mut moto = std::process::Command::new(server)
+    let moto = std::process::Command::new(server)
         .args(["-H", "127.0.0.1", "-p", &port.to_string()])
         .stdout(std::process::Stdio::null())
         .stderr(std::process::Stdio::null())
         .spawn()
         .expect("moto starts");
+    let moto = Ended(moto);
     until("moto listens", || {
         std::net::TcpStream::connect(("127.0.0.1", port)).ok()
     });
@@ -322,8 +333,7 @@ fn a_bucket_that_speaks_s3_is_a_place_like_any() {
     );
     let (ok, said) = with_key("restore", &["--force"]);
     assert!(ok && said.contains("as in the archive"), "{said}");
-    let _ = moto.kill();
-    let _ = moto.wait();
+    drop(moto);
     let (ok, said) = with_key("backup", &["--list"]);
     assert!(!ok && said.contains("s3://kept/of/shop"), "{said}");
 }
