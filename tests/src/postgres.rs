@@ -80,6 +80,20 @@ impl Postgres {
         format!("postgres://postgres@/{database}?host={}", self.dir.display())
     }
 
+    /// Runs statements in the database of a URL; panics with what psql says. What they yield, as text.
+    pub fn execute(&self, url: &str, sql: &str) -> String {
+        let mut psql = Command::new(self.bin.join("psql"));
+        let output = psql
+            .arg(url)
+            .args(["-v", "ON_ERROR_STOP=1", "-qAtX", "-c", sql])
+            .env("PGOPTIONS", "--client-min-messages=warning")
+            .output()
+            .expect("psql runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{sql}: {said}");
+        String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
+    }
+
     /// Runs a file of SQL; panics with what psql says.
     pub fn load(&self, file: &Path) {
         self.load_into("postgres", file);
@@ -95,8 +109,13 @@ impl Postgres {
 
     /// The one value that a query yields, as text.
     pub fn value(&self, sql: &str) -> String {
+        self.value_at("postgres", sql)
+    }
+
+    /// The one value that a query yields in a database, given by its name or URL.
+    pub fn value_at(&self, database: &str, sql: &str) -> String {
         let mut psql = self.psql();
-        psql.args(["-v", "ON_ERROR_STOP=1", "-qAtX", "-c", sql]);
+        psql.args(["-v", "ON_ERROR_STOP=1", "-qAtX", "-d", database, "-c", sql]);
         let output = psql.output().expect("psql runs");
         assert!(
             output.status.success(),

@@ -60,6 +60,19 @@ pub async fn take_in(loaded: &mut Loaded) -> Result<Option<u64>, String> {
     }
 }
 
+/// Looks at the database of a project without DDL, once; `None` where a project has its own.
+pub async fn look(loaded: &Loaded) -> Result<Option<Introspected>, String> {
+    let Some(store) = loaded.adopts() else {
+        return Ok(None);
+    };
+    let config = engines::postgres(loaded, store, &loaded.project.stores[store], 0);
+    let client = PostgresStore::connect(&config)
+        .await
+        .map_err(|e| format!("store \"{store}\": {e}"))?;
+    let options = options(loaded, store);
+    introspect::introspect(&client, &options).await.map(Some).map_err(|e| e.to_string())
+}
+
 /// What was found, in lines for a person.
 pub fn said(found: &Introspected) -> Vec<String> {
     let schema = &found.schema;

@@ -4,16 +4,20 @@ use crate::current::Current;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
+use http_body::{Body, Frame};
 use mainstay_account::Account;
 use mainstay_auth::Verifier;
-use mainstay_gateway::{Answer, Arrival, Authenticate, Refusal, Service};
+use mainstay_gateway::{Answer, Arrival, Authenticate, Content, Refusal, Service};
 use mainstay_model::{Error, Identity};
 use mainstay_rest::{AsyncCall, Background};
+use mainstay_store::Rest;
 use mainstay_worker::{JobFailure, JobRunner, Jobs};
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 /// `/rest/v1`
 pub struct RestService(pub Arc<Current>);
@@ -25,7 +29,51 @@ impl Service for RestService {
 
     fn call<'a>(&'a self, request: Request<Bytes>) -> Answer<'a> {
         let now = self.0.now();
-        Box::pin(async move { now.rest.handle(with_trace(request)).await })
+        Box::pin(async move {
+            // HTTP/1.0 has no chunks: its client could not tell what broke off from the whole.
+            if request.version() == Version::HTTP_10 {
+                return now.rest.handle(request).await.map(Content::Whole);
+            }
+            let uri = request.uri().clone();
+            match now.rest.respond(with_trace(request)).await {
+                (response, None) => response.map(Content::Whole),
+                (response, Some(rest)) => response.map(|first| {
+                    Content::Stream(Box::pin(Following {
+                        first: Some(first),
+                        rest,
+                        path: uri.path().to_owned(),
+                    }))
+                }),
+            }
+        })
+    }
+}
+
+/// A body that goes on: the first part of an answer, and what follows as it is read.
+struct Following {
+    first: Option<Bytes>,
+    rest: Rest,
+    /// What was asked for, for the log.
+    path: String,
+}
+
+impl Body for Following {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(Some(Ok(Frame::data(first))));
+        }
+        let next = std::task::ready!(self.rest.poll_next(cx));
+        Poll::Ready(next.map(|part| match part {
+            Ok(part) => Ok(Frame::data(part)),
+            Err(error) => {
+                // The status has been sent: the client is told by the connection that breaks off, and here is why.
+                mainstay_telemetry::warn!("api", "the answer to {} broke off: {error}", self.path);
+                Err(io::Error::other(error.message.to_string()))
+            }
+        }))
     }
 }
 
@@ -34,7 +82,7 @@ pub struct AccountService(pub Account);
 
 impl Service for AccountService {
     fn call<'a>(&'a self, request: Request<Bytes>) -> Answer<'a> {
-        Box::pin(self.0.handle(with_trace(request)))
+        Box::pin(async move { self.0.handle(with_trace(request)).await.map(Content::Whole) })
     }
 }
 
@@ -198,8 +246,8 @@ fn job_json(job: &mainstay_bus::Job) -> serde_json::Value {
 }
 
 /// A JSON answer that nobody keeps.
-pub fn json(status: StatusCode, body: &serde_json::Value) -> Response<Bytes> {
-    let mut response = Response::new(Bytes::from(body.to_string()));
+pub fn json(status: StatusCode, body: &serde_json::Value) -> Response<Content> {
+    let mut response = Response::new(Content::Whole(body.to_string().into()));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(

@@ -1,8 +1,9 @@
 //! `mainstay check`: every problem, with its place and what to do, and who reaches what.
 
 use crate::project::{self, Problems};
-use crate::{engines, routes, secrets, seeds};
+use crate::{adopted, engines, routes, secrets, seeds};
 use mainstay_model::{Privilege, Schema};
+use mainstay_store_postgres::introspect;
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::path::Path;
@@ -13,7 +14,7 @@ const OWN: &str = "auth";
 /// Prints warnings and what the project exposes; fails with its problems, among them whatever `serve` would refuse.
 pub fn run(dir: &Path, overrides: &[String]) -> Result<(), Box<dyn Display>> {
     let loaded = project::load(dir, overrides).map_err(|p| Box::new(p) as Box<dyn Display>)?;
-    let (project, schema) = (&loaded.project, &*loaded.schema);
+    let (project, schema) = (&loaded.project, &loaded.schema.clone());
     for warning in &loaded.warnings {
         println!("warning: {warning}");
     }
@@ -25,6 +26,9 @@ pub fn run(dir: &Path, overrides: &[String]) -> Result<(), Box<dyn Display>> {
     problems.extend((!has_key).then(|| secrets::development_key_refusal(project)).flatten());
     if !problems.is_empty() {
         return Err(Box::new(Problems(problems)));
+    }
+    if loaded.adopts().is_some() {
+        return adopted(loaded).map_err(|e| Box::new(e) as Box<dyn Display>);
     }
     for role in roles(schema) {
         println!("{role}: {}", reach(schema, &role));
@@ -50,6 +54,31 @@ pub fn run(dir: &Path, overrides: &[String]) -> Result<(), Box<dyn Display>> {
         counted(views, "view"),
         counted(functions, "function")
     );
+    Ok(())
+}
+
+/// What a database that is served as it is lets its roles do, what looks unintended, and what is not served.
+fn adopted(mut loaded: project::Loaded) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|e| format!("no runtime could be started: {e}"))?;
+    let Some(found) = runtime.block_on(adopted::look(&loaded))? else {
+        return Ok(());
+    };
+    adopted::said(&found).iter().for_each(|line| println!("{line}"));
+    let anon = loaded.project.api.anon.clone();
+    for role in [anon.as_str(), "authenticated"] {
+        introspect::access(&found, role).iter().for_each(|line| println!("{line}"));
+        let warnings = introspect::warnings(&found, role);
+        warnings.iter().for_each(|line| println!("warning: {line}"));
+    }
+    for note in &found.notes {
+        println!("note: {note}");
+    }
+    for not in &found.not_served {
+        println!("not served: {}: {}", not.object, not.reason);
+    }
+    loaded.adopt(found.schema).map_err(|p| p.to_string())?;
+    println!("ok");
     Ok(())
 }
 

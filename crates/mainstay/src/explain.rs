@@ -3,6 +3,7 @@
 use crate::admin::ask;
 use crate::cli::Explain;
 use crate::current::Generation;
+use crate::slow::without_texts;
 use mainstay_model::{Encoder, Identity, Representation, Source, Type, ValueRef};
 use mainstay_query::{Statement, missing_indexes};
 use serde_json::{Value as Json, json};
@@ -27,7 +28,7 @@ pub async fn statements(generation: &Generation) -> Json {
         let identity = Identity::role(&statement.role);
         let wanted = mainstay_store::Explain::default();
         let (sql, plan) = match engine.explain(statement, &identity, &Nothing, wanted).await {
-            Ok(explanation) => (explanation.sql, explanation.plan),
+            Ok(explanation) => (explanation.sql, without_texts(&explanation.plan)),
             Err(why) => (String::new(), why.message.clone()),
         };
         listed.push(json!({
