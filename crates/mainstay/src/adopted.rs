@@ -19,6 +19,7 @@ pub fn options(loaded: &Loaded, store: &str) -> Options {
     let api = &loaded.project.api;
     let mut options = Options::new(store);
     options.schemas.clone_from(&api.schemas);
+    options.extra_search_path.clone_from(&api.search_path);
     options.roles = vec![api.anon.clone(), "authenticated".to_owned(), "service_role".to_owned()];
     options
 }

@@ -111,7 +111,8 @@ pub fn postgres(
         write_connections: store.connections as usize,
         statement_timeout: store.timeout,
         idempotency_kept: api.idempotency,
-        search_path: vec!["public".into(), "extensions".into()],
+        search_path: api.search_path.iter().map(|s| s.as_str().into()).collect(),
+        pre_request: api.pre_request.clone(),
         must_answer: false,
         ..mainstay_store_postgres::Config::new(store.url.expose())
     }

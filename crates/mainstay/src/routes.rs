@@ -19,6 +19,9 @@ pub fn refuse_unserved(project: &Project) -> Result<(), String> {
     if project.cache.shared.is_some() {
         refuse(&file, "[cache] shared");
     }
+    if project.api.pre_request.is_some() && project.stores.values().any(|s| s.is_embedded()) {
+        refuse(&file, "[api] pre_request on an embedded store");
+    }
     for store in project.stores.values().filter(|s| !s.replicas.is_empty()) {
         refuse(&store.at, "replicas");
     }

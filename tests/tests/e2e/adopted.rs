@@ -82,6 +82,26 @@ fn a_database_is_served_as_it_is() {
 }
 
 #[test]
+fn a_function_of_the_database_is_asked_before_each_request() {
+    let it = Adopted::start("pre_request = \"public.admit\"\n");
+    // Until it is there nothing is answered: a guard that is missing lets nobody in.
+    assert_eq!(it.anon.get("/rest/v1/makers").status, 404);
+    it.execute(
+        "CREATE FUNCTION public.admit() RETURNS void LANGUAGE plpgsql AS $$ BEGIN \
+           IF current_setting('request.headers')::json ->> 'x-paid' IS NULL THEN \
+             RAISE SQLSTATE 'PT402' USING MESSAGE = 'Payment first', HINT = current_setting('request.path'); \
+           END IF; \
+           PERFORM set_config('response.headers', '[{\"x-admitted\": \"yes\"}]', true); \
+         END $$",
+    );
+    let refused = it.anon.get("/rest/v1/makers").expect(402).json();
+    assert_eq!((&refused["message"], &refused["hint"]), (&json!("Payment first"), &json!("/makers")));
+    let admitted = it.anon.send("GET", "/rest/v1/makers?select=id&id=eq.1", &[("x-paid", "1")], None);
+    assert_eq!(admitted.status, 200, "{}", admitted.text());
+    assert_eq!((admitted.json(), admitted.header("x-admitted")), (json!([{"id": 1}]), Some("yes")));
+}
+
+#[test]
 fn a_changed_database_is_followed_without_a_pause() {
     let it = Adopted::start("");
     let done = Arc::new(AtomicBool::new(false));

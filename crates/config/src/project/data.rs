@@ -116,6 +116,10 @@ pub struct Api {
     pub describe: Describe,
     /// `root`: the function that answers at `/rest/v1/` in the place of the description; default none.
     pub root: Option<String>,
+    /// `pre_request`: a function without arguments that a server store calls before each request (`schema.name`); default none.
+    pub pre_request: Option<String>,
+    /// `search_path`: schemas that are not served, in which a server store finds functions and types; default `public`, `extensions`.
+    pub search_path: Vec<String>,
     /// `page_limit`: the most rows that one answer holds; default none.
     pub page_limit: Option<u32>,
     /// `anon_page_limit`: the same for requests without a token; default 1,000.
@@ -377,6 +381,10 @@ pub(super) fn read_api(section: &Section<'_>) -> Api {
             )
             .unwrap_or(Describe::Allowed),
         root: section.string("root"),
+        pre_request: section.string("pre_request"),
+        search_path: section
+            .strings("search_path")
+            .unwrap_or_else(|| vec!["public".to_owned(), "extensions".to_owned()]),
         page_limit: section.count("page_limit", 1..=u32::MAX),
         anon_page_limit: section.count("anon_page_limit", 1..=u32::MAX).unwrap_or(1_000),
         max_body: size_within(section, "max_body", 1, 1 << 40).unwrap_or(10 << 20),
