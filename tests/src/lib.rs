@@ -3,6 +3,7 @@
 
 mod client;
 mod connection;
+mod package;
 mod port;
 mod postgres;
 mod process;
@@ -14,6 +15,7 @@ mod sqlite;
 
 pub use client::{Answer, Client};
 pub use connection::Connection;
+pub use package::debian_package;
 pub use port::free_port;
 pub use postgres::Postgres;
 pub use process::{Command, Process, binary, until};

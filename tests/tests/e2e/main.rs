@@ -12,6 +12,7 @@ mod isolation;
 mod migrate;
 mod northwind;
 mod postgrest_js;
+mod public_schemas;
 mod rls;
 mod scaled;
 mod services;

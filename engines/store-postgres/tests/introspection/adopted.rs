@@ -3,8 +3,8 @@
 use crate::{connect, database, name, run, served};
 use mainstay_model::Schema;
 use mainstay_store_postgres::introspect::{Introspected, Options, introspect};
-use mainstay_tests::{Postgres, skip};
-use std::path::{Path, PathBuf};
+use mainstay_tests::{Postgres, debian_package, skip};
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -112,7 +112,7 @@ fn northwind() {
 
 #[test]
 fn zabbix() {
-    let Some(package) = package("zabbix-server-pgsql") else {
+    let Some(package) = debian_package("zabbix-server-pgsql") else {
         return;
     };
     let archive = package.join("usr/share/zabbix-server-pgsql/schema.sql.gz");
@@ -128,7 +128,7 @@ fn zabbix() {
 
 #[test]
 fn ledgersmb() {
-    let Some(package) = package("ledgersmb") else { return };
+    let Some(package) = debian_package("ledgersmb") else { return };
     let sql = package.join("usr/share/ledgersmb/sql");
     let url = database(&sql.join("Pg-database.sql"));
     // The modules that need no later change of the tables.
@@ -182,51 +182,4 @@ fn a_thousand_tables() {
     });
     // Generous: other tests run beside this one, and the code is not optimised.
     assert!(found.took < Duration::from_secs(20), "{:?}", found.took);
-}
-
-/// The files of a Debian package, fetched once and not installed; none where that cannot be, which is said.
-fn package(name: &str) -> Option<PathBuf> {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("packages").join(name);
-    if folder.join("usr").exists() {
-        return Some(folder);
-    }
-    let fetched = fetch(name, &folder);
-    if let Err(reason) = fetched {
-        skip(name, &reason);
-        return None;
-    }
-    Some(folder)
-}
-
-fn fetch(name: &str, folder: &Path) -> Result<(), String> {
-    let incoming = folder.with_extension("incoming");
-    let _ = std::fs::remove_dir_all(&incoming);
-    std::fs::create_dir_all(&incoming).map_err(|e| e.to_string())?;
-    let download = || {
-        let output = Command::new("apt-get")
-            .args(["download", "-q", name])
-            .current_dir(&incoming)
-            .output();
-        output.is_ok_and(|o| o.status.success())
-    };
-    // The lists of packages may be missing or old.
-    if !download() {
-        let _ = Command::new("apt-get").args(["update", "-q"]).output();
-        if !download() {
-            return Err(format!("the Debian package {name} cannot be fetched here"));
-        }
-    }
-    let mut files = std::fs::read_dir(&incoming)
-        .map_err(|e| e.to_string())?
-        .flatten()
-        .map(|e| e.path());
-    let archive = files.next().ok_or("apt-get fetched nothing")?;
-    let unpacked = incoming.join("files");
-    let status = Command::new("dpkg-deb").arg("-x").arg(&archive).arg(&unpacked).status();
-    if !status.is_ok_and(|s| s.success()) {
-        return Err(format!("{} cannot be unpacked", archive.display()));
-    }
-    std::fs::rename(&unpacked, folder).map_err(|e| e.to_string())?;
-    let _ = std::fs::remove_dir_all(&incoming);
-    Ok(())
 }
