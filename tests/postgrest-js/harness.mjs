@@ -7,6 +7,9 @@ import { PostgrestClient } from '@supabase/postgrest-js'
 /** Where the API is. */
 export const url = process.env.MAINSTAY_URL
 
+/** Whether the store is PostgreSQL, of which some cases say what it answers differently. */
+export const onPostgres = process.env.MAINSTAY_TEST_STORE === 'postgres'
+
 /** A client without a token. */
 export const db = new PostgrestClient(url)
 

@@ -52,7 +52,8 @@ impl Postgres {
             let server = Postgres::start().unwrap_or_else(|e| panic!("PostgreSQL: {e}"));
             // A static is never dropped: what stops the server is the end of this pipe, whatever ends the process.
             let mut stop = server.as_user("pg_ctl");
-            stop.args(["-m", "immediate", "stop", "-D"]).arg(server.dir.join("data"));
+            stop.args(["-m", "immediate", "stop", "-D"])
+                .arg(server.dir.join("data"));
             let keeper = Command::new("sh")
                 .args(["-c", "dir=$1; shift; read _; \"$@\"; rm -rf \"$dir\"", "keeper"])
                 .arg(&server.dir)

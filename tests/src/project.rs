@@ -1,6 +1,6 @@
 //! A project in a folder of its own, gone with the test.
 
-use crate::{Command, Postgres, Process, sign};
+use crate::{Command, Postgres, Process, sign, sqlite};
 use serde_json::{Value as Json, json};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -108,19 +108,51 @@ impl Project {
                 let overrides = self.on_servers();
                 let set = || overrides.iter().flat_map(|o| ["--set", o.as_str()]);
                 for verb in [&["migrate", "apply"][..], &["import", "--data"]] {
-                    // A project may name a variable for its key, which these verbs do not need and yet must find.
-                    let command = Command::new(crate::binary(), "")
-                        .args(verb)
-                        .arg(&self.dir)
-                        .args(set())
-                        .env("E2E_SECRET", SECRET);
-                    let (ok, output, errors) = command.run();
-                    assert!(ok, "mainstay {}: {output}{errors}", verb.join(" "));
+                    let (ok, said) = self.ask(verb, set());
+                    assert!(ok, "mainstay {}: {said}", verb.join(" "));
                 }
                 overrides
             }
         });
         made.iter().flat_map(|o| ["--set", o.as_str()])
+    }
+
+    /// `mainstay migrate apply`, which takes a server's databases to an edited schema; an embedded store does that when it is served, and
+    /// is left alone. Whether it succeeded, and what it said.
+    pub fn migrate(&self) -> (bool, String) {
+        match self.engine {
+            Engine::Sqlite => (true, String::new()),
+            Engine::Postgres => self.ask(&["migrate", "apply"], self.overrides()),
+        }
+    }
+
+    fn ask<'a>(&self, verb: &[&str], set: impl Iterator<Item = &'a str>) -> (bool, String) {
+        // A project may name a variable for its key, which these verbs do not need and yet must find.
+        let command = Command::new(crate::binary(), "")
+            .args(verb)
+            .arg(&self.dir)
+            .args(set)
+            .env("E2E_SECRET", SECRET);
+        let (ok, output, errors) = command.run();
+        (ok, output + &errors)
+    }
+
+    /// Runs a statement in a store of the project as a stranger to Mainstay does: by the shell of SQLite, or psql.
+    pub fn foreign(&self, store: &str, sql: &str) {
+        if self.engine == Engine::Postgres {
+            let set = format!("store.{store}.url=");
+            let url = self.overrides().find_map(|o| o.strip_prefix(&set)).expect("a store");
+            Postgres::shared().value_at(url, sql);
+            return;
+        }
+        let toml = self.read("mainstay.toml");
+        let file = toml
+            .split_once(&format!("[store.{store}]"))
+            .and_then(|(_, of_store)| of_store.split_once("sqlite:"))
+            .and_then(|(_, file)| file.split_once('"'))
+            .expect("a store with a file")
+            .0;
+        sqlite(&self.dir.join(file), sql);
     }
 
     /// A new database for each store that the project names.
@@ -135,9 +167,11 @@ impl Project {
         }
         let server = Postgres::shared();
         let urls = stores.iter().map(|s| format!("store.{s}.url={}", server.database()));
-        let secret = (!toml.contains("\nsecret")).then(|| format!("auth.secret={SECRET}"));
+        let auth = toml.split("[auth]").nth(1).unwrap_or_default();
+        let auth = auth.split("\n[").next().unwrap_or_default();
+        let secret = (!auth.contains("\nsecret")).then(|| format!("auth.secret={SECRET}"));
         // With the development key a sign-up is confirmed at once, with another not.
-        let confirm = (!toml.contains("\nconfirm")).then(|| "auth.confirm=false".to_owned());
+        let confirm = (!auth.contains("\nconfirm")).then(|| "auth.confirm=false".to_owned());
         urls.chain(secret).chain(confirm).collect()
     }
 

@@ -7,10 +7,12 @@ use crate::{Place, suggest, types};
 use mainstay_model::{Argument, Call, Error, Expr, Function, FunctionId, Returns, Schema, Type, Value};
 use std::sync::Arc;
 
-/// Whether a function may be called from outside at all: not what only a trigger can run.
+/// Whether a function may be called from outside at all: not what only a trigger can run, nor what takes a row without a name for it,
+/// which is a computed column.
 pub(crate) fn is_callable(function: &Function) -> bool {
     let trigger = |ty: &Type| matches!(ty, Type::Other(name) if matches!(&**name, "trigger" | "event_trigger"));
-    !matches!(&function.returns, Returns::Scalar(ty) if trigger(ty))
+    let is_column = matches!(&*function.args, [Argument { name, ty: Type::Row(_), .. }] if name.is_empty());
+    !is_column && !matches!(&function.returns, Returns::Scalar(ty) if trigger(ty))
 }
 
 /// What a call is made with.

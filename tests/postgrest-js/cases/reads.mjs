@@ -1,6 +1,8 @@
 // Plain reads: rows, views, schemas, counts, heads.
 
-import { AUTHORS, answers, author, refuses } from '../harness.mjs'
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { AUTHORS, answers, author, db, onPostgres, refuses } from '../harness.mjs'
 
 answers('a table', (db) => db.from('authors').select(), { data: AUTHORS })
 answers('a star', (db) => db.from('authors').select('*'), { data: AUTHORS })
@@ -48,7 +50,13 @@ refuses('a selection that does not parse', (db) => db.from('authors').select('na
 
 answers('head', (db) => db.from('authors').select('*', { head: true }), { data: null })
 answers('head with an exact count', (db) => db.from('authors').select('*', { head: true, count: 'exact' }), { data: null, count: 5 })
-answers('head with a planned count', (db) => db.from('authors').select('*', { head: true, count: 'planned' }), { data: null, count: 5 })
+test('head with a planned count', async () => {
+  const { data, count } = await db.from('authors').select('*', { head: true, count: 'planned' })
+  assert.equal(data, null)
+  // Statistics of Postgres, which nobody has gathered yet; counted exactly elsewhere.
+  if (onPostgres) assert.ok(count > 0)
+  else assert.equal(count, 5)
+})
 answers('head with an estimated count', (db) => db.from('authors').select('*', { head: true, count: 'estimated' }), { data: null, count: 5 })
 answers('rows with an exact count', (db) => db.from('authors').select('*', { count: 'exact' }), { data: AUTHORS, count: 5 })
 answers('a page with an exact count', (db) => db.from('authors').select('*', { count: 'exact' }).eq('state', 'WRITING').limit(1), {

@@ -1,16 +1,18 @@
 // Insert, upsert, update and delete, committed; at the end everything is as it was.
 
-import { BOOKS, answers, author, refuses } from '../harness.mjs'
+import { BOOKS, answers, author, onPostgres, refuses } from '../harness.mjs'
 
 const NEW = { title: 'new', author: 'zola', shelf_id: 1 }
+// A sequence of Postgres does not take back what a rolled back insert of a case before drew; elsewhere the next number is the greatest's.
+const FIRST = onPostgres ? 6 : 5
 const row = (id, changes) => ({ id, facts: null, ...NEW, ...changes })
 
 answers('insert, nothing asked back', (db) => db.from('books').insert(NEW), { status: 201, data: null })
-answers('the row is there', (db) => db.from('books').select().gt('id', 4), { data: [row(5)] })
-answers('insert, the row asked back', (db) => db.from('books').insert(NEW).select(), { status: 201, data: [row(6)] })
+answers('the row is there', (db) => db.from('books').select().gt('id', 4), { data: [row(FIRST)] })
+answers('insert, the row asked back', (db) => db.from('books').insert(NEW).select(), { status: 201, data: [row(FIRST + 1)] })
 answers('insert of many', (db) => db.from('books').insert([NEW, { ...NEW, title: 'newer' }]).select(), {
   status: 201,
-  data: [row(7), row(8, { title: 'newer' })],
+  data: [row(FIRST + 2), row(FIRST + 3, { title: 'newer' })],
 })
 answers('insert of many, counted', (db) => db.from('books').insert([NEW, NEW], { count: 'exact' }), { status: 201, data: null, count: 2 })
 answers('insert of nothing', (db) => db.from('books').insert([]), { status: 201, data: null })
@@ -48,13 +50,13 @@ answers('a default among many, numbered', (db) => db.from('shelves').insert([{ i
   data: [{ label: null }, { label: 'new' }],
 })
 
-answers('upsert of a row that is there', (db) => db.from('books').upsert({ id: 5, ...NEW, title: 'changed' }).select(), {
-  data: [row(5, { title: 'changed' })],
+answers('upsert of a row that is there', (db) => db.from('books').upsert({ id: FIRST, ...NEW, title: 'changed' }).select(), {
+  data: [row(FIRST, { title: 'changed' })],
 })
 answers('upsert of a row that is not', (db) => db.from('books').upsert({ id: 77, ...NEW }).select().rollback(), { status: 201, data: [row(77)] })
-answers('upsert of both', (db) => db.from('books').upsert([{ id: 5, ...NEW }, { id: 78, ...NEW }], { count: 'exact' }).select('id').rollback(), {
+answers('upsert of both', (db) => db.from('books').upsert([{ id: FIRST, ...NEW }, { id: 78, ...NEW }], { count: 'exact' }).select('id').rollback(), {
   status: 201,
-  data: [{ id: 5 }, { id: 78 }],
+  data: [{ id: FIRST }, { id: 78 }],
   count: 2,
 })
 answers('upsert on a named column', (db) => db.from('authors').upsert({ name: 'dickens' }, { onConflict: 'name' }).select(), {
@@ -70,15 +72,15 @@ answers('upsert with defaults', (db) => db.from('shelves').upsert([{ id: 1 }, { 
   data: [{ label: null }, { label: 'new' }],
 })
 
-answers('update, nothing asked back', (db) => db.from('books').update({ shelf_id: 2 }).eq('id', 5), { status: 204, data: null })
-answers('update, rows asked back', (db) => db.from('books').update({ shelf_id: 3 }).in('id', [5, 6]).select('id, shelf_id'), {
+answers('update, nothing asked back', (db) => db.from('books').update({ shelf_id: 2 }).eq('id', FIRST), { status: 204, data: null })
+answers('update, rows asked back', (db) => db.from('books').update({ shelf_id: 3 }).in('id', [FIRST, FIRST + 1]).select('id, shelf_id').order('id'), {
   data: [
-    { id: 5, shelf_id: 3 },
-    { id: 6, shelf_id: 3 },
+    { id: FIRST, shelf_id: 3 },
+    { id: FIRST + 1, shelf_id: 3 },
   ],
 })
 answers('update, counted', (db) => db.from('books').update({ shelf_id: 1 }, { count: 'exact' }).gt('id', 4), { status: 204, data: null, count: 6 })
-answers('update to NULL and of JSON', (db) => db.from('books').update({ title: null, facts: { a: [1, 'x'] } }).eq('id', 5).select('title, facts'), {
+answers('update to NULL and of JSON', (db) => db.from('books').update({ title: null, facts: { a: [1, 'x'] } }).eq('id', FIRST).select('title, facts'), {
   data: [{ title: null, facts: { a: [1, 'x'] } }],
 })
 answers('update of no row, nothing asked back', (db) => db.from('books').update({ title: 'x' }).eq('id', 999), { status: 204, data: null })
@@ -106,7 +108,7 @@ refuses('an unknown column', (db) => db.from('books').insert({ ...NEW, pages: 1 
 refuses('a value of the wrong type', (db) => db.from('books').insert({ ...NEW, shelf_id: 'one' }), 400, { code: '22P02' })
 refuses('one bad row keeps all out', (db) => db.from('books').insert([NEW, { ...NEW, shelf_id: 999 }]), 409, { code: '23503' })
 
-answers('delete, rows asked back', (db) => db.from('books').delete().eq('id', 5).select('id'), { data: [{ id: 5 }] })
-answers('delete, counted', (db) => db.from('books').delete({ count: 'exact' }).in('id', [6, 7, 999]), { status: 204, data: null, count: 2 })
+answers('delete, rows asked back', (db) => db.from('books').delete().eq('id', FIRST).select('id'), { data: [{ id: FIRST }] })
+answers('delete, counted', (db) => db.from('books').delete({ count: 'exact' }).in('id', [FIRST + 1, FIRST + 2, 999]), { status: 204, data: null, count: 2 })
 answers('delete, nothing asked back', (db) => db.from('books').delete().gt('id', 4), { status: 204, data: null })
 answers('everything is as it was', (db) => db.from('books').select(), { data: BOOKS })

@@ -25,6 +25,12 @@ impl Found {
         wanted(options)
             .iter()
             .map(|wanted| {
+                if *wanted == "mainstay" {
+                    return Err(Error::new(
+                        "3F000",
+                        "`[api] schemas` names `mainstay`, which holds what Mainstay keeps for itself and is never served",
+                    ));
+                }
                 let found = self.namespaces.iter().find(|n| *n.name == **wanted);
                 found.map(|n| (n.oid, n.name.clone())).ok_or_else(|| {
                     let mut there: Vec<&str> = self.namespaces.iter().map(|n| &*n.name).collect();
@@ -203,6 +209,8 @@ fn functions(served: &str, searched: &str) -> String {
                  AND EXISTS (SELECT FROM pg_type t WHERE t.oid = p.proargtypes[0] AND t.typrelid <> 0)))
             -- What a type brings along, such as a range's constructors, is nobody's function.
             AND NOT EXISTS (SELECT FROM pg_depend i WHERE i.classid = 'pg_proc'::regclass AND i.objid = p.oid AND i.deptype = 'i')
+            -- Ours is for the database's own functions: who may call the API may not publish for that.
+            AND NOT (p.proname = 'emit' AND p.prosrc LIKE '%INSERT INTO mainstay.outbox %')
           ORDER BY p.pronamespace, p.proname, p.pronargs, p.oid"
     )
 }
