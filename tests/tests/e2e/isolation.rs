@@ -447,3 +447,52 @@ fn idempotency_keys_and_jobs_are_ones_own() {
     );
     assert_eq!(stolen.status, 409);
 }
+
+#[test]
+fn what_mainstay_keeps_is_nobodys() {
+    let project = Project::new(
+        "CREATE TABLE notes (id integer PRIMARY KEY, text text NOT NULL);
+         CREATE FUNCTION shout(notes) RETURNS text LANGUAGE SQL STABLE BEGIN ATOMIC SELECT upper($1.text); END;
+         CREATE FUNCTION say(word text) RETURNS void LANGUAGE SQL
+           BEGIN ATOMIC SELECT emit('said', jsonb_build_object('word', say.word)); END;
+         GRANT ALL ON notes TO service_role;
+         GRANT EXECUTE ON FUNCTION say, shout TO service_role;
+         INSERT INTO notes VALUES (1, 'hello');",
+        "",
+    );
+    let told = |process: &Process| {
+        let operator = process.client().with_token(&project.token("service_role", None));
+        // Inside of a function, and as a column, they work.
+        operator.post("/rest/v1/rpc/say", &json!({"word": "x"})).expect(204);
+        assert_eq!(
+            operator.get("/rest/v1/notes?select=shout").expect(200).json(),
+            json!([{"shout": "HELLO"}])
+        );
+        for (path, body) in [
+            ("/rest/v1/rpc/emit", json!({"topic": "said", "payload": {}})),
+            ("/rest/v1/rpc/emit", json!({"topic": "said", "payload": {}, "key": "k"})),
+            ("/rest/v1/rpc/uid", json!({})),
+            ("/rest/v1/rpc/shout", json!({})),
+            ("/rest/v1/rpc/shout", json!({"id": 1, "text": "x"})),
+            ("/rest/v1/outbox", json!({"topic": "said", "payload": "{}"})),
+        ] {
+            operator.post(path, &body).expect(404);
+        }
+        for profile in ["mainstay", "auth", "pg_catalog"] {
+            let answer = operator.send("GET", "/rest/v1/outbox", &[("accept-profile", profile)], None);
+            assert_eq!(answer.status, 406, "{profile}: {}", answer.text());
+        }
+        let description = operator.get("/rest/v1/").expect(200).json();
+        let mut paths: Vec<&String> = description["paths"].as_object().expect("an object").keys().collect();
+        paths.sort_unstable();
+        assert_eq!(paths, ["/", "/notes", "/notes/{id}", "/rpc/say"]);
+    };
+    let process = project.serve();
+    told(&process);
+    if engine() == Engine::Postgres {
+        // The same database as one that was there before, whose functions only its catalogue tells of.
+        process.kill();
+        std::fs::remove_file(project.dir().join("schema.sql")).expect("it is there");
+        told(&project.serve());
+    }
+}
