@@ -88,6 +88,15 @@ impl Client {
             .unwrap_or_else(|e| panic!("{method} {path}: {e}"))
     }
 
+    /// A GET whose client goes away after a while without having read an answer.
+    pub fn abandon(&self, path: &str, after: Duration) {
+        let mut stream = TcpStream::connect(&self.address).expect("it listens");
+        let head = format!("GET {path} HTTP/1.1\r\nhost: {}\r\n\r\n", self.address);
+        stream.write_all(head.as_bytes()).expect("sent");
+        stream.set_read_timeout(Some(after)).expect("a timeout");
+        let _ = stream.read(&mut [0; 1]);
+    }
+
     /// Any request; the error when there is no answer (the server was killed, say).
     pub fn try_send(
         &self,

@@ -16,8 +16,13 @@ impl Postgres {
     pub fn start() -> Result<Postgres, String> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let n = NEXT.fetch_add(1, Ordering::Relaxed);
-        let bin = bin().ok_or("no PostgreSQL server is installed (cargo xtask engines)")?;
         let dir = std::env::temp_dir().join(format!("mainstay-pg-{}-{n}", std::process::id()));
+        Postgres::start_in(dir)
+    }
+
+    /// In a folder of the caller's, which goes with it.
+    pub fn start_in(dir: PathBuf) -> Result<Postgres, String> {
+        let bin = bin().ok_or("no PostgreSQL server is installed (cargo xtask engines)")?;
         std::fs::create_dir_all(&dir).map_err(|e| e.to_string())?;
         if is_root() {
             run(Command::new("chown").arg("postgres").arg(&dir))?;
@@ -31,18 +36,29 @@ impl Postgres {
             "-U",
             "postgres",
         ]))?;
+        server.go_on("500")?;
+        Ok(server)
+    }
+
+    /// Starts it, for the first time or again, with room for so many connections.
+    pub fn go_on(&self, connections: &str) -> Result<(), String> {
         let options = format!(
-            "-c listen_addresses= -c unix_socket_directories={} -c fsync=off -c timezone=UTC -c max_connections=500",
-            server.dir.display()
+            "-c listen_addresses= -c unix_socket_directories={} -c fsync=off -c timezone=UTC -c max_connections={connections}",
+            self.dir.display()
         );
-        run(server
+        run(self
             .as_user("pg_ctl")
             .arg("-D")
-            .arg(&data)
+            .arg(self.dir.join("data"))
             .args(["-w", "-l"])
-            .arg(server.dir.join("log"))
-            .args(["-o", &options, "start"]))?;
-        Ok(server)
+            .arg(self.dir.join("log"))
+            .args(["-o", &options, "start"]))
+    }
+
+    /// Stops it as a power cut would.
+    pub fn stop(&self) {
+        let data = self.dir.join("data");
+        let _ = run(self.as_user("pg_ctl").arg("-D").arg(data).args(["-m", "immediate", "stop"]));
     }
 
     /// One server for all tests of this process, which goes when the process does. Panics when there is none.
@@ -152,12 +168,7 @@ impl Postgres {
 
 impl Drop for Postgres {
     fn drop(&mut self) {
-        let data = self.dir.join("data");
-        let _ = run(self
-            .as_user("pg_ctl")
-            .arg("-D")
-            .arg(&data)
-            .args(["-m", "immediate", "stop"]));
+        self.stop();
         let _ = std::fs::remove_dir_all(&self.dir);
     }
 }

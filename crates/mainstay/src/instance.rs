@@ -235,6 +235,15 @@ impl Instance {
         })
     }
 
+    /// Waits until every store answers. Requests are answered meanwhile, as well as they can be.
+    pub async fn ready(&self) {
+        for store in &self.stores {
+            while store.ping().await.is_err() {
+                tokio::time::sleep(Duration::from_millis(250)).await;
+            }
+        }
+    }
+
     /// Where it answers.
     pub fn url(&self) -> String {
         let running = self.gateway.as_ref().unwrap_or(&self.admin);

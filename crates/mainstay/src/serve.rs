@@ -33,9 +33,14 @@ pub fn run(options: Serve) -> Result<(), Box<dyn Display>> {
         let project = loaded.project.clone();
         tokio::spawn(async move { behind(&project).await });
         let instance = Instance::start(loaded, &options).await.map_err(fail)?;
-        // The one line on standard output: whoever started us may begin.
-        println!("ready {}", instance.url());
+        let ready = async {
+            instance.ready().await;
+            // The one line on standard output: whoever started us may begin.
+            println!("ready {}", instance.url());
+            std::future::pending::<()>().await
+        };
         tokio::select! {
+            () = ready => {}
             _ = term.recv() => {}
             _ = interrupt.recv() => {}
         }
