@@ -1,8 +1,11 @@
-//! Bare limit programs: hyper answering from a map, and hyper with rusqlite inline on the same thread. What a benchmark
-//! case is measured against; nothing here is part of the product.
+//! Bare limit programs: hyper answering from a map, with rusqlite inline on the same thread, and with tokio-postgres. What a
+//! benchmark case is measured against; nothing here is part of the product.
 //!
 //! `mainstay-limits ADDRESS map BODY-FILE`: the same bytes and headers for every request.
 //! `mainstay-limits ADDRESS sqlite DATABASE`: `GET /item/{id}`, `GET /list` (20 rows), `POST /item` (one row, synchronous=FULL).
+//! `mainstay-limits ADDRESS postgres FOLDER`: `GET /item/{id}`, `GET /list` (20 rows with the row each refers to).
+
+mod postgres;
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, VARY};
@@ -26,14 +29,17 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 enum Limit {
     Map(HashMap<String, Bytes>),
     Sqlite(Connection),
+    Postgres(postgres::Pool),
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [address, kind, file] = &*arguments else {
-        return Err("usage: ADDRESS map|sqlite FILE".into());
+        return Err("usage: ADDRESS map|sqlite|postgres FILE".into());
     };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let limit = match kind.as_str() {
+        "postgres" => Limit::Postgres(runtime.block_on(postgres::Pool::open(file))?),
         "map" => {
             let body = Bytes::from(std::fs::read(file)?);
             Limit::Map(HashMap::from([("/".to_owned(), body)]))
@@ -46,7 +52,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     };
     let limit = Rc::new(limit);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let local = tokio::task::LocalSet::new();
     local.block_on(&runtime, async move {
         let listener = TcpListener::bind(address).await?;
@@ -71,6 +76,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 async fn answer(limit: &Limit, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let body = match limit {
         Limit::Map(map) => map.get("/").cloned(),
+        Limit::Postgres(pool) => match request.uri().path() {
+            "/list" => pool.list().await.ok(),
+            path => pool.item(path.rsplit('/').next().unwrap_or_default()).await,
+        },
         Limit::Sqlite(connection) => {
             let (parts, body) = request.into_parts();
             match (&parts.method, parts.uri.path()) {
@@ -118,7 +127,7 @@ fn write_row(row: &rusqlite::Row<'_>, out: &mut String) -> rusqlite::Result<()> 
     Ok(())
 }
 
-fn write_text(text: &str, out: &mut String) {
+pub(crate) fn write_text(text: &str, out: &mut String) {
     out.push('"');
     for c in text.chars() {
         match c {

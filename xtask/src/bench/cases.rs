@@ -4,19 +4,21 @@ use std::path::Path;
 
 use super::mainstay::{self, Extras, TOKEN, row_json, rows_json};
 use super::process::free_address;
-use super::{Case, Load, Peer, Place, Server, Start};
+use super::{By, Case, Load, Peer, Place, Server, Start, postgres};
 use crate::command::find;
 
 /// Every case, in the order of the report.
 pub fn all(_root: &Path) -> Vec<Case> {
-    vec![
+    let mut all = vec![
         noise(),
         cache_hit(),
         sqlite_get(),
         sqlite_list(),
         sqlite_insert(),
         pass_through(),
-    ]
+    ];
+    all.extend(postgres::cases());
+    all
 }
 
 /// The same server twice: how far the ratio is from 1 is how much any other ratio of this run can be believed.
@@ -32,6 +34,7 @@ fn noise() -> Case {
         name: "noise",
         about: "nginx `return 200` against itself. No access log.".to_string(),
         connections: 64,
+        by: By::Cpu,
         peers: vec![peer("nginx", None), peer("nginx again", Some(1.03))],
     }
 }
@@ -72,6 +75,7 @@ fn cache_hit() -> Case {
         name: "cache-hit",
         about: "The same GET of four rows again and again, answered from the coherent cache.".to_string(),
         connections: 64,
+        by: By::Cpu,
         peers,
     }
 }
@@ -97,6 +101,7 @@ fn against_sqlite(
         name,
         about: about.to_string(),
         connections: 64,
+        by: By::Cpu,
         peers,
     }
 }
@@ -198,6 +203,7 @@ fn pass_through() -> Case {
         name: "pass-through",
         about: "A GET of 604 bytes from an nginx behind it, connections kept on both sides.".to_string(),
         connections: 64,
+        by: By::Cpu,
         peers: vec![
             Peer {
                 name: "nginx proxy_pass",

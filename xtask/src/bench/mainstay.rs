@@ -38,7 +38,7 @@ pub fn rows_json(from: u32, count: u32) -> String {
     format!("[{}]", rows.join(","))
 }
 
-fn binary(root: &Path, name: &str) -> Result<PathBuf, String> {
+pub fn binary(root: &Path, name: &str) -> Result<PathBuf, String> {
     let path = root.join("target/release").join(name);
     if path.exists() {
         return Ok(path);
@@ -70,6 +70,11 @@ pub fn start(place: &Place<'_>, extras: Extras, toml: &str) -> Result<Server, St
     }
     std::fs::create_dir_all(place.folder.join("data")).map_err(|e| e.to_string())?;
     write("data/item.csv", &csv)?;
+    serve(place, extras, toml, &[])
+}
+
+/// Serves the project that lies in the place's folder, on one worker. `toml` is added to its file.
+pub fn serve(place: &Place<'_>, extras: Extras, toml: &str, options: &[&str]) -> Result<Server, String> {
     let address = free_address()?;
     let admin = free_address()?;
     let on = extras == Extras::On;
@@ -81,8 +86,9 @@ pub fn start(place: &Place<'_>, extras: Extras, toml: &str) -> Result<Server, St
     let file = format!(
         "[gateway]\nlisten = \"{address}\"\nworkers = 1\n{limit}\n[admin]\nlisten = \"{admin}\"\n\n[log]\naccess = {on}\nformat = \"json\"\n\n[auth]\nsecret = \"{SECRET}\"\n\n{toml}\n"
     );
-    write("mainstay.toml", &file)?;
-    Server::start(place, address, &binary(place.root, "mainstay")?, &["serve", "."])
+    std::fs::write(place.folder.join("mainstay.toml"), &file).map_err(|e| format!("mainstay.toml: {e}"))?;
+    let arguments = [&["serve", "."], options].concat();
+    Server::start(place, address, &binary(place.root, "mainstay")?, &arguments)
 }
 
 /// The key that [`TOKEN`] is signed with.

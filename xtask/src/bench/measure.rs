@@ -23,6 +23,8 @@ pub struct Load {
     /// Lua for wrk that replaces the fixed request: a function `request()` that returns `wrk.format(…)`, for cases in which no
     /// two requests may be alike. The fixed request is still the one that is checked.
     pub script: Option<String>,
+    /// Instead of requests: transactions of pgbench, whose script this is (empty: its own `-S`). The server is the database.
+    pub pgbench: Option<String>,
 }
 
 impl Load {
@@ -34,6 +36,15 @@ impl Load {
             headers: Vec::new(),
             body: None,
             script: None,
+            pgbench: None,
+        }
+    }
+
+    /// Transactions of pgbench, prepared.
+    pub fn pgbench(script: &str) -> Load {
+        Load {
+            pgbench: Some(script.to_string()),
+            ..Load::get("/")
         }
     }
 
@@ -121,6 +132,9 @@ pub fn fetch(server: &Server, load: &Load) -> Result<Answer, String> {
 
 /// Sends as many requests as fit into the time, and returns how many were answered. One failure fails the run.
 pub fn load(server: &Server, load: &Load, run: &Run<'_>) -> Result<u64, String> {
+    if let Some(script) = &load.pgbench {
+        return pgbench(server, script, run);
+    }
     std::fs::write(run.script, load.lua()).map_err(|error| format!("{}: {error}", run.script.display()))?;
     let mut wrk = Command::new("taskset");
     wrk.args(["-c", &run.core.to_string(), "wrk", "-t1"])
@@ -130,6 +144,42 @@ pub fn load(server: &Server, load: &Load, run: &Run<'_>) -> Result<u64, String> 
         .arg(run.script)
         .arg(format!("http://{}{}", server.address, load.path));
     read_wrk(&capture(&mut wrk)?)
+}
+
+fn pgbench(server: &Server, script: &str, run: &Run<'_>) -> Result<u64, String> {
+    let mut pgbench = Command::new("taskset");
+    pgbench
+        .args([
+            "-c",
+            &run.core.to_string(),
+            "pgbench",
+            "-n",
+            "-M",
+            "prepared",
+            "-j1",
+            "-U",
+            "postgres",
+            "-h",
+        ])
+        .arg(&server.folder)
+        .arg(format!("-c{}", run.connections))
+        .arg(format!("-T{}", run.seconds));
+    if script.is_empty() {
+        pgbench.arg("-S");
+    } else {
+        std::fs::write(run.script, script).map_err(|error| format!("{}: {error}", run.script.display()))?;
+        pgbench.arg("-f").arg(run.script);
+    }
+    read_pgbench(&capture(pgbench.arg("postgres"))?)
+}
+
+fn read_pgbench(report: &str) -> Result<u64, String> {
+    let find = |name: &str| report.lines().find_map(|line| line.strip_prefix(name));
+    if let Some(failed) = find("number of failed transactions: ").filter(|n| !n.starts_with("0 ")) {
+        return Err(format!("pgbench: {failed} transactions failed"));
+    }
+    let count = find("number of transactions actually processed: ").and_then(|n| n.trim().parse().ok());
+    count.ok_or_else(|| format!("pgbench said: {report}"))
 }
 
 fn read_wrk(report: &str) -> Result<u64, String> {
@@ -172,6 +222,14 @@ mod tests {
         assert_eq!(read_wrk(&errors), Err("Non-2xx or 3xx responses: 12".to_string()));
         let sockets = format!("{report}  Socket errors: connect 0, read 3, write 0, timeout 0\n");
         assert!(read_wrk(&sockets).is_err());
+    }
+
+    #[test]
+    fn a_report_of_pgbench_is_read() {
+        let report = "scaling factor: 1\nnumber of transactions actually processed: 4711\nnumber of failed transactions: 0 (0.000%)\n";
+        assert_eq!(read_pgbench(report), Ok(4711));
+        assert!(read_pgbench(&report.replace("s: 0 (", "s: 3 (")).is_err());
+        assert!(read_pgbench("").is_err());
     }
 
     #[test]

@@ -8,8 +8,10 @@
 
 mod cases;
 pub mod churn;
+mod errands;
 mod mainstay;
 mod measure;
+mod postgres;
 mod process;
 
 use std::path::Path;
@@ -25,15 +27,27 @@ pub struct Case {
     pub about: String,
     /// Requests that are open at once.
     pub connections: u32,
+    /// What is compared.
+    pub by: By,
     /// The first one is what the others are measured against.
     pub peers: Vec<Peer>,
+}
+
+/// What a ratio is of.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum By {
+    /// CPU time per request, of the server and the database it asks: less is better.
+    Cpu,
+    /// Requests in a second of the core that server and database share: more is better. It is taken from their CPU time, so that what
+    /// else runs on the core does not matter. pgbench stands in the server's place: what it uses counts as the server's.
+    Rate,
 }
 
 /// One server of a case.
 pub struct Peer {
     /// As the table calls it.
     pub name: &'static str,
-    /// The ratio to the first peer that it should stay within.
+    /// The ratio to the first peer that it should stay within, or reach.
     pub aim: Option<f64>,
     /// Starts it, pinned to the core that is given, and returns when it answers. It is stopped when it is dropped.
     pub start: Start,
@@ -68,20 +82,32 @@ struct Settings {
 /// One measurement.
 #[derive(Debug, Clone, Copy)]
 struct Sample {
-    cpu_us_per_request: f64,
+    server_us: f64,
+    database_us: f64,
+    load_us: f64,
     requests_per_second: f64,
+}
+
+impl Sample {
+    /// What the peers are compared by.
+    fn value(&self, by: By) -> f64 {
+        let answered = self.server_us + self.database_us;
+        match by {
+            By::Cpu => answered,
+            By::Rate => 1_000_000.0 / answered,
+        }
+    }
 }
 
 /// The task. Fails when a case cannot be measured; a missed aim is marked in the table.
 pub fn run(root: &Path, options: &[&str]) -> Result<(), String> {
     let settings = parse(options)?;
     let all = cases::all(root);
-    if let Some(unknown) = settings
-        .names
-        .iter()
-        .find(|name| !all.iter().any(|case| case.name == *name))
-    {
-        let known: Vec<&str> = all.iter().map(|case| case.name).collect();
+    if let Some(unknown) = settings.names.iter().find(|name| {
+        !all.iter().any(|case| case.name == *name) && !errands::ALL.iter().any(|errand| errand.name == *name)
+    }) {
+        let errands = errands::ALL.iter().map(|errand| errand.name);
+        let known: Vec<&str> = all.iter().map(|case| case.name).chain(errands).collect();
         return Err(format!("no case is called {unknown}; there are {}", known.join(", ")));
     }
     println!(
@@ -89,15 +115,22 @@ pub fn run(root: &Path, options: &[&str]) -> Result<(), String> {
         settings.core, settings.rounds, settings.seconds
     );
     let mut failures = Vec::new();
-    for case in all
-        .iter()
-        .filter(|case| settings.names.is_empty() || settings.names.iter().any(|name| name == case.name))
-    {
+    let is_wanted = |name: &str| settings.names.is_empty() || settings.names.iter().any(|wanted| wanted == name);
+    for case in all.iter().filter(|case| is_wanted(case.name)) {
         match measure_case(root, case, &settings) {
             Ok(samples) => println!("\n### {}\n\n{}\n\n{}", case.name, case.about, table(case, &samples)),
             Err(reason) => {
                 eprintln!("\n### {}\n\nnot measured: {reason}", case.name);
                 failures.push(case.name);
+            }
+        }
+    }
+    for errand in errands::ALL.iter().filter(|errand| is_wanted(errand.name)) {
+        match (errand.run)(root, settings.core, settings.rounds) {
+            Ok(text) => println!("\n### {}\n\n{text}", errand.name),
+            Err(reason) => {
+                eprintln!("\n### {}\n\nnot measured: {reason}", errand.name);
+                failures.push(errand.name);
             }
         }
     }
@@ -153,8 +186,10 @@ fn measure_case(root: &Path, case: &Case, settings: &Settings) -> Result<Vec<Vec
     for round in 0..=settings.rounds {
         for (index, (peer, server)) in case.peers.iter().zip(&servers).enumerate() {
             let say = |reason: String| format!("{}: {reason}", peer.name);
-            let answer = measure::fetch(server, &peer.load).map_err(say)?;
-            (peer.check)(&answer).map_err(say)?;
+            if peer.load.pgbench.is_none() {
+                let answer = measure::fetch(server, &peer.load).map_err(say)?;
+                (peer.check)(&answer).map_err(say)?;
+            }
             let seconds = if round == 0 { 1 } else { settings.seconds };
             let script = folder.path().join(format!("{index}.lua"));
             let run = measure::Run {
@@ -163,12 +198,21 @@ fn measure_case(root: &Path, case: &Case, settings: &Settings) -> Result<Vec<Vec
                 connections: case.connections,
                 script: &script,
             };
-            let before = server.cpu_us()?;
+            let own = std::process::id();
+            let (before, load_before) = (server.used()?, process::ended_cpu_us(own));
             let requests = measure::load(server, &peer.load, &run).map_err(say)?;
-            let used = server.cpu_us()? - before;
+            let (used, load_used) = (server.used()?, process::ended_cpu_us(own) - load_before);
+            let each = |us: f64| us / requests.max(1) as f64;
+            // pgbench is client and load in one.
+            let (server, load) = match peer.load.pgbench {
+                Some(_) => (load_used, 0.0),
+                None => (used.server - before.server, load_used),
+            };
             if round > 0 {
                 samples[index].push(Sample {
-                    cpu_us_per_request: used / requests.max(1) as f64,
+                    server_us: each(server),
+                    database_us: each(used.database - before.database),
+                    load_us: each(load),
                     requests_per_second: requests as f64 / f64::from(seconds),
                 });
             }
@@ -179,32 +223,50 @@ fn measure_case(root: &Path, case: &Case, settings: &Settings) -> Result<Vec<Vec
 
 /// The result as a table for a document.
 fn table(case: &Case, samples: &[Vec<Sample>]) -> String {
-    let mut text =
-        "| Server | CPU-µs per request | lowest – highest | ratio | aim | requests/s |\n|---|---|---|---|---|---|\n"
-            .to_string();
+    let mut text = match case.by {
+        By::Cpu => "| Server | CPU-µs per request | lowest – highest | ratio | aim | requests/s |\n|---|---|---|---|---|---|\n",
+        By::Rate => {
+            "| Server | CPU-µs: server | database | load | requests per second of the core | share | aim | requests/s |\n\
+             |---|---|---|---|---|---|---|---|\n"
+        }
+    }
+    .to_string();
     for (index, peer) in case.peers.iter().enumerate() {
-        let mut cpu: Vec<f64> = samples[index].iter().map(|sample| sample.cpu_us_per_request).collect();
-        let ratios = samples[index]
+        let own = &samples[index];
+        let all = |of: &dyn Fn(&Sample) -> f64| -> Vec<f64> { own.iter().map(of).collect() };
+        let mut values = all(&|sample| sample.value(case.by));
+        let ratios = own
             .iter()
             .zip(&samples[0])
-            .map(|(own, first)| own.cpu_us_per_request / first.cpu_us_per_request);
+            .map(|(own, first)| own.value(case.by) / first.value(case.by));
         let ratio = median(ratios.collect());
-        let aim = match peer.aim {
-            None => String::new(),
-            Some(aim) if ratio <= aim => format!("≤ {aim:.2} met"),
-            Some(aim) => format!("≤ {aim:.2} **missed**"),
+        let aim = match (peer.aim, case.by) {
+            (None, _) => String::new(),
+            (Some(aim), By::Cpu) if ratio <= aim => format!("≤ {aim:.2} met"),
+            (Some(aim), By::Cpu) => format!("≤ {aim:.2} **missed**"),
+            (Some(aim), By::Rate) if ratio >= aim => format!("≥ {aim:.2} met"),
+            (Some(aim), By::Rate) => format!("≥ {aim:.2} **missed**"),
         };
-        cpu.sort_by(f64::total_cmp);
+        values.sort_by(f64::total_cmp);
         let (low, high) = (
-            cpu.first().copied().unwrap_or_default(),
-            cpu.last().copied().unwrap_or_default(),
+            values.first().copied().unwrap_or_default(),
+            values.last().copied().unwrap_or_default(),
         );
-        let rate = median(samples[index].iter().map(|sample| sample.requests_per_second).collect());
-        text += &format!(
-            "| {} | {:.2} | {low:.2} – {high:.2} | {ratio:.2} | {aim} | {rate:.0} |\n",
-            peer.name,
-            median(cpu)
-        );
+        let rate = median(all(&|sample| sample.requests_per_second));
+        let name = peer.name;
+        text += &match case.by {
+            By::Cpu => format!(
+                "| {name} | {:.2} | {low:.2} – {high:.2} | {ratio:.2} | {aim} | {rate:.0} |\n",
+                median(values)
+            ),
+            By::Rate => format!(
+                "| {name} | {:.1} | {:.1} | {:.1} | {:.0} | {ratio:.2} | {aim} | {rate:.0} |\n",
+                median(all(&|sample| sample.server_us)),
+                median(all(&|sample| sample.database_us)),
+                median(all(&|sample| sample.load_us)),
+                median(values)
+            ),
+        };
     }
     text.trim_end().to_string()
 }
@@ -242,6 +304,7 @@ mod tests {
             name: "x",
             about: String::new(),
             connections: 1,
+            by: By::Cpu,
             peers: vec![
                 peer("first", None),
                 peer("second", Some(1.25)),
@@ -251,7 +314,9 @@ mod tests {
         let samples = |values: [f64; 3]| {
             values
                 .map(|cpu| Sample {
-                    cpu_us_per_request: cpu,
+                    server_us: cpu / 2.0,
+                    database_us: cpu / 2.0,
+                    load_us: 1.0,
                     requests_per_second: 10.0,
                 })
                 .to_vec()
