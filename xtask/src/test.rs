@@ -14,6 +14,29 @@ use crate::{engines, tidy};
 /// The end-to-end crate, run last and against the finished binary.
 const END_TO_END: &str = "mainstay-tests";
 
+/// The end-to-end tests that another store changes nothing of: those that name their engines themselves, and those of the gateway and the
+/// command line. Each begins with one of these.
+const WHATEVER_THE_STORE: [&str; 18] = [
+    "adopted::",
+    "cli::a_command_line",
+    "cli::a_drain",
+    "cli::a_reader",
+    "cli::check",
+    "cli::new_check_serve",
+    "cli::operators",
+    "cli::sigterm",
+    "errors::framing",
+    "errors::sizes",
+    "errors::tokens",
+    "events::the_operators_listener",
+    "faults::",
+    "migrate::",
+    "openapi::",
+    "public_schemas::",
+    "scaled::",
+    "streaming::",
+];
+
 /// No step may take longer: a hanging test must end as a failure with a summary.
 const STEP_LIMIT: Duration = Duration::from_secs(25 * 60);
 
@@ -153,6 +176,12 @@ pub fn run(root: &Path) -> Result<(), String> {
         let counts = cargo(root, &["test", "--package", END_TO_END, "--no-fail-fast"])?;
         judge(counts, is_ci)
     });
+    step(&mut steps, "on PostgreSQL", || {
+        let mut arguments = vec!["test", "--package", END_TO_END, "--test", "e2e", "--"];
+        arguments.extend(WHATEVER_THE_STORE.iter().flat_map(|name| ["--skip", name]));
+        let counts = cargo_with(root, &arguments, &[("MAINSTAY_TEST_STORE", "postgres")])?;
+        judge(counts, is_ci)
+    });
 
     let skipped = std::fs::read_to_string(&skipped_file).unwrap_or_default();
     let skipped: Vec<&str> = skipped.lines().filter(|line| !line.trim().is_empty()).collect();
@@ -188,11 +217,17 @@ fn step(steps: &mut Vec<Step>, name: &'static str, work: impl FnOnce() -> Result
 
 /// Runs cargo, printing its output and counting test results in it.
 fn cargo(root: &Path, arguments: &[&str]) -> Result<Counts, String> {
+    cargo_with(root, arguments, &[])
+}
+
+/// The same with more in its environment.
+fn cargo_with(root: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Result<Counts, String> {
     let mut counts = Counts::default();
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command
         .args(arguments)
         .current_dir(root)
+        .envs(environment.iter().copied())
         .env("MAINSTAY_BIN", root.join("target/debug/mainstay"))
         .env("MAINSTAY_SKIPPED", root.join("target/skipped-tests.txt"));
     // A failing test program must not hide what the others counted: the counts go into the message.
@@ -231,21 +266,23 @@ fn print_summary(steps: &[Step], skipped: &[&str], total: Duration) {
             None => ("ok", step.note.as_str()),
             Some(message) => ("FAILED", message.lines().next().unwrap_or_default()),
         };
-        println!("{:<11} {verdict:<7} {:>7.1} s  {note}", step.name, step.seconds);
+        println!("{:<13} {verdict:<7} {:>7.1} s  {note}", step.name, step.seconds);
     }
-    for step in steps
-        .iter()
-        .filter(|step| matches!(step.name, "tidy" | "unit tests" | "mutations" | "end to end"))
-    {
+    for step in steps.iter().filter(|step| {
+        matches!(
+            step.name,
+            "tidy" | "unit tests" | "mutations" | "end to end" | "on PostgreSQL"
+        )
+    }) {
         for line in step.failure.iter().flat_map(|message| message.lines().skip(1)) {
-            println!("{:<11} {line}", step.name);
+            println!("{:<13} {line}", step.name);
         }
     }
     for line in skipped {
-        println!("skipped     {line}");
+        println!("skipped       {line}");
     }
     println!(
-        "{:<11} {:<7} {:>7.1} s  {} skipped",
+        "{:<13} {:<7} {:>7.1} s  {} skipped",
         "total",
         "",
         total.as_secs_f64(),

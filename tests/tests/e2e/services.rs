@@ -197,8 +197,7 @@ fn payments_from_one_copy_to_three_and_back() {
         orders.extend(more);
         figures
     };
-    phase("warm-up");
-    let none = phase("no-copy");
+    let (warm_up, none) = (phase("warm-up"), phase("no-copy"));
     let first = shop.payments(0);
     let one = phase("one-copy");
     let (second, third) = (shop.payments(1), shop.payments(2));
@@ -213,14 +212,11 @@ fn payments_from_one_copy_to_three_and_back() {
     let back = phase("one-copy-again");
     // What the shop answers in does not depend on what payments does.
     for (name, figures) in [("one", one), ("three", three), ("ill", ill), ("back", back)] {
-        let bound = |usual: f64| usual * 3.0 + 100.0;
+        let bound = |usual: fn(&Figures) -> f64| usual(&warm_up).max(usual(&none)) * 3.0 + 100.0;
         assert!(
-            figures.checkouts_p99_ms < bound(none.checkouts_p99_ms),
-            "{name}: {figures:?} against {none:?}"
-        );
-        assert!(
-            figures.reads_p99_ms < bound(none.reads_p99_ms),
-            "{name}: {figures:?} against {none:?}"
+            figures.checkouts_p99_ms < bound(|f| f.checkouts_p99_ms)
+                && figures.reads_p99_ms < bound(|f| f.reads_p99_ms),
+            "{name}: {figures:?} against {warm_up:?} and {none:?}"
         );
     }
     // And each order is paid in the end, once.
