@@ -22,8 +22,8 @@ fn main() {
     };
     let read_set = Arc::new(ReadSet::new(vec![reads]));
     let claims = [Claim::Uid];
-    let claims = [("sub".to_owned(), "5b0d3a1c-8f53-4a6e-9c0e-0d8b0a1c2d3e".into())];
-    let caller = Identity::new("authenticated", Arc::new(claims.into_iter().collect()));
+    let told = [("sub".to_owned(), "5b0d3a1c-8f53-4a6e-9c0e-0d8b0a1c2d3e".into())];
+    let caller = Identity::new("authenticated", Arc::new(told.into_iter().collect()));
     let body = Bytes::from(vec![b'x'; 604]);
     let fill = |n: i64| {
         let key = Key::new(1, 1, &[Value::Int(n)], &caller, &claims, "json");

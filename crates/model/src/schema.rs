@@ -27,6 +27,9 @@ pub struct Span {
     pub column: u32,
 }
 
+/// What a function runs with: names and values of the database's own settings (`SET search_path = …`).
+pub type Settings = Vec<(Arc<str>, Arc<str>)>;
+
 /// The whole model.
 #[derive(Clone, Debug, Default)]
 pub struct Schema {
@@ -53,7 +56,7 @@ pub struct Schema {
     /// Functions and aggregates that yield a media type.
     pub media_handlers: Vec<MediaHandler>,
     /// What functions set for the transaction that calls them (`SET statement_timeout …`), where a database says so.
-    pub function_settings: HashMap<FunctionId, Vec<(Arc<str>, Arc<str>)>>,
+    pub function_settings: HashMap<FunctionId, Settings>,
     /// Changes whenever anything above does; part of every cache key.
     pub digest: u64,
     /// (schema, name) → relation; filled by [`Schema::index`].

@@ -32,6 +32,9 @@ use tokio::sync::oneshot;
 /// How often what is kept for a limited time is looked through.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
+/// What is done with the writer to itself.
+type Alone = Box<dyn FnOnce(&mut Writer) + Send>;
+
 /// What is asked of the writer.
 pub(crate) enum Job {
     /// A transaction.
@@ -39,7 +42,7 @@ pub(crate) enum Job {
     /// Outbox records that the bus has.
     Confirm(u64, oneshot::Sender<Result<()>>),
     /// Something with a transaction of its own.
-    Alone(Box<dyn FnOnce(&mut Writer) + Send>),
+    Alone(Alone),
     /// The end, after all that was asked before.
     Stop,
 }
@@ -179,7 +182,7 @@ impl Writer {
         // A quarter of the bound, so that the proof of freshness is never older than the bound while this thread is alive.
         let tick = (self.shared.config.bound / 4).clamp(Duration::from_millis(5), Duration::from_secs(60));
         let mut members = VecDeque::new();
-        let mut alone: Option<Box<dyn FnOnce(&mut Writer) + Send>> = None;
+        let mut alone: Option<Alone> = None;
         let mut stopping = false;
         while !stopping {
             match jobs.recv_timeout(tick) {

@@ -20,10 +20,13 @@ const TABLE_PRIVILEGES: [&str; 7] = [
     "UPDATE",
 ];
 
+/// Where, whether it is given, to whom, and whether it may be handed on.
+type Granted = (String, bool, String, bool);
+
 impl Diff<'_> {
     pub(super) fn privileges(&mut self) {
         let wanted = self.wanted;
-        let mut columns: BTreeMap<(String, bool, String, bool), BTreeMap<String, Vec<String>>> = BTreeMap::new();
+        let mut columns: BTreeMap<Granted, BTreeMap<String, Vec<String>>> = BTreeMap::new();
         for object in wanted.shape.objects.values() {
             let Some(on) = &object.acl_on else { continue };
             let new = self.is_new(object);

@@ -446,7 +446,7 @@ fn narrowing(from: &str, to: &str) -> Option<String> {
     }
     match (rank_of_number(from), rank_of_number(to)) {
         (Some(x), Some(y))
-            if x < y && !(b == "numeric" && !mb.is_empty()) && !(y == 5 && x > 1) && !(y == 6 && x == 3) =>
+            if x < y && (b != "numeric" || mb.is_empty()) && !(y == 5 && x > 1) && !(y == 6 && x == 3) =>
         {
             None
         }
