@@ -21,6 +21,8 @@ pub struct Engine {
     versions_in: Option<&'static str>,
     /// Debian's packages for it.
     packages: &'static [&'static str],
+    /// What pip calls it, with its version, when it is none of Debian's: it is installed into `target/venv`.
+    pip: Option<&'static str>,
     /// Whether a test run without it counts as complete.
     pub optional: bool,
 }
@@ -33,6 +35,7 @@ pub const ENGINES: &[Engine] = &[
         programs: &["cc", "gcc", "clang"],
         versions_in: None,
         packages: &["gcc", "libc6-dev"],
+        pip: None,
         optional: false,
     },
     Engine {
@@ -41,6 +44,16 @@ pub const ENGINES: &[Engine] = &[
         programs: &["initdb"],
         versions_in: Some("/usr/lib/postgresql"),
         packages: &["postgresql"],
+        pip: None,
+        optional: false,
+    },
+    Engine {
+        name: "PgBouncer",
+        purpose: "PostgreSQL behind a pooler in transaction mode",
+        programs: &["pgbouncer"],
+        versions_in: None,
+        packages: &["pgbouncer"],
+        pip: None,
         optional: false,
     },
     Engine {
@@ -49,6 +62,7 @@ pub const ENGINES: &[Engine] = &[
         programs: &["sqlite3"],
         versions_in: None,
         packages: &["sqlite3"],
+        pip: None,
         optional: false,
     },
     Engine {
@@ -57,6 +71,7 @@ pub const ENGINES: &[Engine] = &[
         programs: &["python3"],
         versions_in: None,
         packages: &["python3", "python3-venv"],
+        pip: None,
         optional: false,
     },
     Engine {
@@ -65,6 +80,7 @@ pub const ENGINES: &[Engine] = &[
         programs: &["node"],
         versions_in: None,
         packages: &["nodejs"],
+        pip: None,
         optional: false,
     },
     Engine {
@@ -73,6 +89,16 @@ pub const ENGINES: &[Engine] = &[
         programs: &["npm"],
         versions_in: None,
         packages: &["npm"],
+        pip: None,
+        optional: false,
+    },
+    Engine {
+        name: "schemathesis",
+        purpose: "holds the API against its description",
+        programs: &["schemathesis"],
+        versions_in: None,
+        packages: &["python3-venv"],
+        pip: Some("schemathesis==4.32.5"),
         optional: false,
     },
     Engine {
@@ -81,6 +107,7 @@ pub const ENGINES: &[Engine] = &[
         programs: &["nginx"],
         versions_in: None,
         packages: &["nginx-light"],
+        pip: None,
         optional: false,
     },
     Engine {
@@ -89,6 +116,7 @@ pub const ENGINES: &[Engine] = &[
         programs: &["wrk"],
         versions_in: None,
         packages: &["wrk"],
+        pip: None,
         optional: false,
     },
     Engine {
@@ -97,6 +125,7 @@ pub const ENGINES: &[Engine] = &[
         programs: &["chromium", "chromium-browser", "google-chrome"],
         versions_in: None,
         packages: &["chromium"],
+        pip: None,
         optional: true,
     },
 ];
@@ -104,6 +133,10 @@ pub const ENGINES: &[Engine] = &[
 impl Engine {
     /// Where its program is.
     pub fn program(&self) -> Option<PathBuf> {
+        if self.pip.is_some() {
+            let mut own = self.programs.iter().map(|name| venv().join("bin").join(name));
+            return own.find(|program| is_executable(program));
+        }
         find(self.programs).or_else(|| self.newest_version(Path::new(self.versions_in?)))
     }
 
@@ -140,9 +173,17 @@ fn moto(install: bool) -> Result<(), String> {
     }
     match server.exists() {
         true => println!("{:<13} {MOTO}", "moto"),
-        false => println!("{:<13} missing (optional): a stand-in for S3; cargo xtask engines installs it", "moto"),
+        false => println!(
+            "{:<13} missing (optional): a stand-in for S3; cargo xtask engines installs it",
+            "moto"
+        ),
     }
     Ok(())
+}
+
+/// Where Python's programs for the tests are.
+fn venv() -> PathBuf {
+    crate::workspace_root().join("target/venv")
 }
 
 /// The task: says what is there and, if `install`, installs what is missing. Fails when something that is not optional stays
@@ -223,7 +264,21 @@ pub fn install_missing() -> Result<(), String> {
         "Dpkg::Options::=--force-confold",
     ];
     install.extend(missing.iter().flat_map(|engine| engine.packages));
-    apt(&install)
+    apt(&install)?;
+    install_with_pip(&missing)
+}
+
+/// What only pip has, in an environment of its own.
+fn install_with_pip(missing: &[&Engine]) -> Result<(), String> {
+    let wanted: Vec<&str> = missing.iter().filter_map(|engine| engine.pip).collect();
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let run = |command: &mut Command| stream(command, Duration::from_secs(600), |line| println!("  {line}"));
+    run(Command::new("python3").args(["-m", "venv"]).arg(venv()))?;
+    run(Command::new(venv().join("bin/python"))
+        .args(["-m", "pip", "install", "-q"])
+        .args(wanted))
 }
 
 /// Debian would otherwise make and start a database server of its own when the package is installed.

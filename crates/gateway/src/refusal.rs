@@ -17,7 +17,7 @@
 //! | GW112 | 408 | The body took too long |
 //! | GW113 | 413 | The body is too large |
 //! | GW114 | 400 | The body broke off or its framing is broken |
-//! | GW115 | 501 | CONNECT or TRACE |
+//! | GW115 | 405 | CONNECT or TRACE |
 //! | GW116 | 421 | This host is not served here |
 //! | GW201 | 404 | No route |
 //! | GW202 | 405 | A route, but not for this method |

@@ -2,9 +2,9 @@
 
 use crate::refusal::{Malformed, Refusal};
 use crate::site::Site;
-use http::header::HOST;
+use http::header::{ALLOW, HOST};
 use http::uri::Authority;
-use http::{HeaderMap, Method, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use mainstay_telemetry::TraceContext;
 
 /// Phase: refuses what is ambiguous or not for a gateway. The rest of the framing was checked as its bytes came in
@@ -33,10 +33,11 @@ pub(crate) fn request(
     }
     if *method == Method::CONNECT || *method == Method::TRACE {
         return Err(Refusal::new(
-            StatusCode::NOT_IMPLEMENTED,
+            StatusCode::METHOD_NOT_ALLOWED,
             "GW115",
             "CONNECT and TRACE are not offered",
         )
+        .header(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"))
         .closing());
     }
     let target = uri.path_and_query().map_or(0, |p| p.as_str().len());

@@ -15,6 +15,12 @@ pub(crate) fn is_callable(function: &Function) -> bool {
     !is_column && !matches!(&function.returns, Returns::Scalar(ty) if trigger(ty))
 }
 
+/// Whether it may be called by GET: its arguments have names, and it only reads, or it is the database that knows what it does, which
+/// refuses a write then.
+pub(crate) fn is_readable(function: &Function) -> bool {
+    (!function.writes || function.body.is_empty()) && function.args.iter().all(|a| !a.name.is_empty())
+}
+
 /// What a call is made with.
 pub(crate) enum Given<'a> {
     /// Parameters of a query string; a name may come several times.

@@ -98,6 +98,11 @@ const OPERATORS: &[(&str, Operator, &str, bool)] = &[
     ("isdistinct", Operator::IsDistinctFrom, "IS DISTINCT FROM", false),
 ];
 
+/// What the value of every filter parameter begins with, as a regular expression: an operator of [`OPERATORS`] or one of those that
+/// have a form of their own.
+pub(crate) const PATTERN: &str = "^(not\\.)?((eq|gt|gte|lt|lte|like|ilike|match|imatch)(\\((any|all)\\))?\
+    |neq|cs|cd|ov|sl|sr|nxr|nxl|adj|isdistinct|in|is|(fts|plfts|phfts|wfts)(\\([^()]+\\))?)\\.";
+
 /// Reads the value of a filter parameter: everything after `column=`.
 pub(crate) fn parse_test(text: &str) -> Result<(bool, Test<'_>), Error> {
     let mut cursor = Cursor::new(text);

@@ -261,6 +261,7 @@ impl<D: Data> Rest<D> {
         match self.answer(&request, &identity).await {
             Ok(response) => response,
             Err(error) => {
+                let error = self.refused_method(&request, &identity, &error).unwrap_or(error);
                 let is_transaction =
                     *request.method() == Method::POST && Route::read(request.uri().path()) == Ok(Route::Root);
                 let operation = error.step.filter(|_| is_transaction);

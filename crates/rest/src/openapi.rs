@@ -1,6 +1,7 @@
 //! The API's description for the caller's role: OpenAPI 3.1, with every table, column and function that the role may use.
 
 mod functions;
+mod relations;
 mod types;
 
 use crate::data::Data;
@@ -9,11 +10,10 @@ use crate::{Description, PREFIX, Place, Rest, RestConfig, call, condition, error
 use bytes::Bytes;
 use http::header::ETAG;
 use http::{Method, Request, Response, StatusCode};
-use mainstay_model::{Error, Function, Identity, Privilege, Relation, RelationId, Schema};
+use mainstay_model::{Error, Function, Identity, RelationId, Schema};
 use serde_json::{Map, Value as Json, json};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
-use types::{component, schema_of, schema_of_column};
 
 /// At most so many descriptions are kept; beyond it all are forgotten and made anew.
 const DESCRIPTIONS_MAX: usize = 64;
@@ -82,7 +82,7 @@ pub(crate) fn document(schema: &Schema, config: &RestConfig, namespace: &str, ro
         let id = RelationId(i as u32);
         let permitted = Permitted::of(schema, id, role);
         if own(&relation.namespace) && permitted.any() {
-            describe_relation(schema, id, role, permitted, &mut paths, &mut schemas);
+            relations::describe(schema, id, role, permitted, &mut paths, &mut schemas);
         }
     }
     let mut overloads: Vec<(&str, Vec<&Function>)> = Vec::new();
@@ -97,9 +97,12 @@ pub(crate) fn document(schema: &Schema, config: &RestConfig, namespace: &str, ro
         }
     }
     for (name, functions) in overloads {
-        paths.insert(format!("/rpc/{name}"), functions::describe(schema, name, &functions));
+        paths.insert(
+            format!("/rpc/{}", segment(name)),
+            functions::describe(schema, name, &functions),
+        );
     }
-    paths.insert("/".to_owned(), json!({ "post": transaction() }));
+    paths.insert("/".to_owned(), json!({ "get": description(), "post": transaction() }));
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -119,9 +122,46 @@ pub(crate) fn document(schema: &Schema, config: &RestConfig, namespace: &str, ro
                     "content": { "application/json": { "schema": reference("schemas", "error") } },
                 },
                 "done": { "description": "Done; nothing to give back." },
+                "created": {
+                    "description": "The rows are there. With `Prefer: return=representation` they are the body, as reading has them.",
+                },
+                "merged": {
+                    "description": "The rows were there already and have been merged. With `Prefer: return=representation` they are the body.",
+                },
                 "unchanged": { "description": "The client has this answer already (If-None-Match)." },
             },
             "securitySchemes": { "token": { "type": "http", "scheme": "bearer", "bearerFormat": "JWT" } },
+        },
+    })
+}
+
+/// A name as a segment of a path.
+fn segment(name: &str) -> String {
+    let mut out = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
+
+/// The document itself.
+fn description() -> Json {
+    let any = json!({ "schema": { "type": "object" } });
+    json!({
+        "summary": "This document, for the role of the caller",
+        "operationId": "describe",
+        "parameters": [reference("parameters", "ifNoneMatch")],
+        "responses": {
+            "200": {
+                "description": "OpenAPI 3.1.",
+                "content": { "application/openapi+json": any, "application/json": any },
+            },
+            "304": reference("responses", "unchanged"),
+            "default": reference("responses", "error"),
         },
     })
 }
@@ -178,17 +218,18 @@ fn error_schema() -> Json {
 
 fn shared_parameters() -> Json {
     let text = || json!({ "type": "string" });
+    let group = || json!({ "type": "string", "pattern": "^\\s*\\(" });
     let query = |name: &str, description: &str, schema: Json| json!({ "name": name, "in": "query", "description": description, "schema": schema });
     let header = |name: &str, description: &str| json!({ "name": name, "in": "header", "description": description, "schema": text() });
     json!({
         "select": query("select", "Columns, aliases, casts and embedded rows: `id,name,client(name)`.", text()),
         "order": query("order", "Sort keys: `name.asc,id.desc.nullslast`.", text()),
-        "limit": query("limit", "At most so many rows.", json!({ "type": "integer", "minimum": 0 })),
-        "offset": query("offset", "Rows to skip.", json!({ "type": "integer", "minimum": 0 })),
+        "limit": query("limit", "At most so many rows. What is no number is no limit.", json!({ "type": ["integer", "string"], "example": 10 })),
+        "offset": query("offset", "Rows to skip. What is no number, or a negative one, skips none.", json!({ "type": ["integer", "string"], "example": 0 })),
         "after": query("after", "The page behind a row: the values of the sort keys, `(9.5,7)`.", text()),
         "having": query("having", "Of groups only these: `price.sum().gt.10`, `(count().gt.1,price.max().lt.5)`.", text()),
-        "or": query("or", "Alternatives: `(price.lt.10,stock.gt.100)`.", text()),
-        "and": query("and", "Conditions that must all hold: `(price.gt.1,price.lt.10)`.", text()),
+        "or": query("or", "Alternatives: `(price.lt.10,stock.gt.100)`.", group()),
+        "and": query("and", "Conditions that must all hold: `(price.gt.1,price.lt.10)`.", group()),
         "columns": query("columns", "Columns of the body to take; others are ignored.", text()),
         "on_conflict": query("on_conflict", "Columns that decide whether a row is there already.", text()),
         "prefer": header("Prefer", "Such as `return=representation`, `count=exact`, `resolution=merge-duplicates`."),
@@ -201,249 +242,4 @@ fn shared_parameters() -> Json {
 
 fn parameter(name: &str) -> Json {
     reference("parameters", name)
-}
-
-fn describe_relation(
-    schema: &Schema,
-    id: RelationId,
-    role: &str,
-    permitted: Permitted,
-    paths: &mut Map<String, Json>,
-    schemas: &mut Map<String, Json>,
-) {
-    let relation = schema.relation(id);
-    let name = component(&relation.name);
-    let (row, insert, update) = (name.clone(), format!("{name}.insert"), format!("{name}.update"));
-    schemas.insert(row.clone(), row_schema(schema, relation, role, Privilege::Select));
-    if permitted.insert {
-        schemas.insert(insert.clone(), row_schema(schema, relation, role, Privilege::Insert));
-    }
-    if permitted.update {
-        schemas.insert(update.clone(), row_schema(schema, relation, role, Privilege::Update));
-    }
-    let tags = json!([&*relation.name]);
-    let describe = |doing: &str| match &relation.comment {
-        Some(comment) => json!({ "summary": format!("{doing} {}", relation.name), "description": comment }),
-        None => json!({ "summary": format!("{doing} {}", relation.name) }),
-    };
-    let operation = |doing: &str, id: &str, parameters: Vec<Json>, body: Option<Json>, responses: Json| {
-        let mut operation = describe(doing);
-        operation["tags"] = tags.clone();
-        operation["operationId"] = json!(format!("{id}_{name}"));
-        operation["parameters"] = Json::Array(parameters);
-        if let Some(body) = body {
-            operation["requestBody"] =
-                json!({ "required": true, "content": { "application/json": { "schema": body } } });
-        }
-        operation["responses"] = responses;
-        operation
-    };
-    let filters: Vec<Json> = relation
-        .columns
-        .iter()
-        .enumerate()
-        .filter(|(i, _)| relation.allows(role, Privilege::Select, Some(*i as u32)))
-        .map(|(_, column)| {
-            json!({
-                "name": &*column.name,
-                "in": "query",
-                "description": format!("A test of {}, such as `eq.value`, `in.(a,b)` or `is.null`.", column.name),
-                "schema": { "type": "string" },
-            })
-        })
-        // A column that has the name of a parameter of the dialect cannot be filtered by.
-        .filter(|filter| {
-            ![
-                "select",
-                "order",
-                "limit",
-                "offset",
-                "or",
-                "and",
-                "columns",
-                "on_conflict",
-                "having",
-                "after",
-            ]
-            .contains(&filter["name"].as_str().unwrap_or_default())
-        })
-        .collect();
-    let with = |names: &[&str], filters: &[Json]| -> Vec<Json> {
-        names
-            .iter()
-            .map(|name| parameter(name))
-            .chain(filters.iter().cloned())
-            .collect()
-    };
-    let many = json!({ "type": "array", "items": reference("schemas", &row) });
-    let one = reference("schemas", &row);
-    let ok = |description: &str, body: &Json| json!({ "description": description, "content": { "application/json": { "schema": body } } });
-    let failed = reference("responses", "error");
-    let mut path = Map::new();
-    if permitted.select {
-        let responses = json!({
-            "200": ok("The rows.", &many), "206": ok("A page of the rows.", &many),
-            "304": reference("responses", "unchanged"), "default": failed,
-        });
-        let shared = [
-            "select",
-            "order",
-            "limit",
-            "offset",
-            "after",
-            "having",
-            "or",
-            "and",
-            "range",
-            "prefer",
-            "ifNoneMatch",
-        ];
-        path.insert(
-            "get".to_owned(),
-            operation("Read", "list", with(&shared, &filters), None, responses),
-        );
-    }
-    if permitted.insert {
-        let body = json!({ "oneOf": [reference("schemas", &insert), { "type": "array", "items": reference("schemas", &insert) }] });
-        let responses = json!({ "201": ok("The new rows, if they are wanted.", &many), "200": ok("Rows that were merged.", &many), "default": failed });
-        let shared = ["select", "columns", "on_conflict", "prefer", "idempotencyKey"];
-        path.insert(
-            "post".to_owned(),
-            operation("Add to", "insert", with(&shared, &[]), Some(body), responses),
-        );
-    }
-    if permitted.update {
-        let responses =
-            json!({ "200": ok("The changed rows.", &many), "204": reference("responses", "done"), "default": failed });
-        let shared = ["select", "or", "and", "columns", "prefer", "idempotencyKey"];
-        path.insert(
-            "patch".to_owned(),
-            operation(
-                "Change",
-                "update",
-                with(&shared, &filters),
-                Some(reference("schemas", &update)),
-                responses,
-            ),
-        );
-    }
-    if permitted.delete {
-        let responses =
-            json!({ "200": ok("The deleted rows.", &many), "204": reference("responses", "done"), "default": failed });
-        let shared = ["select", "or", "and", "prefer", "idempotencyKey"];
-        path.insert(
-            "delete".to_owned(),
-            operation("Delete from", "delete", with(&shared, &filters), None, responses),
-        );
-    }
-    paths.insert(format!("/{}", relation.name), Json::Object(path));
-    let Ok(key) = crate::key::single_key(schema, id) else {
-        return;
-    };
-    let mut path = Map::new();
-    path.insert(
-        "parameters".to_owned(),
-        json!([{ "name": "id", "in": "path", "required": true, "schema": schema_of(schema, &relation.columns[key as usize].ty) }]),
-    );
-    if permitted.select {
-        let responses =
-            json!({ "200": ok("The row.", &one), "304": reference("responses", "unchanged"), "default": failed });
-        path.insert(
-            "get".to_owned(),
-            operation(
-                "Read one of",
-                "get",
-                with(&["select", "ifNoneMatch"], &[]),
-                None,
-                responses,
-            ),
-        );
-    }
-    let shared = ["select", "prefer", "ifMatch", "idempotencyKey"];
-    let written = || json!({ "200": ok("The row.", &one), "204": reference("responses", "done"), "default": failed });
-    if permitted.insert && permitted.update && permitted.keyed {
-        let mut responses = written();
-        responses["201"] = ok("The new row.", &one);
-        path.insert(
-            "put".to_owned(),
-            operation(
-                "Put one into",
-                "put",
-                with(&shared, &[]),
-                Some(reference("schemas", &update)),
-                responses,
-            ),
-        );
-    }
-    if permitted.update {
-        path.insert(
-            "patch".to_owned(),
-            operation(
-                "Change one of",
-                "patch",
-                with(&shared, &[]),
-                Some(reference("schemas", &update)),
-                written(),
-            ),
-        );
-    }
-    if permitted.delete {
-        path.insert(
-            "delete".to_owned(),
-            operation("Delete one of", "remove", with(&shared, &[]), None, written()),
-        );
-    }
-    paths.insert(format!("/{}/{{id}}", relation.name), Json::Object(path));
-}
-
-/// A row as it is read, inserted or updated: the columns that the role may read or give.
-fn row_schema(schema: &Schema, relation: &Relation, role: &str, privilege: Privilege) -> Json {
-    let mut properties = Map::new();
-    let mut required = Vec::new();
-    let key = relation.primary_key();
-    for (i, column) in relation.columns.iter().enumerate() {
-        let i = i as u32;
-        let given = privilege != Privilege::Select;
-        if !relation.allows(role, privilege, Some(i)) || (given && column.generated.is_some()) {
-            continue;
-        }
-        let mut described = schema_of_column(schema, column);
-        let mut about: Vec<String> = column.comment.iter().cloned().collect();
-        if key.contains(&i) {
-            about.push("Primary key.".to_owned());
-        }
-        for foreign in relation.table().iter().flat_map(|t| &t.foreign_keys) {
-            if let Some(at) = foreign.columns.iter().position(|c| *c == i) {
-                let target = schema.relation(foreign.target);
-                about.push(format!(
-                    "References {}.{}.",
-                    target.name, target.columns[foreign.target_columns[at] as usize].name
-                ));
-            }
-        }
-        if let Some(default) = &column.default_text {
-            about.push(format!("Default: `{default}`."));
-        }
-        if !about.is_empty() {
-            described["description"] = json!(about.join(" "));
-        }
-        let optional = column.default.is_some() || column.default_text.is_some() || column.identity.is_some();
-        let needed = match privilege {
-            Privilege::Select => true,
-            Privilege::Insert => column.not_null && !optional,
-            _ => false,
-        };
-        if needed {
-            required.push(json!(&*column.name));
-        }
-        properties.insert(column.name.to_string(), described);
-    }
-    let mut row = json!({ "type": "object", "properties": properties });
-    if !required.is_empty() && privilege != Privilege::Select {
-        row["required"] = Json::Array(required);
-    }
-    if let Some(comment) = &relation.comment {
-        row["description"] = json!(comment);
-    }
-    row
 }

@@ -174,10 +174,9 @@ fn json_objects(body: &[u8]) -> Result<Vec<Object<'_>>, Error> {
             }
             Ok(objects)
         }
-        // A lone scalar has no rows, as the dialect has it; what is no JSON at all is refused.
         _ => {
             let _: &RawValue = serde_json::from_str(text).map_err(invalid_json)?;
-            Ok(Vec::new())
+            Err(error::invalid_body("The body must be an object or an array of objects"))
         }
     }
 }
@@ -324,7 +323,6 @@ mod tests {
             (r#"{"a":1,"a":2}"#, Json, None, "a | 2"),
             ("{}", Json, None, " | "),
             ("[]", Json, None, " | "),
-            ("5", Json, None, " | "),
             ("a=1&b=x+y", Form, None, "a,b | [1] [x y]"),
             (
                 "a,b\n1,\"x,\"\"y\"\r\nNULL,\n",
@@ -338,6 +336,7 @@ mod tests {
         for (body, content, want) in [
             ("", Json, "PGRST102: Empty or invalid json"),
             ("{", Json, "PGRST102: Empty or invalid json"),
+            ("5", Json, "PGRST102: The body must be an object or an array of objects"),
             (r#"[{"a":1},{"b":1}]"#, Json, "PGRST102: All object keys must match"),
             (r#"[{"a":1},5]"#, Json, "PGRST102: All object keys must match"),
             ("a,b\n1", Csv, "PGRST102: All lines must have same number of fields"),

@@ -76,9 +76,13 @@ fn fitted(value: &Value, ty: &Type, out: &mut BytesMut) -> Result<()> {
     write(&fitted, ty, out)
 }
 
-/// Whether a column of this type is asked for in binary.
+/// Whether a column of this type is asked for in binary. An enum's binary form is its label, which is its text too; an array of
+/// them has to come apart.
 pub(crate) fn reads_binary(ty: &Type) -> bool {
-    mainstay_sql::postgres::is_binary(ty)
+    match ty {
+        Type::Array(element) => matches!(**element, Type::Enum(_)) || reads_binary(element),
+        ty => mainstay_sql::postgres::is_binary(ty),
+    }
 }
 
 /// Hands over a cell as a value of a type, where it lies. Errors: XX000 when it is none, which says that the schema has changed.
@@ -113,7 +117,7 @@ pub(crate) fn read<T>(cell: Option<&[u8]>, ty: &Type, take: impl FnOnce(ValueRef
             )
         }
         Type::Numeric(_) => return numeric(cell, ty, take),
-        Type::Array(element) if reads_binary(element) => {
+        Type::Array(element) if reads_binary(ty) => {
             let value = array(cell, ty, element)?;
             return Ok(take(ValueRef::Owned(&value)));
         }

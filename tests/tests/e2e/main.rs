@@ -12,6 +12,7 @@ mod import;
 mod isolation;
 mod migrate;
 mod northwind;
+mod openapi;
 mod postgrest_js;
 mod public_schemas;
 mod rls;

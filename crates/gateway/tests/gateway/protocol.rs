@@ -155,10 +155,10 @@ fn malformed_requests_are_refused_by_name_and_end_the_connection() {
         (
             "connect",
             "CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n".into(),
-            501,
+            405,
             "GW115",
         ),
-        ("trace", "TRACE / HTTP/1.1\r\nHost: a\r\n\r\n".into(), 501, "GW115"),
+        ("trace", "TRACE / HTTP/1.1\r\nHost: a\r\n\r\n".into(), 405, "GW115"),
     ] {
         let mut wire = Wire::connect(&gateway);
         wire.send(&request);

@@ -1,8 +1,9 @@
 //! Functions in the description: what they take and what they give.
 
-use super::types::{component, nullable, schema_of};
+use super::types::{component, input_of, nullable, schema_of, text_of};
 use super::{parameter, reference};
-use mainstay_model::{Function, RelationId, Returns, Schema, Type};
+use crate::call;
+use mainstay_model::{Argument, Function, RelationId, Returns, Schema, Type};
 use serde_json::{Map, Value as Json, json};
 use std::sync::Arc;
 
@@ -42,10 +43,7 @@ pub(super) fn describe(schema: &Schema, name: &str, functions: &[&Function]) -> 
     post["requestBody"] = json!({ "required": needed, "content": { "application/json": { "schema": body } } });
     let mut path = Map::new();
     path.insert("post".to_owned(), post);
-    let readers: Vec<&&Function> = functions
-        .iter()
-        .filter(|f| !f.writes && f.args.iter().all(|a| !a.name.is_empty()))
-        .collect();
+    let readers: Vec<&Function> = functions.iter().copied().filter(|f| call::is_readable(f)).collect();
     if !readers.is_empty() {
         let mut parameters: Vec<Json> = vec![parameter("prefer"), parameter("ifNoneMatch")];
         let mut names: Vec<&str> = Vec::new();
@@ -58,32 +56,48 @@ pub(super) fn describe(schema: &Schema, name: &str, functions: &[&Function]) -> 
                 .iter()
                 .all(|f| f.args.iter().any(|a| a.name == argument.name && a.default.is_none()));
             parameters.push(json!({
-                "name": &*argument.name, "in": "query", "required": everywhere, "schema": schema_of(schema, &argument.ty),
+                "name": &*argument.name, "in": "query", "required": everywhere, "schema": in_query(schema, argument),
             }));
         }
-        path.insert("get".to_owned(), operation("query", parameters));
+        let mut get = operation("query", parameters);
+        if readers.iter().any(|f| f.writes) {
+            get["summary"] = json!(format!(
+                "Call {name} as far as it only reads: a write is refused with 405"
+            ));
+        }
+        get["responses"]["304"] = reference("responses", "unchanged");
+        path.insert("get".to_owned(), get);
     }
     Json::Object(path)
+}
+
+/// A variadic argument comes once for each value.
+fn in_query(schema: &Schema, argument: &Argument) -> Json {
+    match &argument.ty {
+        Type::Array(element) if argument.variadic => json!({ "type": "array", "items": text_of(schema, element) }),
+        ty => text_of(schema, ty),
+    }
 }
 
 fn arguments_schema(schema: &Schema, function: &Function) -> Json {
     if let [only] = &*function.args
         && only.name.is_empty()
     {
-        return schema_of(schema, &only.ty);
+        return nullable(input_of(schema, &only.ty));
     }
     let mut properties = Map::new();
     let mut required = Vec::new();
     for argument in &function.args {
-        properties.insert(argument.name.to_string(), schema_of(schema, &argument.ty));
+        properties.insert(argument.name.to_string(), nullable(input_of(schema, &argument.ty)));
         if argument.default.is_none() {
             required.push(json!(&*argument.name));
         }
     }
     let mut all = json!({ "type": "object", "properties": properties });
-    if !required.is_empty() {
-        all["required"] = Json::Array(required);
+    if required.is_empty() {
+        return json!({ "anyOf": [all, { "description": "What is no object names no arguments." }] });
     }
+    all["required"] = Json::Array(required);
     all
 }
 
@@ -109,7 +123,7 @@ fn result_schema(schema: &Schema, returns: &Returns) -> Option<Json> {
         Returns::Void => return None,
         Returns::Scalar(ty) => nullable(schema_of(schema, ty)),
         Returns::SetOfScalar(ty) => many(nullable(schema_of(schema, ty))),
-        Returns::Row(id) => row(*id),
+        Returns::Row(id) => nullable(row(*id)),
         Returns::SetOfRow(id) => many(row(*id)),
         Returns::Table(all) => many(columns(all)),
         Returns::Record(all) => columns(all),
