@@ -3,7 +3,7 @@
 //! It is a gateway of its own, with the same strictness and the same limits. A page of another origin that makes the
 //! operator's browser call it (also through a name that resolves to a loopback address) is stopped by `Host` and `Origin`.
 
-use crate::config::{Answer, Auth, Config, Limits, Route, Service, Target};
+use crate::config::{Answer, Auth, Config, Content, Limits, Route, Service, Target};
 use crate::cors::{Cors, Origins};
 use crate::gateway::{Gateway, Running, StartError};
 use crate::refusal::Refusal;
@@ -118,7 +118,7 @@ impl<F: Fn() -> (StatusCode, &'static str, String) + Send + Sync + 'static> Serv
             response
                 .headers_mut()
                 .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-            response
+            response.map(Content::Whole)
         })
     }
 }
@@ -134,11 +134,13 @@ impl Service for Guarded {
     fn call<'a>(&'a self, request: Request<Bytes>) -> Answer<'a> {
         Box::pin(async move {
             if let Err(refusal) = self.admit(request.headers()) {
-                return refusal.response();
+                return refusal.response().map(Content::Whole);
             }
             match &self.handler {
                 Some(handler) => handler.call(request).await,
-                None => Refusal::new(StatusCode::NOT_FOUND, "GW201", "Nothing is served here").response(),
+                None => Refusal::new(StatusCode::NOT_FOUND, "GW201", "Nothing is served here")
+                    .response()
+                    .map(Content::Whole),
             }
         })
     }

@@ -33,6 +33,7 @@ const PIECE_BYTES: usize = 64 << 10;
 pub(crate) enum Source {
     Upstream(AnswerBody),
     File(Reader),
+    Service(Pin<Box<dyn http_body::Body<Data = Bytes, Error = io::Error> + Send>>),
     Gzip(Box<Gzip>),
 }
 
@@ -60,6 +61,20 @@ impl Source {
         match self {
             Source::Upstream(body) => body.poll(cx),
             Source::File(reader) => reader.poll(cx),
+            Source::Service(body) => loop {
+                match std::task::ready!(body.as_mut().poll_frame(cx)) {
+                    None => return Poll::Ready(None),
+                    Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                    Some(Ok(frame)) => {
+                        // Trailers are not passed on, nor is what would end a body that is sent in chunks.
+                        if let Ok(bytes) = frame.into_data()
+                            && !bytes.is_empty()
+                        {
+                            return Poll::Ready(Some(Ok(bytes)));
+                        }
+                    }
+                }
+            },
             Source::Gzip(gzip) => gzip.poll(cx),
         }
     }
@@ -68,6 +83,7 @@ impl Source {
         match self {
             Source::Upstream(body) => body.length().map_or_else(SizeHint::new, SizeHint::with_exact),
             Source::File(reader) => SizeHint::with_exact(reader.left()),
+            Source::Service(body) => body.size_hint(),
             Source::Gzip(_) => SizeHint::new(),
         }
     }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use std::fmt;
 use std::future::Future;
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -124,7 +125,31 @@ impl Default for Limits {
 }
 
 /// A request's answer on its way, with all that a service of this process needs to make it.
-pub type Answer<'a> = Pin<Box<dyn Future<Output = http::Response<Bytes>> + Send + 'a>>;
+pub type Answer<'a> = Pin<Box<dyn Future<Output = http::Response<Content>> + Send + 'a>>;
+
+/// What a service of this process answers with.
+pub enum Content {
+    /// All of it.
+    Whole(Bytes),
+    /// What is made while it is sent, asked for as fast as the client takes it. It goes out in chunks; an error breaks the connection
+    /// off, so that no client takes what it has for the whole. Dropped when the client goes away.
+    Stream(Pin<Box<dyn http_body::Body<Data = Bytes, Error = io::Error> + Send>>),
+}
+
+impl From<Bytes> for Content {
+    fn from(bytes: Bytes) -> Content {
+        Content::Whole(bytes)
+    }
+}
+
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Content::Whole(bytes) => write!(f, "{} bytes", bytes.len()),
+            Content::Stream(_) => f.write_str("a stream"),
+        }
+    }
+}
 
 /// A service in this process, as the gateway sees it.
 ///

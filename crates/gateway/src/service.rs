@@ -1,7 +1,7 @@
 //! Requests for a service of this process: the body read whole, the call, and nothing in between.
 
-use crate::body::Body;
-use crate::config::Service;
+use crate::body::{Body, Source};
+use crate::config::{Content, Service};
 use crate::record::Exchange;
 use crate::refusal::{self, Refusal};
 use crate::site::CompiledRoute;
@@ -58,7 +58,10 @@ pub(crate) async fn call(
         received: notes.begin,
     });
     let response = service.call(request).await;
-    Ok(response.map(Body::Full))
+    Ok(response.map(|content| match content {
+        Content::Whole(bytes) => Body::Full(bytes),
+        Content::Stream(stream) => Body::stream(Source::Service(stream)),
+    }))
 }
 
 /// The whole body, if it is no larger than `limit` and never pauses for longer than `pause`.

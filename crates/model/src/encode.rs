@@ -20,6 +20,10 @@ pub trait Representation: Send + Sync {
     fn shows_text(&self) -> bool {
         false
     }
+    /// Whether encoders hand out rows before the last one is there ([`Encoder::take`]).
+    fn streams(&self) -> bool {
+        false
+    }
     /// A fresh encoder for one answer.
     fn encoder(&self) -> Box<dyn Encoder>;
 }
@@ -46,6 +50,11 @@ pub trait Encoder: Send {
     fn scalar(&mut self, ty: &Type, value: ValueRef<'_>);
     /// The bytes so far, to bound an answer's size.
     fn len(&self) -> usize;
-    /// The answer; nothing is called after it.
+    /// Hands over the bytes so far, between two rows of the answer itself; the others follow, here or from `finish`. Only called where
+    /// [`Representation::streams`].
+    fn take(&mut self) -> Bytes {
+        Bytes::new()
+    }
+    /// The answer, without what was taken; nothing is called after it.
     fn finish(self: Box<Self>) -> Bytes;
 }

@@ -7,7 +7,7 @@ use mainstay_cache::{Cache, Flight, Hit, Key, Lookup};
 use mainstay_model::{
     Changes, Committed, Error, Identity, Query, Representation, ResponseSettings, Result, Schema, Transaction,
 };
-use mainstay_store::{Answer, CommitListener, Explain, Explanation, Read, Store};
+use mainstay_store::{CommitListener, Explain, Explanation, Read, Rest, Store, Streamed};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -241,6 +241,31 @@ impl Engine {
         representation: &Arc<dyn Representation>,
         options: ReadOptions,
     ) -> Result<Reply> {
+        let answered = self.answer(query, identity, representation, options, false).await;
+        answered.map(|(reply, _)| reply)
+    }
+
+    /// As [`Engine::read`], for a caller that can take an answer that goes on ([`Store::stream`]). Where something follows, the reply is
+    /// its first part: it has no tag, and is in no cache.
+    pub async fn stream(
+        &self,
+        query: &Query,
+        identity: &Identity,
+        representation: &Arc<dyn Representation>,
+        options: ReadOptions,
+    ) -> Result<(Reply, Option<Rest>)> {
+        let goes_on = representation.streams();
+        self.answer(query, identity, representation, options, goes_on).await
+    }
+
+    async fn answer(
+        &self,
+        query: &Query,
+        identity: &Identity,
+        representation: &Arc<dyn Representation>,
+        options: ReadOptions,
+        goes_on: bool,
+    ) -> Result<(Reply, Option<Rest>)> {
         let began = Instant::now();
         let plan = self
             .inner
@@ -253,7 +278,9 @@ impl Engine {
         let cache = match self.cache_for(&plan, options) {
             Ok(cache) => cache,
             Err(why) => {
-                let answer = self.ask(&plan, query, identity, representation, &mut phases).await?;
+                let answer = self
+                    .ask(&plan, query, identity, representation, goes_on, &mut phases)
+                    .await?;
                 return Ok(reply(answer, CacheVerdict::Bypass(why), phases));
             }
         };
@@ -262,14 +289,16 @@ impl Engine {
         let looked_up = cache.look_up(&key, plan.store);
         phases.cache_us = micros(asked);
         match looked_up {
-            Lookup::Hit(hit) => Ok(from_hit(hit, CacheVerdict::Hit, phases)),
+            Lookup::Hit(hit) => Ok((from_hit(hit, CacheVerdict::Hit, phases), None)),
             Lookup::Bypass(why) => {
-                let answer = self.ask(&plan, query, identity, representation, &mut phases).await?;
+                let answer = self
+                    .ask(&plan, query, identity, representation, goes_on, &mut phases)
+                    .await?;
                 Ok(reply(answer, CacheVerdict::Bypass(why), phases))
             }
             Lookup::Miss => {
                 // Boxed: a hit should not carry the room for a miss.
-                Box::pin(self.fill(cache, key, &plan, query, identity, representation, phases)).await
+                Box::pin(self.fill(cache, key, &plan, query, identity, representation, goes_on, phases)).await
             }
         }
     }
@@ -321,8 +350,9 @@ impl Engine {
         query: &Query,
         identity: &Identity,
         representation: &Arc<dyn Representation>,
+        goes_on: bool,
         mut phases: Phases,
-    ) -> Result<Reply> {
+    ) -> Result<(Reply, Option<Rest>)> {
         let began = Instant::now();
         for _ in 0..FLIGHTS_MAX {
             match cache.join(&key, plan.store) {
@@ -330,8 +360,13 @@ impl Engine {
                     // The fill sees only what the key names: a claim that was overlooked reads as NULL and does not leak.
                     let class = plan.class(identity);
                     let pending = cache.begin_fill(&key, plan.store, plan.footprint(&query.params, &class));
-                    let answer = match self.ask(plan, query, &class, representation, &mut phases).await {
-                        Ok(answer) => answer,
+                    let asked = self
+                        .ask(plan, query, &class, representation, goes_on, &mut phases)
+                        .await;
+                    let answer = match asked {
+                        Ok(Streamed { answer, rest: None }) => answer,
+                        // It is this client's alone: the others ask for themselves.
+                        Ok(large) => return Ok(reply(large, CacheVerdict::Miss("large"), phases)),
                         Err(error) => {
                             lead.fail(error.clone());
                             return Err(error);
@@ -345,12 +380,12 @@ impl Engine {
                         Ok(()) => CacheVerdict::Stored,
                         Err(why) => CacheVerdict::Miss(why),
                     };
-                    return Ok(from_hit(hit, verdict, phases));
+                    return Ok((from_hit(hit, verdict, phases), None));
                 }
                 Flight::Follow(follow) => match follow.wait().await {
                     Some(Ok(hit)) => {
                         phases.store_us = micros(began);
-                        return Ok(from_hit(hit, CacheVerdict::Collapsed, phases));
+                        return Ok((from_hit(hit, CacheVerdict::Collapsed, phases), None));
                     }
                     Some(Err(error)) => return Err(error),
                     // The leader's client went away before the store answered: one of those who waited takes over.
@@ -359,7 +394,7 @@ impl Engine {
             }
         }
         let answer = self
-            .ask(plan, query, &plan.class(identity), representation, &mut phases)
+            .ask(plan, query, &plan.class(identity), representation, goes_on, &mut phases)
             .await?;
         Ok(reply(answer, CacheVerdict::Miss("leaders gone"), phases))
     }
@@ -370,8 +405,9 @@ impl Engine {
         query: &Query,
         identity: &Identity,
         representation: &Arc<dyn Representation>,
+        goes_on: bool,
         phases: &mut Phases,
-    ) -> Result<Answer> {
+    ) -> Result<Streamed> {
         let began = Instant::now();
         let store = self.store(plan.store)?;
         let read = Read {
@@ -381,10 +417,13 @@ impl Engine {
             identity,
             representation: &**representation,
         };
-        let answer = store.read(read).await;
+        let answer = match goes_on {
+            true => store.stream(read).await,
+            false => store.read(read).await.map(Streamed::from),
+        };
         let took = began.elapsed();
         phases.store_us = took.as_micros().min(u128::from(u32::MAX)) as u32;
-        let rows = answer.as_ref().map_or(0, |a| a.rows);
+        let rows = answer.as_ref().map_or(0, |a| a.answer.rows);
         plan.cost.add(u64::from(phases.store_us), rows, &query.params);
         if let Some(slow) = self.inner.slow.as_ref().filter(|slow| took >= slow.after)
             && answer.is_ok()
@@ -475,9 +514,14 @@ fn micros(since: Instant) -> u32 {
     since.elapsed().as_micros().min(u128::from(u32::MAX)) as u32
 }
 
-fn reply(answer: Answer, cache: CacheVerdict, phases: Phases) -> Reply {
-    let tag = mainstay_cache::body_tag(&answer.body);
-    Reply {
+fn reply(answer: Streamed, cache: CacheVerdict, phases: Phases) -> (Reply, Option<Rest>) {
+    let Streamed { answer, rest } = answer;
+    let tag = match &rest {
+        None => mainstay_cache::body_tag(&answer.body),
+        // A part says nothing of the whole.
+        Some(_) => 0,
+    };
+    let reply = Reply {
         body: answer.body,
         rows: answer.rows,
         total: answer.total,
@@ -486,7 +530,8 @@ fn reply(answer: Answer, cache: CacheVerdict, phases: Phases) -> Reply {
         age_s: 0,
         phases,
         response: answer.response,
-    }
+    };
+    (reply, rest)
 }
 
 fn from_hit(hit: Hit, cache: CacheVerdict, phases: Phases) -> Reply {

@@ -4,6 +4,7 @@ use crate::zone::Zone;
 use bytes::Bytes;
 use mainstay_model::{Encoder, Representation, Type, Value, ValueRef};
 
+use crate::encode::TAKEN_BYTES;
 use crate::media::Media;
 
 /// CSV.
@@ -37,6 +38,10 @@ impl Representation for Csv {
         true
     }
 
+    fn streams(&self) -> bool {
+        true
+    }
+
     fn encoder(&self) -> Box<dyn Encoder> {
         Box::new(CsvEncoder {
             header: Vec::new(),
@@ -51,7 +56,7 @@ impl Representation for Csv {
 }
 
 struct CsvEncoder {
-    /// The names, gathered with the first row.
+    /// The names, gathered with the first row, until they are handed over.
     header: Vec<u8>,
     out: Vec<u8>,
     cell: Vec<u8>,
@@ -184,16 +189,34 @@ impl Encoder for CsvEncoder {
         self.header.len() + self.out.len()
     }
 
-    fn finish(self: Box<Self>) -> Bytes {
-        let mut all = self.header;
-        if !all.is_empty() {
-            all.push(b'\n');
+    fn take(&mut self) -> Bytes {
+        let mut all = self.begun();
+        // The line break after the last line is not given, and this may be the last line.
+        if all.pop_if(|last| *last == b'\n').is_some() {
+            self.out.push(b'\n');
         }
-        all.extend_from_slice(&self.out);
-        if all.last() == Some(&b'\n') {
-            all.pop();
+        all.into()
+    }
+
+    fn finish(mut self: Box<Self>) -> Bytes {
+        let mut all = self.begun();
+        all.pop_if(|last| *last == b'\n');
+        all.into()
+    }
+}
+
+impl CsvEncoder {
+    /// What has not been handed over, with the names in front if they have not been either.
+    fn begun(&mut self) -> Vec<u8> {
+        let room = Vec::with_capacity(self.out.len().min(TAKEN_BYTES));
+        let out = std::mem::replace(&mut self.out, room);
+        if self.header.is_empty() {
+            return out;
         }
-        Bytes::from(all)
+        let mut all = std::mem::take(&mut self.header);
+        all.push(b'\n');
+        all.extend_from_slice(&out);
+        all
     }
 }
 

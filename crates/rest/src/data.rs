@@ -1,7 +1,7 @@
 //! What the dialect asks of the rest of the product: one read, one write, and the model.
 
 use mainstay_model::{Committed, Identity, Query, Representation, Result, Schema, Transaction};
-use mainstay_query::{Engine, Explain, Explanation, ReadOptions, Reply};
+use mainstay_query::{Engine, Explain, Explanation, Following, ReadOptions, Reply};
 use std::future::Future;
 use std::sync::Arc;
 
@@ -18,6 +18,20 @@ pub trait Data: Send + Sync + 'static {
         representation: &Arc<dyn Representation>,
         options: ReadOptions,
     ) -> impl Future<Output = Result<Reply>> + Send;
+
+    /// As [`Data::read`], of an answer that may go on after what the reply has of it.
+    fn stream(
+        &self,
+        query: &Query,
+        identity: &Identity,
+        representation: &Arc<dyn Representation>,
+        options: ReadOptions,
+    ) -> impl Future<Output = Result<(Reply, Option<Following>)>> + Send {
+        async move {
+            let reply = self.read(query, identity, representation, options).await;
+            reply.map(|reply| (reply, None))
+        }
+    }
 
     /// The answer to a read, if it can be given without waiting for anything.
     fn at_hand(
@@ -64,6 +78,16 @@ impl Data for Engine {
         options: ReadOptions,
     ) -> Result<Reply> {
         Engine::read(self, query, identity, representation, options).await
+    }
+
+    async fn stream(
+        &self,
+        query: &Query,
+        identity: &Identity,
+        representation: &Arc<dyn Representation>,
+        options: ReadOptions,
+    ) -> Result<(Reply, Option<Following>)> {
+        Engine::stream(self, query, identity, representation, options).await
     }
 
     fn at_hand(

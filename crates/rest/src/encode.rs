@@ -10,6 +10,9 @@ use bytes::Bytes;
 use mainstay_model::{Encoder, Representation, Type, Value, ValueRef, write_json_string};
 use std::sync::{Arc, LazyLock};
 
+/// How much room the next part of an answer is given at once.
+pub(crate) const TAKEN_BYTES: usize = 72 << 10;
+
 /// What an answer is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
@@ -84,6 +87,10 @@ impl Representation for Json {
 
     fn strips_nulls(&self) -> bool {
         self.strip_nulls
+    }
+
+    fn streams(&self) -> bool {
+        !self.one
     }
 
     fn encoder(&self) -> Box<dyn Encoder> {
@@ -278,6 +285,12 @@ impl Encoder for JsonEncoder {
         self.out.len()
     }
 
+    fn take(&mut self) -> Bytes {
+        // As large again, so that the next part is not copied while it grows.
+        let room = Vec::with_capacity(self.out.len().min(TAKEN_BYTES));
+        std::mem::replace(&mut self.out, room).into()
+    }
+
     fn finish(mut self: Box<Self>) -> Bytes {
         if !self.one {
             self.out.push(b']');
@@ -425,6 +438,45 @@ mod tests {
         ] {
             assert_eq!(encoded(media, form, one, rows), want);
         }
+    }
+
+    #[test]
+    fn parts_make_the_whole() {
+        let media = [
+            Media::Json { strip_nulls: false },
+            Media::Json { strip_nulls: true },
+            Media::Csv,
+        ];
+        for (media, rows) in media
+            .into_iter()
+            .flat_map(|media| [0, 1, 2, 5].map(|rows| (media, rows)))
+        {
+            let representation = representation(media, Form::Rows, false, None);
+            assert!(representation.streams());
+            let encoded = |every: u64| {
+                let (mut encoder, mut all) = (representation.encoder(), Vec::new());
+                for row in 0..rows {
+                    encoder.begin_row();
+                    encoder.field("id", &Type::Int4, ValueRef::Int(row as i64));
+                    encoder.begin_many("of");
+                    encoder.begin_row();
+                    encoder.field("n", &Type::Int4, ValueRef::Null);
+                    encoder.end_row();
+                    encoder.end_many();
+                    encoder.end_row();
+                    if row % every == 0 {
+                        all.extend_from_slice(&encoder.take());
+                    }
+                }
+                all.extend_from_slice(&encoder.finish());
+                String::from_utf8(all).unwrap()
+            };
+            let whole = encoded(100);
+            for every in [1, 2, 3] {
+                assert_eq!(encoded(every), whole, "{rows} rows");
+            }
+        }
+        assert!(!representation(Media::Json { strip_nulls: false }, Form::Rows, true, None).streams());
     }
 
     #[test]

@@ -55,7 +55,7 @@ use bytes::Bytes;
 use http::header::ALLOW;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use mainstay_model::{Error, FunctionId, Identity, RelationId, Schema};
-use mainstay_query::Engine;
+use mainstay_query::{Engine, Following};
 use prefer::Preferences;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -192,6 +192,14 @@ pub struct Rest<D = Engine> {
     wants_requests: bool,
 }
 
+/// Where what follows the first part of an answer goes.
+pub(crate) enum Outlet {
+    /// The caller takes whole answers.
+    Closed,
+    /// It takes answers that go on, and this is what follows.
+    Open(Option<Following>),
+}
+
 /// What a path means.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Route<'a> {
@@ -250,6 +258,21 @@ impl<D: Data> Rest<D> {
     /// Answers a request. The path arrives in full; the caller's `Arc<Identity>` is an extension of the request, and who has none
     /// is anonymous. Never fails: what goes wrong is a response too.
     pub async fn handle(&self, request: Request<Bytes>) -> Response<Bytes> {
+        self.respond_with(request, &mut Outlet::Closed).await
+    }
+
+    /// As [`Rest::handle`], for a caller that can take an answer that goes on: where something follows, the response's body is the first
+    /// part of it. An error in what follows must not look like its end.
+    pub async fn respond(&self, request: Request<Bytes>) -> (Response<Bytes>, Option<Following>) {
+        let mut outlet = Outlet::Open(None);
+        let response = self.respond_with(request, &mut outlet).await;
+        match outlet {
+            Outlet::Open(rest) => (response, rest),
+            Outlet::Closed => (response, None),
+        }
+    }
+
+    async fn respond_with(&self, request: Request<Bytes>, outlet: &mut Outlet) -> Response<Bytes> {
         let identity = match request.extensions().get::<Arc<Identity>>() {
             Some(identity) => identity.clone(),
             None => Arc::new(Identity::role(&self.config.anon)),
@@ -258,7 +281,7 @@ impl<D: Data> Rest<D> {
             true => Arc::new(identity.asking(Arc::new(facts::of(&request)))),
             false => identity,
         };
-        match self.answer(&request, &identity).await {
+        match self.answer(&request, &identity, outlet).await {
             Ok(response) => response,
             Err(error) => {
                 let error = self.refused_method(&request, &identity, &error).unwrap_or(error);
@@ -279,7 +302,12 @@ impl<D: Data> Rest<D> {
         }
     }
 
-    async fn answer(&self, request: &Request<Bytes>, identity: &Arc<Identity>) -> Result<Response<Bytes>, Error> {
+    async fn answer(
+        &self,
+        request: &Request<Bytes>,
+        identity: &Arc<Identity>,
+        outlet: &mut Outlet,
+    ) -> Result<Response<Bytes>, Error> {
         let route = Route::read(request.uri().path())?;
         if is_read(request.method())
             && route != Route::Root
@@ -291,22 +319,23 @@ impl<D: Data> Rest<D> {
         match (&route, request.method().as_str()) {
             (Route::Root, "GET" | "HEAD") if self.config.root.is_some() => {
                 let name = self.config.root.as_deref().unwrap_or_default();
-                self.read(request, &Route::Function(name.into()), identity).await
+                self.read(request, &Route::Function(name.into()), identity, outlet)
+                    .await
             }
             (Route::Root, "GET" | "HEAD") => self.describe(request, identity),
             (_, "OPTIONS") => self.options(&route, request.headers(), identity),
             (Route::Relation(_) | Route::Item(..) | Route::Function(_), "GET" | "HEAD") => {
-                self.read(request, &route, identity).await
+                self.read(request, &route, identity, outlet).await
             }
             (Route::Root, "POST") => Box::pin(self.transaction(request, identity)).await,
             (Route::Function(name), "POST") if Preferences::read(request.headers()).respond_async => {
                 match Box::pin(self.call_later(request, name, identity)).await? {
                     Some(accepted) => Ok(accepted),
-                    None => Box::pin(self.write(request, &route, identity)).await,
+                    None => Box::pin(self.write(request, &route, identity, outlet)).await,
                 }
             }
             (Route::Root, _) => Err(error::unsupported_method(request.method())),
-            _ => Box::pin(self.write(request, &route, identity)).await,
+            _ => Box::pin(self.write(request, &route, identity, outlet)).await,
         }
     }
 }

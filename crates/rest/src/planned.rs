@@ -6,7 +6,7 @@ use crate::preceding::Preceding;
 use crate::prefer::Preferences;
 use crate::read::{Expect, Prepared};
 use crate::rpc::traceparent;
-use crate::{Rest, Route, error, idempotency, raised, range, response};
+use crate::{Outlet, Rest, Route, error, idempotency, raised, range, response};
 use bytes::Bytes;
 use http::header::CONTENT_RANGE;
 use http::{Method, Request, Response, StatusCode};
@@ -95,12 +95,14 @@ impl<D: Data> Rest<D> {
         request: &Request<Bytes>,
         route: &Route<'_>,
         identity: &Identity,
+        outlet: &mut Outlet,
     ) -> Result<Response<Bytes>, Error> {
         let schema = self.data.schema();
         match self.plan(&schema, request, route, identity, None).await? {
             Plan::Read(prepared, route) => {
                 let none = http::HeaderMap::new();
-                self.ask(&prepared, &prepared.query, &route, identity, &none, false)
+                let query = &prepared.query;
+                self.ask(&prepared, query, &route, identity, &none, false, &mut Outlet::Closed)
                     .await
             }
             Plan::Reading(prepared, call) => {
@@ -108,7 +110,8 @@ impl<D: Data> Rest<D> {
                     let planned = of_call(*prepared, call);
                     return self.perform(planned, request, identity).await;
                 }
-                self.ask(&prepared, &prepared.query, route, identity, request.headers(), false)
+                let (query, headers) = (&prepared.query, request.headers());
+                self.ask(&prepared, query, route, identity, headers, false, outlet)
                     .await
             }
             Plan::Write(planned) => self.perform(planned, request, identity).await,

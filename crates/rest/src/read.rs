@@ -11,7 +11,7 @@ use crate::response::{self, Facts, Head};
 use crate::rows::Rows;
 use crate::skeleton::{self, Origin, Skeleton, Slot};
 use crate::zone::Zone;
-use crate::{Place, Rest, RestConfig, Route, error, key, media, raised, range};
+use crate::{Outlet, Place, Rest, RestConfig, Route, error, key, media, raised, range};
 use bytes::Bytes;
 use http::header::CACHE_CONTROL;
 use http::request::Parts;
@@ -71,6 +71,20 @@ impl Prepared {
             momentary: self.momentary,
             consistency: self.consistency,
         }
+    }
+
+    /// Whether the answer may go on after its first part: where nothing is said of all of its rows before they are there.
+    fn may_go_on(&self) -> bool {
+        self.query.shape.count == Count::None
+            && match self.expect {
+                Expect::Rows => true,
+                Expect::Function {
+                    singular,
+                    void,
+                    rows_max,
+                } => !singular && !void && rows_max.is_none(),
+                Expect::One | Expect::Item(_) => false,
+            }
     }
 
     /// A reply that says how many rows there are only where that was asked for: an engine may know the number without.
@@ -158,6 +172,7 @@ impl<D: Data> Rest<D> {
         request: &Request<Bytes>,
         route: &Route<'_>,
         identity: &Identity,
+        outlet: &mut Outlet,
     ) -> Result<Response<Bytes>, Error> {
         let headers = request.headers();
         let schema = self.data.schema();
@@ -169,14 +184,15 @@ impl<D: Data> Rest<D> {
         let seen = Seen::of(request.method(), anonymous, &skeleton.text, headers);
         if let Some(known) = seen.as_ref().and_then(|seen| self.memo.get(seen, schema.digest)) {
             if known.slots.is_empty() {
-                return self.ask(&known, &known.query, route, identity, headers, head).await;
+                let query = &known.query;
+                return self.ask(&known, query, route, identity, headers, head, outlet).await;
             }
             if let Some(params) = skeleton::fill(&known.query.params, &known.slots, &skeleton.values, &schema)? {
                 let query = Query {
                     shape: known.query.shape.clone(),
                     params,
                 };
-                return self.ask(&known, &query, route, identity, headers, head).await;
+                return self.ask(&known, &query, route, identity, headers, head, outlet).await;
             }
         }
         let query = request.uri().query().unwrap_or_default();
@@ -205,8 +221,8 @@ impl<D: Data> Rest<D> {
             }
             _ => Arc::new(prepared),
         };
-        self.ask(&prepared, &prepared.query, route, identity, headers, head)
-            .await
+        let query = &prepared.query;
+        self.ask(&prepared, query, route, identity, headers, head, outlet).await
     }
 
     /// Understands a read of a relation, without remembering it.
@@ -229,6 +245,7 @@ impl<D: Data> Rest<D> {
     }
 
     /// Asks for the rows of a prepared read, and answers.
+    #[allow(clippy::too_many_arguments, reason = "the parts of a request, named")]
     pub(crate) async fn ask(
         &self,
         prepared: &Prepared,
@@ -237,12 +254,20 @@ impl<D: Data> Rest<D> {
         identity: &Identity,
         headers: &HeaderMap,
         head: bool,
+        outlet: &mut Outlet,
     ) -> Result<Response<Bytes>, Error> {
         let options = prepared.options(headers);
-        let reply = self.data.read(query, identity, &prepared.representation, options).await;
-        let mut reply = match (reply, &prepared.expect) {
+        let representation = &prepared.representation;
+        let reply = match outlet {
+            Outlet::Open(_) if prepared.may_go_on() => self.data.stream(query, identity, representation, options).await,
+            _ => {
+                let reply = self.data.read(query, identity, representation, options).await;
+                reply.map(|reply| (reply, None))
+            }
+        };
+        let (mut reply, rest) = match (reply, &prepared.expect) {
             (Err(error), Expect::Function { .. }) => return Err(crate::rpc::from_function(error)),
-            (reply, _) => prepared.counted(reply?),
+            (reply, _) => reply.map(|(reply, rest)| (prepared.counted(reply), rest))?,
         };
         let facts = self.config.facts.then(|| Facts {
             cache: Some(reply.cache.clone()),
@@ -250,7 +275,16 @@ impl<D: Data> Rest<D> {
             rows: reply.rows,
         });
         let settings = reply.response.take();
-        let mut response = raised::shaped(prepared.answer(reply, route, headers, head)?, settings)?;
+        let answer = match &rest {
+            None => prepared.answer(reply, route, headers, head)?,
+            Some(_) => response::of_part(&prepared.headers, reply, head),
+        };
+        let mut response = raised::shaped(answer, settings)?;
+        if let Outlet::Open(following) = outlet
+            && !head
+        {
+            *following = rest;
+        }
         if let Some(facts) = facts {
             response.extensions_mut().insert(facts);
         }

@@ -149,6 +149,13 @@ pub(crate) fn of_reply(
     with_body(status, headers, if is_head { Bytes::new() } else { reply.body })
 }
 
+/// The answer to a read of which only the first part is there: what is said of all of its rows, and of its bytes, is not known yet.
+pub(crate) fn of_part(head: &Head, reply: Reply, is_head: bool) -> Response<Bytes> {
+    let mut headers = head.fixed.clone();
+    headers.insert(CACHE_STATUS, cache_status(&reply.cache));
+    with_body(StatusCode::OK, headers, if is_head { Bytes::new() } else { reply.body })
+}
+
 fn cache_status(verdict: &CacheVerdict) -> HeaderValue {
     match verdict {
         CacheVerdict::Hit => HeaderValue::from_static("mainstay; hit"),

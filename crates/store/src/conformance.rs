@@ -9,6 +9,7 @@ mod library;
 mod listeners;
 mod reads;
 mod steps;
+mod streams;
 mod together;
 pub mod world;
 mod writes;
@@ -39,6 +40,7 @@ pub type Case = (&'static str, for<'a> fn(&'a World) -> BoxFuture<'a, ()>);
 pub fn cases() -> Vec<Case> {
     [
         reads::CASES,
+        streams::CASES,
         writes::CASES,
         steps::CASES,
         constraints::CASES,

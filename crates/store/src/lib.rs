@@ -29,6 +29,13 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// Nothing is encoded; a step with `returning` needs [`Store::write_as`].
     fn write<'a>(&'a self, transaction: &'a Transaction, identity: &'a Identity) -> BoxFuture<'a, Result<Committed>> {
+    /// As [`Store::read`], for a caller that can take an answer that goes on: one that grows large is handed over as it is read, row by
+    /// row and no faster than it is taken, all of it from one snapshot. Whether an answer goes on is the engine's choice; one that is
+    /// counted, or whose representation does not stream, never does.
+    fn stream<'a>(&'a self, read: Read<'a>) -> BoxFuture<'a, Result<Streamed>> {
+        Box::pin(async move { self.read(read).await.map(Streamed::from) })
+    }
+
         self.write_as(transaction, identity, &[])
     }
 
@@ -159,5 +166,7 @@ pub use explain::{Explain, Explanation};
 pub use keeping::Keeping;
 pub use load::{Load, LoadFailure, Loaded, Rows, RowsInMemory, TextRow};
 pub use recovery::{Recovery, Snapshot, TableDigest};
+mod rest;
 
 pub mod conformance;
+pub use rest::{Handed, Outlet, Rest, Streamed, rest};

@@ -34,6 +34,12 @@ pub struct Config {
     pub lock_timeout: Duration,
     /// Largest answer, in bytes: 54000.
     pub answer_bytes_max: usize,
+    /// An answer of more bytes is handed over as it is read, where the caller can take that.
+    pub stream_from_bytes: usize,
+    /// Connections for such answers, one for each at a time; beyond it they wait for `queue_timeout` and are refused with 53300.
+    pub stream_connections: usize,
+    /// The longest time that one may take, from its first row to its last: its snapshot keeps the database from cleaning up.
+    pub stream_timeout: Duration,
     /// Prepared statements kept per connection, and compiled reads per thread.
     pub plans_max: usize,
     /// Statements are prepared under a name and kept. Off for poolers in transaction mode; a pooler that is noticed turns it off, too.
@@ -69,6 +75,9 @@ impl Config {
             statement_timeout: Duration::from_secs(30),
             lock_timeout: Duration::ZERO,
             answer_bytes_max: 64 << 20,
+            stream_from_bytes: 1 << 20,
+            stream_connections: 8,
+            stream_timeout: Duration::from_secs(3600),
             plans_max: 512,
             prepared: true,
             search_path: vec!["public".into()],

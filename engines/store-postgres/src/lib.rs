@@ -27,6 +27,7 @@ mod settings;
 mod step;
 mod store;
 mod value;
+mod stream;
 mod wire;
 mod write;
 

@@ -3,7 +3,7 @@
 use crate::server::Server;
 use crate::settings::search_path;
 use crate::value;
-use crate::wire::{Batch, cells};
+use crate::wire::{Batch, Values, cells};
 use mainstay_model::{
     Action, Encoder, Error, QueryShape, Representation, Result, Returns, Schema, Source, Type, Value, ValueRef,
 };
@@ -12,6 +12,7 @@ use mainstay_store::Read;
 use rustc_hash::FxHashMap;
 use std::cell::RefCell;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU8;
 
 /// Names of values that are asked for on behalf of later steps, and not shown; no column can be called so.
 pub(crate) const KEPT: &str = "\u{1}kept ";
@@ -35,6 +36,8 @@ pub(crate) struct Ready {
     pub path: Option<Arc<str>>,
     /// Whether a function is called, which may say something about the response.
     pub calls: bool,
+    /// Its answer was larger than one is buffered: so many more times it is asked for where it may go on.
+    pub large: AtomicU8,
 }
 
 /// What an answer is.
@@ -73,18 +76,38 @@ impl Prepared {
     /// Adds it to a batch.
     pub fn write(&self, batch: &mut Batch<'_>, params: &[Value], action: Option<&Action>) -> Result<usize> {
         batch.statement(self.id, &self.sql, &self.binary, &self.results, |values| {
-            for slot in &self.slots {
-                let value = slot.resolve(params, action)?;
-                if value.is_null() {
-                    values.null();
-                    continue;
-                }
-                let mut written = Ok(());
-                values.with(|out| written = value::write(&value, &slot.ty, out))?;
-                written?;
-            }
-            Ok(())
+            self.values(values, params, action)
         })
+    }
+
+    fn values(&self, values: &mut Values<'_>, params: &[Value], action: Option<&Action>) -> Result<()> {
+        for slot in &self.slots {
+            let value = slot.resolve(params, action)?;
+            if value.is_null() {
+                values.null();
+                continue;
+            }
+            let mut written = Ok(());
+            values.with(|out| written = value::write(&value, &slot.ty, out))?;
+            written?;
+        }
+        Ok(())
+    }
+
+    /// Adds it to a batch as two executions, one of its first row and one of the others, with something between them. Says which they are.
+    pub fn write_parted<T>(
+        &self,
+        batch: &mut Batch<'_>,
+        params: &[Value],
+        between: impl FnOnce(&mut Batch<'_>) -> Result<T>,
+    ) -> Result<(usize, T, usize)> {
+        const PORTAL: &str = "rows";
+        batch.bind(PORTAL, self.id, &self.sql, &self.binary, &self.results, |values| {
+            self.values(values, params, None)
+        })?;
+        let first = batch.execute(PORTAL, 1);
+        let between = between(batch)?;
+        Ok((first, between, batch.execute(PORTAL, 0)))
     }
 
     /// The same values for another text, whose columns come as text.
@@ -239,6 +262,7 @@ impl Ready {
             path: path(server, namespace(schema, &shape.from)),
             calls: matches!(shape.from, Source::Call(_)),
             columns,
+            large: AtomicU8::new(0),
         })
     }
 }

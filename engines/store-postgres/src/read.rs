@@ -8,7 +8,6 @@ use crate::store::PostgresStore;
 use crate::wire::{Batch, Lost, Response, ServerError};
 use mainstay_model::{Error, Fence, Result};
 use mainstay_store::{Answer, Explain, Explanation, Read};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A read whose connection went is tried again, if that was soon; a failure that is the server's moment's as well.
@@ -23,13 +22,23 @@ struct Layout {
 
 impl PostgresStore {
     pub(crate) async fn answer(&self, read: Read<'_>) -> Result<Answer> {
+        let ready = Ready::of(&self.server, &self.schema, self.generation, &read)?;
+        let bytes_max = self.server.config.answer_bytes_max;
+        match self.buffered(&ready, &read, bytes_max).await? {
+            Some(answer) => Ok(answer),
+            None => Err(failure::too_large(bytes_max)),
+        }
+    }
+
+    /// The whole answer, if what the database sends of it is no larger than `bytes_max`.
+    pub(crate) async fn buffered(&self, ready: &Ready, read: &Read<'_>, bytes_max: usize) -> Result<Option<Answer>> {
         let server = &self.server;
-        let ready = Ready::of(server, &self.schema, self.generation, &read)?;
         // Before the snapshot: what this process has committed until now is in it, and perhaps more.
         let seen = server.listeners.position();
-        let (response, layout) = self
-            .ask(&ready, &read, |batch| self.batch(batch, &ready, &read))
-            .await?;
+        let asked = self.ask(bytes_max, |batch| self.batch(batch, ready, read)).await?;
+        let Some((response, layout)) = asked else {
+            return Ok(None);
+        };
         let mut encoder = read.representation.encoder();
         let mut sink = Sink {
             encoder: &mut *encoder,
@@ -42,13 +51,13 @@ impl PostgresStore {
             _ => Some(1),
         };
         let asked = layout.response.and_then(|at| response.rows(at).next());
-        Ok(Answer {
+        Ok(Some(Answer {
             body: encoder.finish(),
             rows,
             total,
             fence: Fence::UpTo(seen),
             response: asked.and_then(settings::response),
-        })
+        }))
     }
 
     /// How the database would answer, or did.
@@ -74,7 +83,9 @@ impl PostgresStore {
             let main = explain.write(batch, read.params, None)?;
             Ok(Layout { main, response: None })
         };
-        let (response, layout) = self.ask(&ready, &read, write).await?;
+        let bytes_max = self.server.config.answer_bytes_max;
+        let asked = self.ask(bytes_max, write).await?;
+        let (response, layout) = asked.ok_or_else(|| failure::too_large(bytes_max))?;
         let lines: Vec<String> = response
             .rows(layout.main)
             .flat_map(crate::wire::cells)
@@ -88,6 +99,17 @@ impl PostgresStore {
 
     /// Settings and the function that is called first.
     fn begin(&self, batch: &mut Batch<'_>, ready: &Ready, read: &Read<'_>) -> Result<()> {
+        self.begin_within(batch, ready, read, self.timeout_ms())
+    }
+
+    /// As [`PostgresStore::begin`], with a limit on the statement's time instead of the connection's, zero for none.
+    pub(crate) fn begin_within(
+        &self,
+        batch: &mut Batch<'_>,
+        ready: &Ready,
+        read: &Read<'_>,
+        statement_timeout_ms: Option<u64>,
+    ) -> Result<()> {
         let server = &self.server;
         let identity = read.identity;
         // Whoever asks as the login role itself, without claims, needs nothing set.
@@ -100,7 +122,7 @@ impl PostgresStore {
             search_path: ready.path.as_deref(),
             read_only: !plain,
             time_zone: read.representation.time_zone(),
-            statement_timeout_ms: self.timeout_ms(),
+            statement_timeout_ms,
             traceparent: None,
         };
         settings.write(batch)?;
@@ -136,25 +158,22 @@ impl PostgresStore {
         (self.server.is_pooled() && !timeout.is_zero()).then_some(timeout.as_millis() as u64)
     }
 
-    /// Sends a batch and waits, again if that is safe and may help.
+    /// Sends a batch and waits, again if that is safe and may help. `None`: the answer is larger than `bytes_max`.
     async fn ask(
         &self,
-        ready: &Arc<Ready>,
-        read: &Read<'_>,
+        bytes_max: usize,
         write: impl Fn(&mut Batch<'_>) -> Result<Layout>,
-    ) -> Result<(Response, Layout)> {
-        let _ = (ready, read);
+    ) -> Result<Option<(Response, Layout)>> {
         let began = Instant::now();
-        let bytes_max = self.server.config.answer_bytes_max;
         let mut attempt = 1;
         loop {
             let connection = Lanes::take(&self.server).await?;
-            let (layout, exchange) = connection.send(&write)?;
+            let (layout, exchange) = connection.send_for(bytes_max, &write)?;
             let again = attempt < ATTEMPTS && began.elapsed() < SOON;
             attempt += 1;
             match exchange.wait().await {
                 Ok(response) => match response.error() {
-                    None => return Ok((response, layout)),
+                    None => return Ok(Some((response, layout))),
                     Some(error) if again && is_stale(&error) => connection.forget_statements(),
                     Some(error) if again && error.code == "40001" => {}
                     // Meant for the query before, whose client went away.
@@ -162,12 +181,13 @@ impl PostgresStore {
                     Some(error) => return Err(failure::failed(error)),
                 },
                 Err(Lost::Connection(..)) if again && !self.server.is_closed() => {}
+                Err(Lost::TooLarge) => return Ok(None),
                 Err(lost) => return Err(self.after_loss(lost, bytes_max)),
             }
         }
     }
 
-    fn after_loss(&self, lost: Lost, bytes_max: usize) -> Error {
+    pub(crate) fn after_loss(&self, lost: Lost, bytes_max: usize) -> Error {
         if self.server.is_closed() {
             return failure::closed();
         }

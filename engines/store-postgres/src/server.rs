@@ -9,14 +9,14 @@ use crate::listeners::Listeners;
 use crate::outbox::Handed;
 use crate::pool::Pool;
 use crate::settings::{FIRST_FREE, search_path};
-use crate::wire::{self, ConnectError, Connection, Limits, Lost, Tls, cells};
+use crate::wire::{self, ConnectError, Connection, Limits, Lost, Opened, Single, SingleLimits, Tls, cells};
 use mainstay_model::{Error, Result};
 use parking_lot::{Mutex, RwLock};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 /// After a failed attempt nobody tries again for so long; it doubles up to the second.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
@@ -60,6 +60,8 @@ pub(crate) struct Server {
     texts: RwLock<HashMap<Arc<str>, u64, ahash::RandomState>>,
     next_text: AtomicU64,
     pub installed: AtomicBool,
+    /// Answers that go on, each with a connection of its own.
+    pub streams: Arc<Semaphore>,
 }
 
 #[derive(Default)]
@@ -94,6 +96,7 @@ impl Server {
             installed: AtomicBool::new(false),
             config,
         }))
+            streams: Arc::new(Semaphore::new(config.stream_connections)),
     }
 
     /// A new connection, driven on the runtime at hand. Errors: why there is none; soon after a failure without trying.
@@ -101,6 +104,34 @@ impl Server {
         {
             let gate = self.gate.lock();
             if let (Some(until), Some(error)) = (gate.until, &gate.error)
+        let opened = self.open().await?;
+        let config = &self.config;
+        let silence = match config.statement_timeout {
+            // Several statements may be one batch.
+            timeout if timeout.is_zero() => Duration::ZERO,
+            timeout => timeout * 4 + Duration::from_secs(10),
+        };
+        let limits = Limits {
+            answer_bytes_max: config.answer_bytes_max,
+            silence,
+            statements_max: config.plans_max,
+            named: !self.pooled.load(Ordering::Relaxed),
+        };
+        Ok(Connection::drive(opened, limits, self.tls.clone()))
+    }
+
+    /// A new connection for one answer that goes on. The limit on statements' time is kept by the one who reads it: the server's would
+    /// count the time in which a client is slow.
+    pub async fn single(&self) -> Result<Single, ConnectError> {
+        let opened = self.open().await?;
+        let limits = SingleLimits {
+            silence: self.config.statement_timeout,
+            message_bytes_max: self.config.answer_bytes_max,
+        };
+        Ok(Single::new(opened, self.tls.clone(), limits))
+    }
+
+    async fn open(&self) -> Result<Opened, ConnectError> {
                 && Instant::now() < until
             {
                 return Err(error.clone());
@@ -127,7 +158,7 @@ impl Server {
         result
     }
 
-    async fn try_connect(&self) -> Result<Connection, ConnectError> {
+    async fn try_connect(&self) -> Result<Opened, ConnectError> {
         let timeout = self.address.connect_timeout.unwrap_or(self.config.connect_timeout);
         let name = self.address.application_name.as_deref();
         let name = name.unwrap_or(&self.config.application_name);
@@ -138,7 +169,7 @@ impl Server {
             ("DateStyle", "ISO, MDY"),
             ("TimeZone", "UTC"),
         ];
-        let opened = loop {
+        loop {
             let pooled = self.pooled.load(Ordering::Relaxed);
             let mut parameters = base.to_vec();
             if !pooled {
@@ -157,22 +188,9 @@ impl Server {
                     );
                     self.pooled.store(true, Ordering::Relaxed);
                 }
-                result => break result?,
+                result => return result,
             }
-        };
-        let config = &self.config;
-        let silence = match config.statement_timeout {
-            // Several statements may be one batch.
-            timeout if timeout.is_zero() => Duration::ZERO,
-            timeout => timeout * 4 + Duration::from_secs(10),
-        };
-        let limits = Limits {
-            answer_bytes_max: config.answer_bytes_max,
-            silence,
-            statements_max: config.plans_max,
-            named: !self.pooled.load(Ordering::Relaxed),
-        };
-        Ok(Connection::drive(opened, limits, self.tls.clone()))
+        }
     }
 
     /// The start's `options`, blanks and backslashes escaped.
@@ -385,6 +403,7 @@ impl Server {
         self.drop_connections();
         // Somebody else may relay at once; whoever is at it lets go when it is done.
         if let Ok(mut handed) = self.handed.try_lock() {
+        self.streams.close();
             handed.release();
         }
     }

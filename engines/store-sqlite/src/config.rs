@@ -33,6 +33,12 @@ pub struct Config {
     pub busy_timeout: Duration,
     /// Largest answer, in bytes: 54000.
     pub answer_bytes_max: usize,
+    /// An answer of more bytes is handed over as it is read, where the caller can take that.
+    pub stream_from_bytes: usize,
+    /// Such answers at a time, each with a thread and a connection of its own; beyond it they are refused with 53300.
+    pub streams_max: usize,
+    /// The longest time that one may take, from its first part to its last: its snapshot keeps the log from being checkpointed.
+    pub stream_timeout: Duration,
     /// Compiled queries kept per connection.
     pub plans_max: usize,
     /// How much of the file is mapped into memory, in bytes.
@@ -67,6 +73,9 @@ impl Config {
             statement_timeout: Duration::from_secs(30),
             busy_timeout: Duration::from_secs(5),
             answer_bytes_max: 64 << 20,
+            stream_from_bytes: 1 << 20,
+            streams_max: 8,
+            stream_timeout: Duration::from_secs(3600),
             plans_max: 512,
             mmap_bytes: 256 << 20,
             writer_cache_kib: 16 << 10,

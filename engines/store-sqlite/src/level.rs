@@ -2,6 +2,7 @@
 
 use crate::bind::{Env, Prepared};
 use crate::failure::plain;
+use crate::parts::Parts;
 use crate::statement::Statement;
 use mainstay_model::{Encoder, Error, Result, Type, ValueRef};
 use mainstay_sql::sqlite::{Form, Level, LevelItem, Stored, decode, parse_uuid};
@@ -36,9 +37,20 @@ pub(crate) struct Sink<'a> {
     pub encoder: &'a mut dyn Encoder,
     /// Its limit.
     pub bytes_max: usize,
+    /// Who takes its rows before all of them are there.
+    pub parts: Option<&'a mut Parts>,
 }
 
 impl Sink<'_> {
+    /// After a row of the answer itself, the `rows`-th: hands over what there is, if it goes on and that is enough; else as
+    /// [`Sink::check`].
+    fn end_row(&mut self, rows: u64) -> Result<()> {
+        match &mut self.parts {
+            Some(parts) if self.encoder.len() >= parts.bytes() => parts.take(self.encoder.take(), rows),
+            _ => self.check(),
+        }
+    }
+
     /// Refuses an answer that has grown too large. Error: 54000.
     pub fn check(&self) -> Result<()> {
         if self.encoder.len() <= self.bytes_max {
@@ -121,8 +133,11 @@ impl LevelPlan {
                 item.encode(env, &prepared.statement, sink)?;
             }
             sink.encoder.end_row();
-            sink.check()?;
             rows += 1;
+            match outer {
+                None => sink.end_row(rows)?,
+                Some(_) => sink.check()?,
+            }
         }
         Ok(rows)
     }

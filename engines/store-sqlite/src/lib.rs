@@ -27,6 +27,7 @@ mod modify;
 mod open;
 mod open_error;
 mod outbox;
+mod parts;
 mod pool;
 mod preupdate;
 mod reader;

@@ -1,10 +1,11 @@
 //! Long reads: a bounded number of threads, a bounded queue, a deadline each, and an end when nobody waits any more.
 
 use crate::failure::{closed, queue_full};
+use crate::parts::Parts;
 use crate::reader::{Limit, Question, Reader};
 use crate::shared::Shared;
 use mainstay_model::{Encoder, Error, Identity, QueryShape, Result, Value};
-use mainstay_store::Answer;
+use mainstay_store::Streamed;
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -26,20 +27,37 @@ pub(crate) struct LongRead {
     pub encoder: Box<dyn Encoder>,
     /// Set when nobody waits any more.
     pub cancelled: Arc<AtomicBool>,
+    /// Whether the answer may be handed over as it is read.
+    pub goes_on: bool,
     /// Who waits.
-    pub reply: oneshot::Sender<Result<Answer>>,
+    pub reply: oneshot::Sender<Result<Streamed>>,
 }
 
 struct Queue {
     waiting: Mutex<(VecDeque<LongRead>, bool)>,
     more: Condvar,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Queue {
+    /// One more thread that works.
+    fn employ(self: &Arc<Queue>, shared: &Arc<Shared>) -> std::io::Result<()> {
+        let (queue, shared) = (self.clone(), shared.clone());
+        let thread = std::thread::Builder::new()
+            .name("store-long-read".to_owned())
+            .spawn(move || work(&queue, &shared))?;
+        let mut threads = self.threads.lock();
+        // Those that handed over and ended need not be waited for.
+        threads.retain(|thread| !thread.is_finished());
+        threads.push(thread);
+        Ok(())
+    }
 }
 
 /// The threads for long reads.
 pub(crate) struct Pool {
     queue: Arc<Queue>,
     limit: usize,
-    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 /// Cancels a read when the one who waits for it goes away.
@@ -57,20 +75,14 @@ impl Pool {
         let queue = Arc::new(Queue {
             waiting: Mutex::default(),
             more: Condvar::new(),
+            threads: Mutex::default(),
         });
-        let mut threads = Vec::new();
         for _ in 0..shared.config.long_read_threads.max(1) {
-            let (queue, shared) = (queue.clone(), shared.clone());
-            threads.push(
-                std::thread::Builder::new()
-                    .name("store-long-read".to_owned())
-                    .spawn(move || work(&queue, &shared))?,
-            );
+            queue.employ(shared)?;
         }
         Ok(Pool {
             queue,
             limit: shared.config.long_read_queue,
-            threads: Mutex::new(threads),
         })
     }
 
@@ -98,13 +110,14 @@ impl Pool {
             }
         }
         self.queue.more.notify_all();
-        for thread in self.threads.lock().drain(..) {
+        // One that is waited for may still employ another.
+        while let Some(thread) = { self.queue.threads.lock().pop() } {
             let _ = thread.join();
         }
     }
 }
 
-fn work(queue: &Queue, shared: &Arc<Shared>) {
+fn work(queue: &Arc<Queue>, shared: &Arc<Shared>) {
     let mut reader: Option<Reader> = None;
     loop {
         let read = {
@@ -129,8 +142,14 @@ fn work(queue: &Queue, shared: &Arc<Shared>) {
             identity,
             encoder,
             cancelled,
+            goes_on,
             reply,
         } = read;
+        let succeed = {
+            let (queue, shared) = (queue.clone(), shared.clone());
+            Box::new(move || queue.employ(&shared))
+        };
+        let mut parts = Parts::new(shared.clone(), reply, succeed);
         let answer = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             let reader = match &mut reader {
                 Some(reader) => reader,
@@ -147,12 +166,16 @@ fn work(queue: &Queue, shared: &Arc<Shared>) {
                 question,
                 encoder,
                 Limit::Time(shared.config.statement_timeout, cancelled),
+                shared.config.answer_bytes_max,
+                goes_on.then_some(&mut parts),
             )
         }));
         let answer = answer.unwrap_or_else(|_| {
             reader = None;
             Err(Error::internal("a long read panicked"))
         });
-        let _ = reply.send(answer);
+        if parts.end(answer) {
+            return;
+        }
     }
 }

@@ -7,6 +7,7 @@ use crate::connection;
 use crate::context;
 use crate::failure::{closed, plain};
 use crate::level::{LevelPlan, Sink};
+use crate::parts::Parts;
 use crate::shared::Shared;
 use crate::statement::{Failure, Statement};
 use mainstay_model::{
@@ -113,8 +114,14 @@ pub(crate) fn with_reader<T>(shared: &Arc<Shared>, run: impl FnOnce(&mut Reader)
     })
 }
 
-/// Answers on this thread, if it does not take too long.
-pub(crate) fn read_inline(shared: &Arc<Shared>, question: Question<'_>, encoder: Box<dyn Encoder>) -> Inline {
+/// Answers on this thread, if it does not take too long and the answer is no larger than `bytes_max`. Where that is less than any answer
+/// may have, a larger one is too long as well.
+pub(crate) fn read_inline(
+    shared: &Arc<Shared>,
+    question: Question<'_>,
+    encoder: Box<dyn Encoder>,
+    bytes_max: usize,
+) -> Inline {
     let result = with_reader(shared, |reader| {
         if let Some(plan) = reader.plans.get_mut(&question.plan)
             && plan.heavy > 0
@@ -122,8 +129,10 @@ pub(crate) fn read_inline(shared: &Arc<Shared>, question: Question<'_>, encoder:
             plan.heavy -= 1;
             return Ok(Inline::TooLong);
         }
-        let answer = reader.read(shared, question, encoder, Limit::Kops(shared.config.read_budget_kops));
-        if answer.as_ref().is_err_and(|e| e.code == "57014") && reader.budget.is_spent() {
+        let kops = Limit::Kops(shared.config.read_budget_kops);
+        let answer = reader.read(shared, question, encoder, kops, bytes_max, None);
+        let too_large = bytes_max < shared.config.answer_bytes_max && answer.as_ref().is_err_and(|e| e.code == "54000");
+        if too_large || answer.as_ref().is_err_and(|e| e.code == "57014") && reader.budget.is_spent() {
             if let Some(plan) = reader.plans.get_mut(&question.plan) {
                 plan.heavy = HEAVY_READS;
             }
@@ -161,20 +170,28 @@ impl Reader {
         &self.conn
     }
 
-    /// Answers within a limit. Error: 57014 beyond it.
+    /// Answers within a limit. Errors: 57014 beyond it, 54000 when the answer, or what of it cannot be handed over, is larger than
+    /// `bytes_max`. Where `parts` has begun to take it, the answer is its last part.
     pub fn read(
         &mut self,
         shared: &Shared,
         question: Question<'_>,
         mut encoder: Box<dyn Encoder>,
         limit: Limit,
+        bytes_max: usize,
+        mut parts: Option<&mut Parts>,
     ) -> Result<Answer> {
         if shared.is_closed() {
             return Err(closed());
         }
         match limit {
             Limit::Kops(kops) => self.budget.allow_kops(kops),
-            Limit::Time(time, cancelled) => self.budget.allow_time(time, Some(cancelled)),
+            Limit::Time(time, cancelled) => {
+                self.budget.allow_time(time, Some(cancelled.clone()));
+                if let Some(parts) = &mut parts {
+                    parts.watch(self.budget.clone(), cancelled);
+                }
+            }
         }
         // Before the snapshot: what has been committed until now is in it, and perhaps more.
         let seen = shared.position.load(Ordering::Acquire);
@@ -188,7 +205,8 @@ impl Reader {
         }
         let mut sink = Sink {
             encoder: &mut *encoder,
-            bytes_max: shared.config.answer_bytes_max,
+            bytes_max,
+            parts,
         };
         let env = Env::new(question.params, question.identity, context::now_us());
         let (rows, total) = self.answer(shared, question, &env, &mut sink)?;
@@ -223,6 +241,10 @@ impl Reader {
         let plan = plans
             .get_mut(&question.plan)
             .ok_or_else(|| Error::internal("a plan vanished"))?;
+        if !matches!(&plan.kind, Kind::Query { count: None, .. }) {
+            // What is counted, and what a function does statement by statement, is answered as a whole.
+            sink.parts = None;
+        }
         match (&mut plan.kind, &question.shape.from) {
             (
                 Kind::Query {

@@ -6,7 +6,7 @@ use mainstay_store::CommitListener;
 use parking_lot::RwLock;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// What the threads of one store share.
@@ -17,6 +17,8 @@ pub(crate) struct Shared {
     pub schema: Arc<Schema>,
     /// The newest position that is visible to every read that starts now.
     pub position: AtomicU64,
+    /// Answers under way that go on.
+    pub streams: AtomicUsize,
     closed: AtomicBool,
     origin: Instant,
     /// When it was last made sure that no foreign writer came between, in nanoseconds after `origin`.
@@ -31,6 +33,7 @@ impl Shared {
             config,
             schema,
             position: AtomicU64::new(position),
+            streams: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
             origin: Instant::now(),
             checked_ns: AtomicU64::new(0),

@@ -16,8 +16,8 @@ use mainstay_model::{
     Action, Cell, Count, Error, Identity, QueryShape, RelationId, Representation, Result, Row, Schema, Step,
     StepOutcome, Type, Value, earlier_value,
 };
-use mainstay_store::Keeping;
 use mainstay_sql::sqlite::{self, Rendered, RowsFrom, Stored};
+use mainstay_store::Keeping;
 use rusqlite::Connection;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -222,6 +222,7 @@ impl Steps {
         let mut sink = Sink {
             encoder: &mut *encoder,
             bytes_max: self.bytes_max,
+            parts: None,
         };
         let value = run(self, Some(&mut sink))?;
         Ok((value, encoder.finish()))
@@ -241,6 +242,7 @@ impl Steps {
         let mut sink = Sink {
             encoder: &mut keeping,
             bytes_max: self.bytes_max,
+            parts: None,
         };
         let value = run(self, Some(&mut sink))?;
         let (rows, body) = keeping.finish();

@@ -12,6 +12,7 @@ use crate::writer::{Job, Submission, Writer};
 use mainstay_model::{Committed, Error, Identity, OutboxRecord, Position, Representation, Result, Schema, Transaction};
 use mainstay_store::{
     Answer, BoxFuture, Capabilities, CommitListener, Explain, Explanation, Load, LoadFailure, Loaded, Read, Store,
+    Streamed,
 };
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -102,9 +103,9 @@ impl SqliteStore {
     }
 
     /// Reads that do not fit a turn of the caller's thread.
-    async fn read_long(&self, read: Read<'_>) -> Result<Answer> {
+    async fn read_long(&self, read: Read<'_>, goes_on: bool) -> Result<Streamed> {
         let cancelled = Arc::new(AtomicBool::new(false));
-        let _cancel = CancelOnDrop(cancelled.clone());
+        let cancel = CancelOnDrop(cancelled.clone());
         let (reply, answer) = oneshot::channel();
         self.pool.submit(LongRead {
             plan: read.plan,
@@ -113,9 +114,30 @@ impl SqliteStore {
             identity: read.identity.clone(),
             encoder: read.representation.encoder(),
             cancelled,
+            goes_on,
             reply,
         })?;
-        answer.await.unwrap_or_else(|_| Err(closed()))
+        let Streamed { answer, rest } = answer.await.unwrap_or_else(|_| Err(closed()))?;
+        let rest = rest.map(|rest| rest.keeping(Box::new(cancel)));
+        Ok(Streamed { answer, rest })
+    }
+
+    async fn answer(&self, read: Read<'_>, goes_on: bool) -> Result<Streamed> {
+        let question = Question {
+            plan: read.plan,
+            shape: read.shape,
+            params: read.params,
+            identity: read.identity,
+        };
+        let config = &self.shared.config;
+        let bytes_max = match goes_on {
+            true => config.stream_from_bytes.min(config.answer_bytes_max),
+            false => config.answer_bytes_max,
+        };
+        match read_inline(&self.shared, question, read.representation.encoder(), bytes_max) {
+            Inline::Done(answer) => answer.map(Streamed::from),
+            Inline::TooLong => self.read_long(read, goes_on).await,
+        }
     }
 
     /// Ends the threads, after what was asked before.
@@ -147,18 +169,12 @@ impl Store for SqliteStore {
     }
 
     fn read<'a>(&'a self, read: Read<'a>) -> BoxFuture<'a, Result<Answer>> {
-        Box::pin(async move {
-            let question = Question {
-                plan: read.plan,
-                shape: read.shape,
-                params: read.params,
-                identity: read.identity,
-            };
-            match read_inline(&self.shared, question, read.representation.encoder()) {
-                Inline::Done(answer) => answer,
-                Inline::TooLong => self.read_long(read).await,
-            }
-        })
+        Box::pin(async move { self.answer(read, false).await.map(|streamed| streamed.answer) })
+    }
+
+    fn stream<'a>(&'a self, read: Read<'a>) -> BoxFuture<'a, Result<Streamed>> {
+        let goes_on = read.representation.streams();
+        Box::pin(self.answer(read, goes_on))
     }
 
     fn explain<'a>(&'a self, read: Read<'a>, wanted: Explain) -> BoxFuture<'a, Result<Explanation>> {

@@ -29,6 +29,7 @@ impl Adopted {
             &format!(
                 "CREATE TABLE public.small (id integer PRIMARY KEY); INSERT INTO small VALUES (1), (2);
                  CREATE VIEW public.big AS SELECT g AS id, repeat(md5(g::text), {}) AS text FROM generate_series(1, {rows}) g;
+                 GRANT SELECT ON public.small, public.big TO PUBLIC;
                  CREATE FUNCTION public.breaks(at integer) RETURNS TABLE (id integer, text text) LANGUAGE sql STABLE AS $$
                    SELECT g, repeat('x', 1000 / (CASE WHEN g = $1 THEN 0 ELSE 1 END)) FROM generate_series(1, 20000) g $$;
                  CREATE FUNCTION public.shaped() RETURNS TABLE (id integer, text text) LANGUAGE plpgsql STABLE AS $$ BEGIN

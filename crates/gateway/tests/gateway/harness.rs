@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::{Request, Response};
-use mainstay_gateway::{Answer, Auth, Config, Gateway, Limits, Route, Running, Service, Target, Upstream};
+use mainstay_gateway::{Answer, Auth, Config, Content, Gateway, Limits, Route, Running, Service, Target, Upstream};
 use mainstay_telemetry as telemetry;
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read, Write};
@@ -19,7 +19,7 @@ pub struct Local<F>(pub F);
 
 impl<F: Fn(Request<Bytes>) -> Response<Bytes> + Send + Sync + 'static> Service for Local<F> {
     fn call<'a>(&'a self, request: Request<Bytes>) -> Answer<'a> {
-        Box::pin(async move { (self.0)(request) })
+        Box::pin(async move { (self.0)(request).map(Content::Whole) })
     }
 }
 

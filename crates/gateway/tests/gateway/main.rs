@@ -5,4 +5,5 @@ mod harness;
 mod lifecycle;
 mod policies;
 mod protocol;
+mod streams;
 mod upstreams;

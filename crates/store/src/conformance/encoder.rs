@@ -12,6 +12,10 @@ impl Representation for JsonRows {
         "conformance-json"
     }
 
+    fn streams(&self) -> bool {
+        true
+    }
+
     fn encoder(&self) -> Box<dyn Encoder> {
         Box::new(Rows {
             out: b"[".to_vec(),
@@ -97,6 +101,10 @@ impl Encoder for Rows {
 
     fn len(&self) -> usize {
         self.out.len()
+    }
+
+    fn take(&mut self) -> Bytes {
+        std::mem::take(&mut self.out).into()
     }
 
     fn finish(mut self: Box<Self>) -> Bytes {

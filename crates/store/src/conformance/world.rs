@@ -15,7 +15,7 @@ pub struct World {
     pub schema: Arc<Schema>,
     /// Who asks.
     pub identity: Identity,
-    plans: AtomicU64,
+    pub(super) plans: AtomicU64,
 }
 
 /// A numeric value.

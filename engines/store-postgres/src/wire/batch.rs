@@ -90,6 +90,31 @@ impl<'a> Batch<'a> {
         results: &[bool],
         values: impl FnOnce(&mut Values<'_>) -> Result<()>,
     ) -> Result<usize> {
+        self.bind("", id, sql, binary, results, values)?;
+        Ok(self.execute("", 0))
+    }
+
+    /// Adds the execution of a portal, as far as so many rows; zero is all that are left. Says which it is.
+    pub fn execute(&mut self, portal: &str, rows: u32) -> usize {
+        message(self.out, b'E', |out| {
+            out.put_slice(portal.as_bytes());
+            out.put_u8(0);
+            out.put_u32(rows);
+        });
+        self.count += 1;
+        self.count - 1
+    }
+
+    /// As [`Batch::statement`], as a portal that is not executed yet.
+    pub fn bind(
+        &mut self,
+        portal: &str,
+        id: u64,
+        sql: &str,
+        binary: &[bool],
+        results: &[bool],
+        values: impl FnOnce(&mut Values<'_>) -> Result<()>,
+    ) -> Result<()> {
         let name = if !self.statements.named {
             self.parse(None, sql);
             None
@@ -107,6 +132,7 @@ impl<'a> Batch<'a> {
         self.out.put_u8(b'B');
         let start = self.out.len();
         self.out.put_u32(0);
+        self.out.put_slice(portal.as_bytes());
         self.out.put_u8(0);
         write_name(name, self.out);
         self.out.put_u16(binary.len() as u16);
@@ -129,10 +155,7 @@ impl<'a> Batch<'a> {
         for binary in results {
             self.out.put_u16(u16::from(*binary));
         }
-        close_message(self.out, start)?;
-        self.out.put_slice(b"E\0\0\0\x09\0\0\0\0\0");
-        self.count += 1;
-        Ok(self.count - 1)
+        close_message(self.out, start)
     }
 
     /// A statement without values whose columns come as text.

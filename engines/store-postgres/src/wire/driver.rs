@@ -21,8 +21,11 @@ use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::oneshot;
 
 /// Room for reading that is kept free, and how much more is made when it is used up.
-const READ_BYTES: usize = 4 << 10;
-const BLOCK_BYTES: usize = 64 << 10;
+pub(super) const READ_BYTES: usize = 4 << 10;
+pub(super) const BLOCK_BYTES: usize = 64 << 10;
+
+/// An answer that is smaller is never too large.
+const LOOKED_AT_FROM: usize = 32 << 10;
 
 /// A connection. Cheap to clone; it ends when the last clone goes and everybody has been answered.
 #[derive(Clone)]
@@ -53,7 +56,14 @@ struct State {
     lost: Option<Lost>,
 }
 
-type Waiting = oneshot::Sender<Result<Response, Lost>>;
+struct Waiting {
+    /// `None` once it has been told.
+    reply: Option<Reply>,
+    /// It wants no larger answer: beyond so many bytes it is told so at once, and its query cancelled.
+    bytes_max: usize,
+}
+
+type Reply = oneshot::Sender<Result<Response, Lost>>;
 
 /// Why there is no answer.
 #[derive(Clone, Debug)]
@@ -140,6 +150,15 @@ impl Connection {
 
     /// Writes a batch and sends it as soon as the task runs. Errors: what `write` says; nothing is sent then.
     pub fn send<T>(&self, write: impl FnOnce(&mut Batch<'_>) -> Result<T>) -> Result<(T, Exchange)> {
+        self.send_for(usize::MAX, write)
+    }
+
+    /// As [`Connection::send`], for an answer of at most so many bytes: a query whose answer is larger is cancelled.
+    pub fn send_for<T>(
+        &self,
+        bytes_max: usize,
+        write: impl FnOnce(&mut Batch<'_>) -> Result<T>,
+    ) -> Result<(T, Exchange)> {
         let (sender, reply) = oneshot::channel();
         let inner = &self.handle.0;
         let mut state = inner.state.lock();
@@ -169,7 +188,10 @@ impl Connection {
             }
         };
         let parsed = batch.finish();
-        state.waiting.push_back(sender);
+        state.waiting.push_back(Waiting {
+            reply: Some(sender),
+            bytes_max,
+        });
         inner.in_flight.fetch_add(1, Ordering::Relaxed);
         let waker = state.waker.take();
         drop(state);
@@ -226,10 +248,10 @@ impl Exchange {
     }
 }
 
-struct Cancel {
-    host: Host,
-    key: (i32, i32),
-    tls: Tls,
+pub(super) struct Cancel {
+    pub host: Host,
+    pub key: (i32, i32),
+    pub tls: Tls,
 }
 
 struct Driver {
@@ -293,14 +315,12 @@ impl Driver {
                 self.front_since.get_or_insert_with(Instant::now);
             }
             // Whoever waits at the front and goes away has its query cancelled; those behind it are left until they are the front.
-            if let Some(front) = state.waiting.front_mut()
+            if let Some(reply) = state.waiting.front_mut().and_then(|front| front.reply.as_mut())
                 && !self.front_cancelled
-                && front.poll_closed(cx).is_ready()
+                && reply.poll_closed(cx).is_ready()
             {
                 self.front_cancelled = true;
-                let ms = (self.inner.began.elapsed().as_millis() as u64).max(1);
-                self.inner.cancelled_ms.store(ms, Ordering::Relaxed);
-                tokio::spawn(self.cancel.clone().send());
+                self.inner.cancel(&self.cancel);
             }
             if !state.waker.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
                 state.waker = Some(cx.waker().clone());
@@ -383,14 +403,18 @@ impl Driver {
                 return Err("the answer is not PostgreSQL's".to_owned());
             }
             let tag = head[0];
-            if self.scanned + length > self.limits.answer_bytes_max.saturating_add(64 << 10) {
+            let answer = self.scanned + length;
+            if answer > LOOKED_AT_FROM && (answer > self.bytes_max() || self.too_large) {
                 // Nobody gets this answer any more; its end is waited for.
                 self.too_large = true;
+                self.refuse_front();
                 self.input.advance(self.scanned);
                 self.scanned = 0;
             }
             if rest_is_short(&self.input, self.scanned, length) {
                 if self.too_large && tag != b'Z' {
+                    self.input.advance(self.scanned);
+                    self.scanned = 0;
                     self.skip = length + 1;
                     continue;
                 }
@@ -418,10 +442,34 @@ impl Driver {
                 drop(state);
                 if let Some(front) = front {
                     self.inner.in_flight.fetch_sub(1, Ordering::Relaxed);
-                    let _ = front.send(answer);
+                    if let Some(reply) = front.reply {
+                        let _ = reply.send(answer);
+                    }
                     answered = true;
                 }
             }
+        }
+    }
+
+    /// How large the answer at hand may be.
+    fn bytes_max(&self) -> usize {
+        let most = self.limits.answer_bytes_max.saturating_add(64 << 10);
+        let state = self.inner.state.lock();
+        state.waiting.front().map_or(most, |front| front.bytes_max.min(most))
+    }
+
+    /// The answer at hand is larger than the one who waits for it wants: it is told, and what produces the rest is stopped.
+    fn refuse_front(&mut self) {
+        let mut state = self.inner.state.lock();
+        let Some(front) = state.waiting.front_mut().filter(|front| front.bytes_max < usize::MAX) else {
+            return;
+        };
+        if let Some(reply) = front.reply.take() {
+            let _ = reply.send(Err(Lost::TooLarge));
+        }
+        drop(state);
+        if !std::mem::replace(&mut self.front_cancelled, true) {
+            self.inner.cancel(&self.cancel);
         }
     }
 
@@ -464,20 +512,30 @@ impl Inner {
         let waiting = std::mem::take(&mut state.waiting);
         drop(state);
         self.in_flight.store(0, Ordering::Relaxed);
-        for sender in waiting {
-            let _ = sender.send(Err(lost.clone()));
+        for reply in waiting.into_iter().filter_map(|waiting| waiting.reply) {
+            let _ = reply.send(Err(lost.clone()));
         }
+    }
+
+    /// Cancels what runs.
+    fn cancel(&self, cancel: &Arc<Cancel>) {
+        let ms = (self.began.elapsed().as_millis() as u64).max(1);
+        self.cancelled_ms.store(ms, Ordering::Relaxed);
+        tokio::spawn(cancel.clone().send());
     }
 }
 
 impl Cancel {
-    async fn send(self: Arc<Self>) {
+    /// Has the server stop what a connection is doing.
+    pub(super) async fn send(self: Arc<Self>) {
         let cancelled = async {
             let mut socket = socket(&self.host, &self.tls).await.ok()?;
             let mut request = BytesMut::new();
             frontend::cancel_request(self.key.0, self.key.1, &mut request);
             socket.write_all(&request).await.ok()?;
-            socket.flush().await.ok()
+            socket.flush().await.ok()?;
+            // The server closes when it has done so. A pooler may not survive that the other side does first (PgBouncer 1.18).
+            socket.read_u8().await.ok()
         };
         let _ = tokio::time::timeout(Duration::from_secs(5), cancelled).await;
     }
