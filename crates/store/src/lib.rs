@@ -24,11 +24,6 @@ pub trait Store: Send + Sync + 'static {
     /// Answers an authorised read.
     fn read<'a>(&'a self, read: Read<'a>) -> BoxFuture<'a, Result<Answer>>;
 
-    /// Does all of an authorised transaction or nothing. When it returns `Ok`, the transaction is durable, every
-    /// [`CommitListener`] has run, and its events are in the outbox. An error whose outcome is unknown says so.
-    ///
-    /// Nothing is encoded; a step with `returning` needs [`Store::write_as`].
-    fn write<'a>(&'a self, transaction: &'a Transaction, identity: &'a Identity) -> BoxFuture<'a, Result<Committed>> {
     /// As [`Store::read`], for a caller that can take an answer that goes on: one that grows large is handed over as it is read, row by
     /// row and no faster than it is taken, all of it from one snapshot. Whether an answer goes on is the engine's choice; one that is
     /// counted, or whose representation does not stream, never does.
@@ -36,6 +31,11 @@ pub trait Store: Send + Sync + 'static {
         Box::pin(async move { self.read(read).await.map(Streamed::from) })
     }
 
+    /// Does all of an authorised transaction or nothing. When it returns `Ok`, the transaction is durable, every
+    /// [`CommitListener`] has run, and its events are in the outbox. An error whose outcome is unknown says so.
+    ///
+    /// Nothing is encoded; a step with `returning` needs [`Store::write_as`].
+    fn write<'a>(&'a self, transaction: &'a Transaction, identity: &'a Identity) -> BoxFuture<'a, Result<Committed>> {
         self.write_as(transaction, identity, &[])
     }
 
@@ -161,12 +161,12 @@ mod explain;
 mod keeping;
 mod load;
 mod recovery;
+mod rest;
 
 pub use explain::{Explain, Explanation};
 pub use keeping::Keeping;
 pub use load::{Load, LoadFailure, Loaded, Rows, RowsInMemory, TextRow};
 pub use recovery::{Recovery, Snapshot, TableDigest};
-mod rest;
+pub use rest::{Handed, Outlet, Rest, Streamed, rest};
 
 pub mod conformance;
-pub use rest::{Handed, Outlet, Rest, Streamed, rest};

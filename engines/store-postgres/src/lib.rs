@@ -26,8 +26,8 @@ mod server;
 mod settings;
 mod step;
 mod store;
-mod value;
 mod stream;
+mod value;
 mod wire;
 mod write;
 

@@ -94,16 +94,13 @@ impl Server {
             texts: RwLock::default(),
             next_text: AtomicU64::new(FIRST_FREE),
             installed: AtomicBool::new(false),
+            streams: Arc::new(Semaphore::new(config.stream_connections)),
             config,
         }))
-            streams: Arc::new(Semaphore::new(config.stream_connections)),
     }
 
     /// A new connection, driven on the runtime at hand. Errors: why there is none; soon after a failure without trying.
     pub async fn connect(&self) -> Result<Connection, ConnectError> {
-        {
-            let gate = self.gate.lock();
-            if let (Some(until), Some(error)) = (gate.until, &gate.error)
         let opened = self.open().await?;
         let config = &self.config;
         let silence = match config.statement_timeout {
@@ -132,6 +129,9 @@ impl Server {
     }
 
     async fn open(&self) -> Result<Opened, ConnectError> {
+        {
+            let gate = self.gate.lock();
+            if let (Some(until), Some(error)) = (gate.until, &gate.error)
                 && Instant::now() < until
             {
                 return Err(error.clone());
@@ -400,10 +400,10 @@ impl Server {
     pub fn close(&self) {
         self.closed.store(true, Ordering::Release);
         self.pool.close();
+        self.streams.close();
         self.drop_connections();
         // Somebody else may relay at once; whoever is at it lets go when it is done.
         if let Ok(mut handed) = self.handed.try_lock() {
-        self.streams.close();
             handed.release();
         }
     }

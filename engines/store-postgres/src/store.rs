@@ -14,8 +14,8 @@ use mainstay_model::{
 use mainstay_sql::postgres::quote_identifier;
 use mainstay_store::{
     Answer, BoxFuture, Capabilities, CommitListener, Explain, Explanation, Load, LoadFailure, Loaded, Read, Store,
-};
     Streamed,
+};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -212,6 +212,10 @@ impl Store for PostgresStore {
         Box::pin(self.answer(read))
     }
 
+    fn stream<'a>(&'a self, read: Read<'a>) -> BoxFuture<'a, Result<Streamed>> {
+        Box::pin(self.streamed(read))
+    }
+
     fn write_as<'a>(
         &'a self,
         transaction: &'a Transaction,
@@ -223,10 +227,6 @@ impl Store for PostgresStore {
 
     fn outbox(&self, after: u64, limit: usize) -> BoxFuture<'_, Result<Vec<OutboxRecord>>> {
         Box::pin(outbox::read(&self.server, after, limit))
-    fn stream<'a>(&'a self, read: Read<'a>) -> BoxFuture<'a, Result<Streamed>> {
-        Box::pin(self.streamed(read))
-    }
-
     }
 
     fn confirm(&self, sequence: u64) -> BoxFuture<'_, Result<()>> {
