@@ -604,7 +604,7 @@ fn framing_has_one_meaning() {
             with("GET http://other/rest/v1/things HTTP/1.1", ""),
             &[400],
         ),
-        ("CONNECT", with("CONNECT other:80 HTTP/1.1", ""), &[400, 501]),
+        ("CONNECT", with("CONNECT other:80 HTTP/1.1", ""), &[400, 405]),
         ("binary", (0u8..=255).collect(), &[400]),
         ("TLS", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".to_vec(), &[400]),
     ];
