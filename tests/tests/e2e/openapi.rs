@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 /// Requests of an operation, and seconds, of a run that is not asked for more.
 const EXAMPLES: u32 = 10;
-const SECONDS: u32 = 40;
+const SECONDS: u32 = 20;
 
 /// A user of the tests' own rows.
 const USER: &str = "00000000-0000-4000-8000-0000000000aa";
@@ -24,7 +24,20 @@ fn the_api_is_what_its_description_says() {
     }
     let (_project, process) = serve();
     for role in ["anon", "authenticated"] {
-        judge(&program, &process, role);
+        judge(
+            &program,
+            &process,
+            role,
+            "schemathesis.toml",
+            &["--phases", "examples,coverage,fuzzing"],
+        );
+        judge(
+            &program,
+            &process,
+            role,
+            "values.toml",
+            &["--phases", "fuzzing", "--mode", "positive"],
+        );
     }
 }
 
@@ -58,11 +71,11 @@ fn folder() -> PathBuf {
 }
 
 /// Runs it as a role; panics with what it found.
-fn judge(program: &Path, process: &Process, role: &str) {
+fn judge(program: &Path, process: &Process, role: &str, config: &str, how: &[&str]) {
     let asked: Option<u32> = std::env::var("MAINSTAY_EXAMPLES").ok().and_then(|n| n.parse().ok());
     let mut command = Command::new(program, "")
         .arg("--config-file")
-        .arg(folder().join("schemathesis.toml"))
+        .arg(folder().join(config))
         .arg("run")
         .arg(format!("{}/rest/v1/", process.ready))
         .args([
@@ -89,10 +102,10 @@ fn judge(program: &Path, process: &Process, role: &str) {
     }
     let (ok, output, errors) = command.run();
     let summary = output.find("= SUMMARY =").map_or("", |at| &output[at..]);
-    println!("{role}: {summary}");
+    println!("{role}, {config}: {summary}");
     assert!(
         ok && summary.contains("Tested:"),
-        "{role}: {output}{errors}\n{}",
+        "{role}, {config}: {output}{errors}\n{}",
         process.log().join("\n")
     );
 }
