@@ -114,8 +114,14 @@ pub fn postgres(
         search_path: api.search_path.iter().map(|s| s.as_str().into()).collect(),
         pre_request: api.pre_request.clone(),
         must_answer: false,
+        stream_from_bytes: stream_from(loaded),
         ..mainstay_store_postgres::Config::new(store.url.expose())
     }
+}
+
+/// From how many bytes on an answer is handed over as it is read: what a cache would keep is read as a whole.
+fn stream_from(loaded: &Loaded) -> usize {
+    loaded.project.cache.max_entry.max(1 << 20) as usize
 }
 
 fn sqlite(
@@ -151,6 +157,7 @@ fn sqlite(
         long_read_threads: store.readers as usize,
         statement_timeout: store.timeout,
         idempotency_kept: loaded.project.api.idempotency,
+        stream_from_bytes: stream_from(loaded),
         sequences: loaded
             .sequence_values
             .iter()
