@@ -111,7 +111,7 @@ impl Data for Engine {
     }
 
     fn wants_requests(&self) -> bool {
-        self.stores().iter().any(|store| store.capabilities().native_policies)
+        self.stores().iter().any(|store| store.wants_requests())
     }
 
     async fn write(

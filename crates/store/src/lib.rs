@@ -21,6 +21,11 @@ pub trait Store: Send + Sync + 'static {
     /// What it can do. Nobody tests an engine's name.
     fn capabilities(&self) -> &Capabilities;
 
+    /// Whether anything in it may look at callers' requests ([`Identity::request`]).
+    fn wants_requests(&self) -> bool {
+        self.capabilities().native_policies
+    }
+
     /// Answers an authorised read.
     fn read<'a>(&'a self, read: Read<'a>) -> BoxFuture<'a, Result<Answer>>;
 

@@ -4,6 +4,7 @@
 //! `docs/adr/0013-postgresql-store.md` says why it is so.
 
 mod address;
+mod asks;
 mod backup;
 mod config;
 mod copy;

@@ -60,6 +60,8 @@ pub(crate) struct Server {
     texts: RwLock<HashMap<Arc<str>, u64, ahash::RandomState>>,
     next_text: AtomicU64,
     pub installed: AtomicBool,
+    /// Whether something in the database looks at callers' requests.
+    pub reads_requests: AtomicBool,
     /// Answers that go on, each with a connection of its own.
     pub streams: Arc<Semaphore>,
 }
@@ -94,6 +96,7 @@ impl Server {
             texts: RwLock::default(),
             next_text: AtomicU64::new(FIRST_FREE),
             installed: AtomicBool::new(false),
+            reads_requests: AtomicBool::new(true),
             streams: Arc::new(Semaphore::new(config.stream_connections)),
             config,
         }))
