@@ -103,7 +103,10 @@ impl Cache {
             .and_then(|(_, rest)| rest.split_once('"'))
             .ok_or("the project has no admin listener")?
             .0;
-        #[allow(clippy::disallowed_methods, reason = "the figures are brought up to date once a second, and say so to nobody")]
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "the figures are brought up to date once a second, and say so to nobody"
+        )]
         std::thread::sleep(Duration::from_secs(2));
         let mut stream = TcpStream::connect(address).map_err(|e| e.to_string())?;
         let request = format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use super::mainstay::binary;
-use super::process::{Folder, ended_cpu_us};
+use super::process::{Folder, SETTLES, ended_cpu_us};
 use super::{Place, median, postgres};
 use crate::command::capture;
 
@@ -79,8 +79,10 @@ fn import(root: &Path, core: u32, rounds: usize) -> Result<String, String> {
                 Instant::now(),
             );
             capture(command)?;
+            let took = began.elapsed().as_secs_f64();
+            std::thread::park_timeout(SETTLES);
             let used = database.used()?.server + ended_cpu_us(std::process::id()) - before;
-            seconds[index].push(began.elapsed().as_secs_f64());
+            seconds[index].push(took);
             samples[index].push(used / 1e6);
         }
     }
@@ -97,7 +99,7 @@ fn import(root: &Path, core: u32, rounds: usize) -> Result<String, String> {
     Ok(format!(
         "A CSV file of {ROWS} rows into an empty table with a primary key; CPU of the program and the database together.\n\n\
          | Program | CPU-s | ratio | aim | s |\n|---|---|---|---|---|\n\
-         | psql \\\\copy | {copied:.2} | 1.00 |  | {copy_took:.1} |\n\
+         | psql \\copy | {copied:.2} | 1.00 |  | {copy_took:.1} |\n\
          | mainstay import | {imported:.2} | {ratio:.2} | ≤ {AIM:.2} {verdict} | {import_took:.1} |"
     ))
 }

@@ -201,6 +201,8 @@ fn measure_case(root: &Path, case: &Case, settings: &Settings) -> Result<Vec<Vec
             let own = std::process::id();
             let (before, load_before) = (server.used()?, process::ended_cpu_us(own));
             let requests = measure::load(server, &peer.load, &run).map_err(say)?;
+            // A database's processes take a moment to end, and only then are they counted with their parent.
+            std::thread::park_timeout(process::SETTLES);
             let (used, load_used) = (server.used()?, process::ended_cpu_us(own) - load_before);
             let each = |us: f64| us / requests.max(1) as f64;
             // pgbench is client and load in one.

@@ -11,6 +11,9 @@ use crate::command::{descendants, kill_with_descendants};
 /// How long a server may take until it accepts connections.
 const START_LIMIT: Duration = Duration::from_secs(30);
 
+/// How long after a load the CPU time of processes that ended with it is known.
+pub const SETTLES: Duration = Duration::from_millis(300);
+
 /// A running server; dropping it stops it and all that it started.
 pub struct Server {
     /// Where it answers.
