@@ -1,6 +1,6 @@
 //! Large results in constant memory: read row by row from an adopted database through to the client, as fast as the client takes them.
 
-use mainstay_tests::{Client, Command, Postgres, Process, Project, SECRET, until};
+use mainstay_tests::{Client, Command, Engine, Postgres, Process, Project, SECRET, engine, until};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
@@ -60,23 +60,14 @@ impl Adopted {
     }
 
     fn get(&self, path: &str, fields: &str) -> Answer {
-        let mut stream = TcpStream::connect(self.process.client().address()).expect("it listens");
-        stream
-            .set_read_timeout(Some(Duration::from_secs(60)))
-            .expect("a timeout");
-        let head = format!(
-            "GET {path} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {}\r\n{fields}\r\n",
-            self.token
-        );
-        stream.write_all(head.as_bytes()).expect("it reads");
-        Answer::of(stream)
+        Answer::to(&self.process, &self.token, path, fields)
     }
 
     /// How many backends of this database are at work on the large view.
     fn at_work(&self) -> u32 {
         let count = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'active' \
                      AND pid <> pg_backend_pid() AND query LIKE '%\"big\"%'";
-        self.server.value_at(&self.url, count).parse().expect("a number")
+        self.server.execute(&self.url, count).parse().expect("a number")
     }
 }
 
@@ -87,7 +78,12 @@ struct Answer {
 }
 
 impl Answer {
-    fn of(stream: TcpStream) -> Answer {
+    fn to(process: &Process, token: &str, path: &str, fields: &str) -> Answer {
+        let mut stream = TcpStream::connect(process.client().address()).expect("it listens");
+        let patience = Some(Duration::from_secs(60));
+        stream.set_read_timeout(patience).expect("a timeout");
+        let head = format!("GET {path} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {token}\r\n{fields}\r\n");
+        stream.write_all(head.as_bytes()).expect("it reads");
         let mut reader = BufReader::with_capacity(256 << 10, stream);
         let mut head = String::new();
         while !head.ends_with("\r\n\r\n") {
@@ -249,4 +245,40 @@ fn forms_of_large_answers() {
     assert!(counted.head.contains("content-range: 0-4999/5000") && counted.head.contains("content-length"));
     let head = it.client().send("HEAD", "/rest/v1/big", &[], None).expect(200);
     assert_eq!((head.header("etag"), head.body.len()), (None, 0));
+}
+
+#[test]
+fn of_a_store_with_a_cache() {
+    let project = Project::new("CREATE TABLE rows (id integer PRIMARY KEY, text text NOT NULL);", "");
+    let mut rows = "id,text\n".to_owned();
+    (0..5000).for_each(|id| rows.push_str(&format!("{id},{}\n", "x".repeat(1000))));
+    project.write("data/rows.csv", &rows);
+    let process = project.serve();
+    let token = project.token("service_role", None);
+    let client = process.client().with_token(&token);
+    for _ in 0..3 {
+        let mut answer = Answer::to(&process, &token, "/rest/v1/rows?order=id", "");
+        assert!(!answer.head.contains("etag"), "{}", answer.head);
+        if engine() == Engine::Sqlite {
+            let status = "cache-status: mainstay; fwd=miss; detail=\"large\"";
+            assert!(answer.head.contains(status), "{}", answer.head);
+        }
+        let (bytes, count, last) = answer.rest().expect("whole");
+        assert_eq!((count, last.ends_with(b"\"}]")), (5000, true));
+        assert!(bytes > 5_000_000);
+        // What is small is kept as ever.
+        let small = client.get("/rest/v1/rows?order=id&limit=500").expect(200);
+        assert!(small.header("etag").is_some() && small.header("content-range") == Some("0-499/*"));
+    }
+    if engine() == Engine::Sqlite {
+        let small = client.get("/rest/v1/rows?order=id&limit=500");
+        assert!(small.cache().contains("hit"), "{}", small.cache());
+    }
+    // More than may go on at a time, each given up by its client.
+    for _ in 0..12 {
+        let mut answer = Answer::to(&process, &token, "/rest/v1/rows?order=id", "");
+        answer.chunk(&mut Vec::new()).expect("a chunk").expect("not the last");
+        drop(answer);
+        client.get("/rest/v1/rows?id=eq.7").expect(200);
+    }
 }
