@@ -1,5 +1,6 @@
 //! A throw-away PostgreSQL server, for what our answers are compared with.
 
+use crate::until;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -58,7 +59,11 @@ impl Postgres {
     /// Stops it as a power cut would.
     pub fn stop(&self) {
         let data = self.dir.join("data");
-        let _ = run(self.as_user("pg_ctl").arg("-D").arg(data).args(["-m", "immediate", "stop"]));
+        let _ = run(self
+            .as_user("pg_ctl")
+            .arg("-D")
+            .arg(data)
+            .args(["-m", "immediate", "stop"]));
     }
 
     /// One server for all tests of this process, which goes when the process does. Panics when there is none.
@@ -86,9 +91,22 @@ impl Postgres {
 
     /// A new, empty database; its URL.
     pub fn database(&self) -> String {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("test_{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        let name = new_name();
         self.value(&format!("CREATE DATABASE {name}"));
+        self.url(&name)
+    }
+
+    /// A new database with all that is in another; both by their URLs.
+    pub fn copy(&self, url: &str) -> String {
+        let original = url.split_once("@/").and_then(|(_, rest)| rest.split_once('?'));
+        let (original, _) = original.expect("a URL of this server");
+        let name = new_name();
+        // Whoever used it last may not quite have left yet.
+        until("the database can be copied", || {
+            let mut psql = self.psql();
+            psql.args(["-q", "-c", &format!("CREATE DATABASE {name} TEMPLATE {original}")]);
+            run(&mut psql).ok()
+        });
         self.url(&name)
     }
 
@@ -126,13 +144,8 @@ impl Postgres {
 
     /// The one value that a query yields, as text.
     pub fn value(&self, sql: &str) -> String {
-        self.value_at("postgres", sql)
-    }
-
-    /// The one value that a query yields in a database, given by its name or URL.
-    pub fn value_at(&self, database: &str, sql: &str) -> String {
         let mut psql = self.psql();
-        psql.args(["-v", "ON_ERROR_STOP=1", "-qAtX", "-d", database, "-c", sql]);
+        psql.args(["-v", "ON_ERROR_STOP=1", "-qAtX", "-c", sql]);
         let output = psql.output().expect("psql runs");
         assert!(
             output.status.success(),
@@ -171,6 +184,12 @@ impl Drop for Postgres {
         self.stop();
         let _ = std::fs::remove_dir_all(&self.dir);
     }
+}
+
+/// The name of a database that this process has not named before.
+fn new_name() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!("test_{}", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 fn is_root() -> bool {

@@ -2,9 +2,10 @@
 
 use crate::{Command, Postgres, Process, sign, sqlite};
 use serde_json::{Value as Json, json};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What a project's stores run on.
@@ -104,15 +105,7 @@ impl Project {
     pub fn overrides(&self) -> impl Iterator<Item = &str> {
         let made = self.overrides.get_or_init(|| match self.engine {
             Engine::Sqlite => Vec::new(),
-            Engine::Postgres => {
-                let overrides = self.on_servers();
-                let set = || overrides.iter().flat_map(|o| ["--set", o.as_str()]);
-                for verb in [&["migrate", "apply"][..], &["import", "--data"]] {
-                    let (ok, said) = self.ask(verb, set());
-                    assert!(ok, "mainstay {}: {said}", verb.join(" "));
-                }
-                overrides
-            }
+            Engine::Postgres => self.on_servers(),
         });
         made.iter().flat_map(|o| ["--set", o.as_str()])
     }
@@ -142,7 +135,7 @@ impl Project {
         if self.engine == Engine::Postgres {
             let set = format!("store.{store}.url=");
             let url = self.overrides().find_map(|o| o.strip_prefix(&set)).expect("a store");
-            Postgres::shared().value_at(url, sql);
+            Postgres::shared().execute(url, sql);
             return;
         }
         let toml = self.read("mainstay.toml");
@@ -166,13 +159,26 @@ impl Project {
             stores.push("main");
         }
         let server = Postgres::shared();
-        let urls = stores.iter().map(|s| format!("store.{s}.url={}", server.database()));
-        let auth = toml.split("[auth]").nth(1).unwrap_or_default();
-        let auth = auth.split("\n[").next().unwrap_or_default();
-        let secret = (!auth.contains("\nsecret")).then(|| format!("auth.secret={SECRET}"));
-        // With the development key a sign-up is confirmed at once, with another not.
-        let confirm = (!auth.contains("\nconfirm")).then(|| "auth.confirm=false".to_owned());
-        urls.chain(secret).chain(confirm).collect()
+        let originals = self.originals(|| {
+            let urls: Vec<String> = stores.iter().map(|_| server.database()).collect();
+            let overrides = overrides(&toml, &stores, &urls);
+            for verb in [&["migrate", "apply"][..], &["import", "--data"]] {
+                let (ok, said) = self.ask(verb, overrides.iter().flat_map(|o| ["--set", o.as_str()]));
+                assert!(ok, "mainstay {}: {said}", verb.join(" "));
+            }
+            urls
+        });
+        let urls: Vec<String> = originals.iter().map(|url| server.copy(url)).collect();
+        overrides(&toml, &stores, &urls)
+    }
+
+    /// The databases that projects with these very files begin with, made the first time.
+    fn originals(&self, make: impl FnOnce() -> Vec<String>) -> Vec<String> {
+        static MADE: LazyLock<Mutex<HashMap<String, Arc<OnceLock<Vec<String>>>>>> = LazyLock::new(Mutex::default);
+        let mut files = String::new();
+        contents(&self.dir, &mut files);
+        let cell = MADE.lock().expect("not poisoned").entry(files).or_default().clone();
+        cell.get_or_init(make).clone()
     }
 
     /// The token that was made for its operators.
@@ -220,6 +226,38 @@ impl Drop for Project {
         if !std::thread::panicking() {
             let _ = std::fs::remove_dir_all(&self.dir);
         }
+    }
+}
+
+/// The arguments that have stores stand at these URLs.
+fn overrides(toml: &str, stores: &[&str], urls: &[String]) -> Vec<String> {
+    let urls = stores.iter().zip(urls).map(|(s, url)| format!("store.{s}.url={url}"));
+    let auth = toml.split("[auth]").nth(1).unwrap_or_default();
+    let auth = auth.split("\n[").next().unwrap_or_default();
+    let secret = (!auth.contains("\nsecret")).then(|| format!("auth.secret={SECRET}"));
+    // With the development key a sign-up is confirmed at once, with another not.
+    let confirm = (!auth.contains("\nconfirm")).then(|| "auth.confirm=false".to_owned());
+    urls.chain(secret).chain(confirm).collect()
+}
+
+/// All files of a project, without its state and without what is elsewhere each time.
+fn contents(dir: &Path, into: &mut String) {
+    let entries = std::fs::read_dir(dir).unwrap_or_else(|e| panic!("{}: {e}", dir.display()));
+    let mut paths: Vec<PathBuf> = entries.flatten().map(|e| e.path()).collect();
+    paths.sort_unstable();
+    for path in paths {
+        if path.is_dir() {
+            if !path.ends_with(".mainstay") {
+                contents(&path, into);
+            }
+            continue;
+        }
+        into.push_str(&path.file_name().unwrap_or_default().to_string_lossy());
+        let bytes = std::fs::read(&path).expect("a file");
+        let text = String::from_utf8_lossy(&bytes);
+        text.lines()
+            .filter(|line| !line.contains("http://127."))
+            .for_each(|line| into.extend([line, "\n"]));
     }
 }
 
