@@ -10,7 +10,9 @@ static FETCHING: Mutex<()> = Mutex::new(());
 /// The files of a Debian package, fetched once and not installed; none where that cannot be, which is said.
 pub fn debian_package(name: &str) -> Option<PathBuf> {
     let _one_at_a_time = FETCHING.lock().unwrap_or_else(|e| e.into_inner());
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/packages").join(name);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../target/packages")
+        .join(name);
     if folder.join("usr").exists() {
         return Some(folder);
     }

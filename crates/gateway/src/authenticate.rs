@@ -61,7 +61,10 @@ mod tests {
                 Some(role) => {
                     let mut claims = serde_json::Map::new();
                     claims.insert("sub".into(), "u1".into());
-                    Ok(Arc::new(Identity::new(role.trim_start_matches("Bearer "), Arc::new(claims))))
+                    Ok(Arc::new(Identity::new(
+                        role.trim_start_matches("Bearer "),
+                        Arc::new(claims),
+                    )))
                 }
             }
         }

@@ -41,7 +41,8 @@ mod worker;
 pub use admin::{AdminConfig, AdminServer, Readiness};
 pub use authenticate::Authenticate;
 pub use config::{
-    Answer, Auth, Balance, Config, ConfigError, Content, Ejection, HeaderEdits, Limits, Route, Service, Target, Upstream,
+    Answer, Auth, Balance, Config, ConfigError, Content, Ejection, HeaderEdits, Limits, Route, Service, Target,
+    Upstream,
 };
 pub use cors::{Cors, Origins};
 pub use forwarded::Network;

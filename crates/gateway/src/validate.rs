@@ -37,7 +37,10 @@ pub(crate) fn request(
             "GW115",
             "CONNECT and TRACE are not offered",
         )
-        .header(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"))
+        .header(
+            ALLOW,
+            HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
+        )
         .closing());
     }
     let target = uri.path_and_query().map_or(0, |p| p.as_str().len());

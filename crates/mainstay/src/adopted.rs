@@ -26,7 +26,9 @@ pub fn options(loaded: &Loaded, store: &str) -> Options {
 
 /// Reads a database's catalogs, and says in the log what was found.
 async fn read(client: &Client, options: &Options) -> Result<Introspected, String> {
-    let found = introspect::introspect(client, options).await.map_err(|e| e.to_string())?;
+    let found = introspect::introspect(client, options)
+        .await
+        .map_err(|e| e.to_string())?;
     for line in said(&found) {
         mainstay_telemetry::info!("schema", "{line}");
     }
@@ -47,7 +49,10 @@ pub async fn take_in(loaded: &mut Loaded) -> Result<Option<u64>, String> {
             Ok(client) => client,
             Err(error) if error.kind == OpenErrorKind::Unreachable => {
                 if !std::mem::replace(&mut said, true) {
-                    mainstay_telemetry::warn!("schema", "store \"{store}\": {error}; it is tried again until it answers");
+                    mainstay_telemetry::warn!(
+                        "schema",
+                        "store \"{store}\": {error}; it is tried again until it answers"
+                    );
                 }
                 tokio::time::sleep(PAUSE).await;
                 continue;
@@ -71,7 +76,10 @@ pub async fn look(loaded: &Loaded) -> Result<Option<Introspected>, String> {
         .await
         .map_err(|e| format!("store \"{store}\": {e}"))?;
     let options = options(loaded, store);
-    introspect::introspect(&client, &options).await.map(Some).map_err(|e| e.to_string())
+    introspect::introspect(&client, &options)
+        .await
+        .map(Some)
+        .map_err(|e| e.to_string())
 }
 
 /// What was found, in lines for a person.
@@ -97,7 +105,10 @@ pub fn said(found: &Introspected) -> Vec<String> {
         .collect();
     lines.push(format!("roles that a token may name: {}", roles.join(", ")));
     if !found.not_served.is_empty() {
-        lines.push(format!("{} objects are not served; `mainstay check` names them", found.not_served.len()));
+        lines.push(format!(
+            "{} objects are not served; `mainstay check` names them",
+            found.not_served.len()
+        ));
     }
     lines
 }

@@ -67,7 +67,9 @@ fn adopted(mut loaded: project::Loaded) -> Result<(), String> {
     adopted::said(&found).iter().for_each(|line| println!("{line}"));
     let anon = loaded.project.api.anon.clone();
     for role in [anon.as_str(), "authenticated"] {
-        introspect::access(&found, role).iter().for_each(|line| println!("{line}"));
+        introspect::access(&found, role)
+            .iter()
+            .for_each(|line| println!("{line}"));
         let warnings = introspect::warnings(&found, role);
         warnings.iter().for_each(|line| println!("warning: {line}"));
     }

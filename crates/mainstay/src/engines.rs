@@ -259,10 +259,18 @@ pub fn recovery(project: &Project, name: &str) -> Result<Box<dyn Recovery>, Stri
 
 /// The embedded buses whose files there are, by their names in an archive.
 pub fn buses(project: &Project) -> Vec<String> {
-    let files = std::fs::read_dir(project.state_directory()).into_iter().flatten().flatten();
+    let files = std::fs::read_dir(project.state_directory())
+        .into_iter()
+        .flatten()
+        .flatten();
     let mut names: Vec<String> = files
         .filter_map(|file| {
-            let part = file.file_name().to_str()?.strip_prefix("bus")?.strip_suffix(".db")?.to_owned();
+            let part = file
+                .file_name()
+                .to_str()?
+                .strip_prefix("bus")?
+                .strip_suffix(".db")?
+                .to_owned();
             (part.is_empty() || part.starts_with('-')).then(|| format!("{BUS}{part}"))
         })
         .collect();

@@ -100,7 +100,10 @@ pub fn run(options: &Explain) -> Result<(), Box<dyn Display>> {
             statement["role"].as_str().unwrap_or_default(),
         );
         for text in [&statement["sql"], &statement["plan"]] {
-            text.as_str().unwrap_or_default().lines().for_each(|line| println!("    {line}"));
+            text.as_str()
+                .unwrap_or_default()
+                .lines()
+                .for_each(|line| println!("    {line}"));
         }
     }
     for missing in list("missing_indexes") {

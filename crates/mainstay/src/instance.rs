@@ -94,7 +94,10 @@ impl Part {
     /// a part that alone holds everything in it.
     pub fn relays(&self, project: &Project, store: &str) -> bool {
         let embedded = project.stores.get(store).is_some_and(|s| s.is_embedded());
-        let mut others = project.services.iter().filter(|(name, _)| !self.services.contains(*name));
+        let mut others = project
+            .services
+            .iter()
+            .filter(|(name, _)| !self.services.contains(*name));
         self.opens(project, store) && (embedded || self.own_schema || others.all(|(_, service)| service.store != store))
     }
 
@@ -143,7 +146,10 @@ impl Instance {
         let part = Part::of(&loaded.project, options)?;
         routes::refuse_unserved(&loaded.project)?;
         let (key, development) = secrets::key(&loaded.project)?;
-        if let Some(why) = development.then(|| secrets::development_key_refusal(&loaded.project)).flatten() {
+        if let Some(why) = development
+            .then(|| secrets::development_key_refusal(&loaded.project))
+            .flatten()
+        {
             return Err(why);
         }
         let digest = adopted::take_in(&mut loaded).await?;

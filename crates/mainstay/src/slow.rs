@@ -51,7 +51,10 @@ mod tests {
         for (plan, told) in [
             ("Seq Scan on t (cost=0.00)", "Seq Scan on t (cost=0.00)"),
             ("Filter: (name = 'a secret'::text)", "Filter: (name = '…'::text)"),
-            ("((a = 'it''s'::text) AND (b = ''::text))", "((a = '…''…'::text) AND (b = '…'::text))"),
+            (
+                "((a = 'it''s'::text) AND (b = ''::text))",
+                "((a = '…''…'::text) AND (b = '…'::text))",
+            ),
         ] {
             assert_eq!(super::without_texts(plan), told);
         }

@@ -27,7 +27,12 @@ pub fn worker(
     Ok(mainstay_worker::Config {
         subscriptions,
         jobs_parallel: JOBS_PARALLEL,
-        relayed: project.stores.keys().filter(|s| part.relays(project, s)).cloned().collect(),
+        relayed: project
+            .stores
+            .keys()
+            .filter(|s| part.relays(project, s))
+            .cloned()
+            .collect(),
     })
 }
 

@@ -11,6 +11,6 @@ mod statements;
 
 pub use authorise::body_of;
 pub use engine::{CacheVerdict, Consistency, Engine, Phases, ReadOptions, Reply, SLOW_EVERY, Slow, SlowRead};
-pub use statements::{MissingIndex, Statement, missing_indexes};
 /// What a dialect asks of a plan, and what it gets.
 pub use mainstay_store::{Explain, Explanation, Rest as Following};
+pub use statements::{MissingIndex, Statement, missing_indexes};

@@ -42,7 +42,10 @@ impl Follower {
             match self.next().await {
                 Ok(found) => return found,
                 Err(error) => {
-                    mainstay_telemetry::warn!("schema", "{name}: the schema cannot be followed: {error}; what was read before serves on");
+                    mainstay_telemetry::warn!(
+                        "schema",
+                        "{name}: the schema cannot be followed: {error}; what was read before serves on"
+                    );
                     self.connected = None;
                     tokio::time::sleep(PAUSE).await;
                 }
@@ -60,7 +63,9 @@ impl Follower {
                 }
                 self.connected = Some((client, receiver));
             }
-            let Some((client, reloads)) = &mut self.connected else { continue };
+            let Some((client, reloads)) = &mut self.connected else {
+                continue;
+            };
             if self.watch.changed(client, reloads).await.map_err(|e| e.to_string())? == Change::Schema {
                 let found = introspect(client, &self.options).await.map_err(|e| e.to_string())?;
                 self.watch.serve(found.digest);

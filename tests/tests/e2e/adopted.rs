@@ -33,7 +33,15 @@ impl Adopted {
     fn start(more: &str) -> Adopted {
         let server = Postgres::shared();
         let url = server.database();
-        let role = format!("reader_{}", url.rsplit("test_").next().unwrap_or_default().split('?').next().unwrap_or_default());
+        let role = format!(
+            "reader_{}",
+            url.rsplit("test_")
+                .next()
+                .unwrap_or_default()
+                .split('?')
+                .next()
+                .unwrap_or_default()
+        );
         server.execute(&url, &TABLES.replace("shop_reader", &role));
         let project = Project::empty();
         project.write(
@@ -42,7 +50,14 @@ impl Adopted {
         );
         // The harness would make databases of its own.
         let process = Command::serve([project.dir().as_os_str()])
-            .args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--set", "log.access=false"])
+            .args([
+                "--listen",
+                "127.0.0.1:0",
+                "--admin",
+                "127.0.0.1:0",
+                "--set",
+                "log.access=false",
+            ])
             .start();
         let anon = process.client();
         Adopted {
@@ -62,19 +77,35 @@ impl Adopted {
 #[test]
 fn a_database_is_served_as_it_is() {
     let it = Adopted::start("");
-    let rows = it.anon.get("/rest/v1/things?select=id,makers(name,loud)&id=eq.3").expect(200);
-    assert_eq!(rows.json(), json!([{"id": 3, "makers": {"name": "two", "loud": "two!"}}]));
-    let back = it.anon.get("/rest/v1/makers?select=name,things(id)&things.id=lt.4&order=id").expect(200);
+    let rows = it
+        .anon
+        .get("/rest/v1/things?select=id,makers(name,loud)&id=eq.3")
+        .expect(200);
+    assert_eq!(
+        rows.json(),
+        json!([{"id": 3, "makers": {"name": "two", "loud": "two!"}}])
+    );
+    let back = it
+        .anon
+        .get("/rest/v1/makers?select=name,things(id)&things.id=lt.4&order=id")
+        .expect(200);
     assert_eq!(
         back.json(),
         json!([{"name": "one", "things": [{"id": 2}]}, {"name": "two", "things": [{"id": 1}, {"id": 3}]}])
     );
     // Its own privileges, its own errors: a token is missing, not a right.
-    for path in ["/rest/v1/things?select=secret", "/rest/v1/things", "/rest/v1/things?order=secret"] {
+    for path in [
+        "/rest/v1/things?select=secret",
+        "/rest/v1/things",
+        "/rest/v1/things?order=secret",
+    ] {
         assert_eq!(it.anon.get(path).expect(401).json()["code"], "42501", "{path}");
     }
     it.anon.get("/rest/v1/hidden").expect(404);
-    let (ok, said, errors) = Command::new(mainstay_tests::binary(), "").arg("check").arg(it.project.dir()).run();
+    let (ok, said, errors) = Command::new(mainstay_tests::binary(), "")
+        .arg("check")
+        .arg(it.project.dir())
+        .run();
     assert!(ok, "{said}{errors}");
     for words in ["2 tables", "reads", "not served: procedure public.tidy()"] {
         assert!(said.contains(words), "{words:?} is not in\n{said}");
@@ -95,10 +126,18 @@ fn a_function_of_the_database_is_asked_before_each_request() {
          END $$",
     );
     let refused = it.anon.get("/rest/v1/makers").expect(402).json();
-    assert_eq!((&refused["message"], &refused["hint"]), (&json!("Payment first"), &json!("/makers")));
-    let admitted = it.anon.send("GET", "/rest/v1/makers?select=id&id=eq.1", &[("x-paid", "1")], None);
+    assert_eq!(
+        (&refused["message"], &refused["hint"]),
+        (&json!("Payment first"), &json!("/makers"))
+    );
+    let admitted = it
+        .anon
+        .send("GET", "/rest/v1/makers?select=id&id=eq.1", &[("x-paid", "1")], None);
     assert_eq!(admitted.status, 200, "{}", admitted.text());
-    assert_eq!((admitted.json(), admitted.header("x-admitted")), (json!([{"id": 1}]), Some("yes")));
+    assert_eq!(
+        (admitted.json(), admitted.header("x-admitted")),
+        (json!([{"id": 1}]), Some("yes"))
+    );
 }
 
 #[test]
@@ -117,7 +156,9 @@ fn a_changed_database_is_followed_without_a_pause() {
         })
     };
     let role = it.server.execute(&it.url, "SELECT rolname FROM pg_roles WHERE rolname LIKE 'reader%' AND has_column_privilege(oid, 'public.things', 'name', 'SELECT') AND NOT rolsuper LIMIT 1");
-    it.execute(&format!("ALTER TABLE things ADD COLUMN weight numeric DEFAULT 1.5; GRANT SELECT (weight) ON things TO {role}"));
+    it.execute(&format!(
+        "ALTER TABLE things ADD COLUMN weight numeric DEFAULT 1.5; GRANT SELECT (weight) ON things TO {role}"
+    ));
     until("the column is served", || {
         let answer = it.anon.get("/rest/v1/things?select=weight&id=eq.1");
         (answer.status == 200).then(|| assert_eq!(answer.json(), json!([{"weight": 1.5}])))
@@ -131,7 +172,9 @@ fn a_changed_database_is_followed_without_a_pause() {
         (answer.status == 200).then(|| assert_eq!(answer.json(), json!([{"id": 1, "things": {"name": "thing 7"}}])))
     });
     it.execute("DROP TABLE later");
-    until("the table is gone", || (it.anon.get("/rest/v1/later").status == 404).then_some(()));
+    until("the table is gone", || {
+        (it.anon.get("/rest/v1/later").status == 404).then_some(())
+    });
     done.store(true, Ordering::SeqCst);
     let answered = reader.join().expect("every read was answered meanwhile");
     println!("{answered} reads were answered while the schema changed three times");
@@ -144,12 +187,23 @@ fn slow_reads_are_told_of_and_missing_indexes_named() {
     let it = Adopted::start("[log]\nslow = \"1ms\"\n");
     it.execute("INSERT INTO things SELECT n, 1, 'thing ' || n, 'x' FROM generate_series(51, 60000) n");
     for n in 1..20 {
-        it.anon.get(&format!("/rest/v1/things?select=id&name=eq.thing%20{n}")).expect(200);
+        it.anon
+            .get(&format!("/rest/v1/things?select=id&name=eq.thing%20{n}"))
+            .expect(200);
     }
-    until("the log tells of it", || it.process.log().iter().any(|line| line.contains("waited")).then_some(()));
+    until("the log tells of it", || {
+        it.process
+            .log()
+            .iter()
+            .any(|line| line.contains("waited"))
+            .then_some(())
+    });
     let log = it.process.log().join("\n");
     // The request itself is known where something in the database looks at it; the statement always.
-    assert!(log.contains(r#"FROM \"public\".\"things\""#) && log.contains("Seq Scan"), "{log}");
+    assert!(
+        log.contains(r#"FROM \"public\".\"things\""#) && log.contains("Seq Scan"),
+        "{log}"
+    );
     assert!(!log.contains("thing 1'"), "values are not told: {log}");
     let operators = it.process.admin();
     let (ok, said, errors) = Command::new(mainstay_tests::binary(), "")
@@ -158,7 +212,12 @@ fn slow_reads_are_told_of_and_missing_indexes_named() {
         .args(["--admin", operators.address()])
         .run();
     assert!(ok, "{said}{errors}");
-    for words in ["19 calls", "things as reader", "Seq Scan", "missing: CREATE INDEX ON \"public\".\"things\" (\"name\")"] {
+    for words in [
+        "19 calls",
+        "things as reader",
+        "Seq Scan",
+        "missing: CREATE INDEX ON \"public\".\"things\" (\"name\")",
+    ] {
         assert!(said.contains(words), "{words:?} is not in\n{said}");
     }
 }

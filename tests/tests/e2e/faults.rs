@@ -32,7 +32,14 @@ fn serve(server: &Postgres, url: &str, more: &str) -> Under {
     server.execute(url, SCHEMA);
     let project = project(url, more);
     let process = Command::serve([project.dir().as_os_str()])
-        .args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--set", "log.access=false"])
+        .args([
+            "--listen",
+            "127.0.0.1:0",
+            "--admin",
+            "127.0.0.1:0",
+            "--set",
+            "log.access=false",
+        ])
         .start();
     Under {
         client: process.client(),
@@ -44,8 +51,12 @@ fn serve(server: &Postgres, url: &str, more: &str) -> Under {
 
 /// Until a read is answered again.
 fn back(client: &Client, admin: &Client) {
-    until("reads are answered again", || (client.get("/rest/v1/things").status == 200).then_some(()));
-    until("it is ready again", || (admin.get("/readyz").status == 200).then_some(()));
+    until("reads are answered again", || {
+        (client.get("/rest/v1/things").status == 200).then_some(())
+    });
+    until("it is ready again", || {
+        (admin.get("/readyz").status == 200).then_some(())
+    });
 }
 
 #[test]
@@ -56,7 +67,9 @@ fn a_server_that_goes_and_comes() {
     it.client.get("/rest/v1/things").expect(200);
     server.stop();
     for (method, body) in [("GET", None), ("POST", Some(&br#"{"id": 2}"#[..]))] {
-        let answer = it.client.send(method, "/rest/v1/things", &[("content-type", "application/json")], body);
+        let answer = it
+            .client
+            .send(method, "/rest/v1/things", &[("content-type", "application/json")], body);
         assert_eq!(answer.status, 503, "{method}: {}", answer.text());
         assert!(answer.header("retry-after").is_some(), "{method}: {:?}", answer.headers);
     }
@@ -79,21 +92,36 @@ fn a_server_that_is_down_at_the_start() {
     server.stop();
     // With a schema of the project's own there is something to answer: what is missing is the database.
     let project = project(&url, "");
-    project.write("schema.sql", "CREATE TABLE things (id integer PRIMARY KEY, name text); GRANT SELECT ON things TO PUBLIC;");
+    project.write(
+        "schema.sql",
+        "CREATE TABLE things (id integer PRIMARY KEY, name text); GRANT SELECT ON things TO PUBLIC;",
+    );
     let (port, admin) = (free_port(), free_port());
     let waiting = std::thread::scope(|scope| {
         let starting = scope.spawn(|| {
             Command::serve([project.dir().as_os_str()])
-                .args(["--listen", &format!("127.0.0.1:{port}"), "--admin", &format!("127.0.0.1:{admin}")])
+                .args([
+                    "--listen",
+                    &format!("127.0.0.1:{port}"),
+                    "--admin",
+                    &format!("127.0.0.1:{admin}"),
+                ])
                 .args(["--set", "log.access=false"])
                 .start()
         });
         let client = Client::new(&format!("http://127.0.0.1:{port}"));
         let operators = Client::new(&format!("http://127.0.0.1:{admin}"));
-        until("it listens", || client.try_send("GET", "/rest/v1/things", &[], None).is_ok().then_some(()));
+        until("it listens", || {
+            client
+                .try_send("GET", "/rest/v1/things", &[], None)
+                .is_ok()
+                .then_some(())
+        });
         let answer = client.get("/rest/v1/things");
         assert_eq!(answer.status, 503, "{}", answer.text());
-        until("it is not ready", || (operators.get("/readyz").status == 503).then_some(()));
+        until("it is not ready", || {
+            (operators.get("/readyz").status == 503).then_some(())
+        });
         assert!(!starting.is_finished(), "it does not say that it is ready");
         server.go_on("500").expect("started");
         let process = starting.join().expect("it became ready");
@@ -116,13 +144,22 @@ fn statements_that_take_too_long_and_clients_that_leave() {
     let asked = std::thread::spawn(move || client.abandon("/rest/v1/rpc/nap?seconds=30", Duration::from_millis(300)));
     until("it runs", || (server.execute(&url, napping) != "0").then_some(()));
     asked.join().expect("gone");
-    until("the statement was cancelled", || (server.execute(&url, napping) == "0").then_some(()));
+    until("the statement was cancelled", || {
+        (server.execute(&url, napping) == "0").then_some(())
+    });
 }
 
 fn serve_again(url: &str) -> Process {
     let project = Box::leak(Box::new(project(url, "")));
     Command::serve([project.dir().as_os_str()])
-        .args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--set", "log.access=false"])
+        .args([
+            "--listen",
+            "127.0.0.1:0",
+            "--admin",
+            "127.0.0.1:0",
+            "--set",
+            "log.access=false",
+        ])
         .start()
 }
 
@@ -134,7 +171,10 @@ fn too_many_connections() {
     // Three are kept for superusers, whom this instance is not.
     server.go_on("12").expect("started");
     server.execute(&url, SCHEMA);
-    server.execute(&url, "CREATE ROLE worker LOGIN; GRANT SELECT ON things TO worker; GRANT EXECUTE ON FUNCTION nap TO worker");
+    server.execute(
+        &url,
+        "CREATE ROLE worker LOGIN; GRANT SELECT ON things TO worker; GRANT EXECUTE ON FUNCTION nap TO worker",
+    );
     let project = Project::empty();
     let as_worker = url.replace("postgres@", "worker@");
     project.write(
@@ -142,7 +182,14 @@ fn too_many_connections() {
         &format!("[store.main]\nurl = \"{as_worker}\"\n[auth]\nsecret = \"{SECRET}\"\n[api]\nanon = \"worker\"\n"),
     );
     let process = Command::serve([project.dir().as_os_str()])
-        .args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--set", "log.access=false"])
+        .args([
+            "--listen",
+            "127.0.0.1:0",
+            "--admin",
+            "127.0.0.1:0",
+            "--set",
+            "log.access=false",
+        ])
         .start();
     let client = process.client();
     client.get("/rest/v1/things").expect(200);
@@ -165,7 +212,9 @@ fn too_many_connections() {
         }
     }
     println!("30 calls at once on at most 9 connections: {refused} refused");
-    until("reads are answered", || (client.get("/rest/v1/things").status == 200).then_some(()));
+    until("reads are answered", || {
+        (client.get("/rest/v1/things").status == 200).then_some(())
+    });
     assert!(process.terminate());
 }
 
@@ -173,7 +222,10 @@ fn too_many_connections() {
 fn a_disk_that_is_full() {
     let dir = std::env::temp_dir().join(format!("mainstay-full-{}", std::process::id()));
     let Some(disk) = Disk::of(&dir, "160m") else {
-        return skip("faults::a_disk_that_is_full", "no file system of a given size can be mounted here");
+        return skip(
+            "faults::a_disk_that_is_full",
+            "no file system of a given size can be mounted here",
+        );
     };
     let server = Postgres::start_in(dir.join("server")).expect("a server");
     let url = server.database();
@@ -182,7 +234,14 @@ fn a_disk_that_is_full() {
     let mut written = 0;
     // Incompressible, or the database would fit it in.
     let fill = |n: usize| {
-        let random: String = (0..megabyte.len() / 32).map(|i| format!("{:032x}", ((n * 1_000_003 + i + 1) as u128).wrapping_mul(0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835))).collect();
+        let random: String = (0..megabyte.len() / 32)
+            .map(|i| {
+                format!(
+                    "{:032x}",
+                    ((n * 1_000_003 + i + 1) as u128).wrapping_mul(0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835)
+                )
+            })
+            .collect();
         it.client.post("/rest/v1/blobs", &json!({ "data": random }))
     };
     let refused = loop {
@@ -195,14 +254,21 @@ fn a_disk_that_is_full() {
     };
     println!("{written} MiB written, then {} {}", refused.status, refused.text());
     // Full for the row or, worse, for the log: then the server stops, and comes back when there is room.
-    assert!([503, 507].contains(&refused.status), "{} {}", refused.status, refused.text());
+    assert!(
+        [503, 507].contains(&refused.status),
+        "{} {}",
+        refused.status,
+        refused.text()
+    );
     let kept = until("reads are answered", || {
         let answer = it.client.get("/rest/v1/blobs?select=id");
         (answer.status == 200).then(|| answer.json().as_array().map_or(0, Vec::len))
     });
     assert!(kept >= written, "{written} were acknowledged, {kept} are there");
     disk.grow("400m");
-    until("writes are taken again", || (fill(written + 1).status == 201).then_some(()));
+    until("writes are taken again", || {
+        (fill(written + 1).status == 201).then_some(())
+    });
     assert!(it.process.terminate());
 }
 
@@ -213,13 +279,19 @@ impl Disk {
     fn of(dir: &std::path::Path, size: &str) -> Option<Disk> {
         std::fs::create_dir_all(dir).ok()?;
         let mut mount = std::process::Command::new("mount");
-        let mounted = mount.args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(dir).output();
+        let mounted = mount
+            .args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
+            .arg(dir)
+            .output();
         mounted.is_ok_and(|o| o.status.success()).then(|| Disk(dir.to_owned()))
     }
 
     fn grow(&self, size: &str) {
         let mut mount = std::process::Command::new("mount");
-        let grown = mount.args(["-o", &format!("remount,size={size}")]).arg(&self.0).status();
+        let grown = mount
+            .args(["-o", &format!("remount,size={size}")])
+            .arg(&self.0)
+            .status();
         assert!(grown.is_ok_and(|s| s.success()));
     }
 }

@@ -1,7 +1,7 @@
 //! One binary of all end-to-end tests; each file a subject.
 
-mod backup;
 mod adopted;
+mod backup;
 mod cache;
 mod cli;
 mod durability;

@@ -78,13 +78,8 @@ fn judge(program: &Path, process: &Process, role: &str, config: &str, how: &[&st
         .arg(folder().join(config))
         .arg("run")
         .arg(format!("{}/rest/v1/", process.ready))
-        .args([
-            "--checks",
-            "all",
-            "--phases",
-            "examples,coverage,fuzzing",
-            "--continue-on-failure",
-        ])
+        .args(["--checks", "all", "--continue-on-failure"])
+        .args(how)
         .args([
             "--no-color",
             "--no-shrink",
@@ -94,7 +89,7 @@ fn judge(program: &Path, process: &Process, role: &str, config: &str, how: &[&st
         ])
         .arg(asked.unwrap_or(EXAMPLES).to_string());
     if asked.is_none() {
-        command = command.args(["--max-time", &SECONDS.to_string(), "--generation-deterministic"]);
+        command = command.args(["--max-time", &SECONDS.to_string(), "--seed", "1"]);
     }
     if role != "anon" {
         let token = Project::signed(role, Some(USER), &json!({}));

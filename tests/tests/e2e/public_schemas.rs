@@ -13,7 +13,14 @@ fn serve_all(what: &str, url: &str, tables: usize) {
     );
     let began = Instant::now();
     let process = Command::serve([project.dir().as_os_str()])
-        .args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--set", "log.access=false"])
+        .args([
+            "--listen",
+            "127.0.0.1:0",
+            "--admin",
+            "127.0.0.1:0",
+            "--set",
+            "log.access=false",
+        ])
         .start();
     let ready = began.elapsed();
     let client = process.client();
@@ -59,11 +66,20 @@ fn serve_all(what: &str, url: &str, tables: usize) {
         ready.as_millis()
     );
     assert!(failures.is_empty(), "{what}: {}", failures.join("\n"));
-    assert!(relations.lines().count() >= tables, "{what} has fewer tables than it should");
-    let (ok, said, errors) = Command::new(mainstay_tests::binary(), "").arg("check").arg(project.dir()).run();
+    assert!(
+        relations.lines().count() >= tables,
+        "{what} has fewer tables than it should"
+    );
+    let (ok, said, errors) = Command::new(mainstay_tests::binary(), "")
+        .arg("check")
+        .arg(project.dir())
+        .run();
     assert!(ok, "{said}{errors}");
     let left_out: Vec<&str> = said.lines().filter(|l| l.starts_with("not served: ")).collect();
-    println!("{what}: {} objects are not served, each with its reason", left_out.len());
+    println!(
+        "{what}: {} objects are not served, each with its reason",
+        left_out.len()
+    );
     for line in left_out {
         assert!(line.matches(": ").count() >= 2, "no reason: {line}");
     }
@@ -73,7 +89,10 @@ fn serve_all(what: &str, url: &str, tables: usize) {
 fn northwind() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/northwind.sql");
     if !file.exists() {
-        return skip("public_schemas::northwind", "there is no shared data beside the project");
+        return skip(
+            "public_schemas::northwind",
+            "there is no shared data beside the project",
+        );
     }
     let url = Postgres::shared().database();
     Postgres::shared().load_into(name(&url), &file);
@@ -87,7 +106,11 @@ fn zabbix() {
     };
     let archive = package.join("usr/share/zabbix-server-pgsql/schema.sql.gz");
     let unpacked = std::process::Command::new("gzip").arg("-dkf").arg(&archive).status();
-    assert!(unpacked.is_ok_and(|s| s.success()), "{} is no archive", archive.display());
+    assert!(
+        unpacked.is_ok_and(|s| s.success()),
+        "{} is no archive",
+        archive.display()
+    );
     let url = Postgres::shared().database();
     Postgres::shared().load_into(name(&url), &archive.with_extension(""));
     serve_all("Zabbix", &url, 150);

@@ -96,7 +96,8 @@ fn schema() -> String {
              INSERT INTO {name} VALUES (1, 1, '{A}', 'red', 'mine 1'), (2, 2, '{A}', 'red', 'mine 2'), (3, 3, '{B}', 'blue', 'theirs 3'),
                (4, 4, '{B}', 'blue', 'theirs 4');\n"
         ));
-        let enable = "GRANT SELECT, INSERT, UPDATE, DELETE ON $ TO authenticated; ALTER TABLE $ ENABLE ROW LEVEL SECURITY;";
+        let enable =
+            "GRANT SELECT, INSERT, UPDATE, DELETE ON $ TO authenticated; ALTER TABLE $ ENABLE ROW LEVEL SECURITY;";
         sql.push_str(&table.ddl.replace("$RLS", enable).replace('$', name));
         sql.push('\n');
     }
@@ -114,7 +115,11 @@ fn house() -> House {
     let toml = format!("[api]\naggregates = true\n[auth]\nsecret = \"{SECRET}\"\n");
     let project = Project::new(&schema(), &toml);
     let process = project.serve();
-    let token = |role: &str, sub| process.client().with_token(&Project::signed(role, sub, &json!({ "team": "red" })));
+    let token = |role: &str, sub| {
+        process
+            .client()
+            .with_token(&Project::signed(role, sub, &json!({ "team": "red" })))
+    };
     House {
         a: token("authenticated", Some(A)),
         service: token("service_role", None),
@@ -144,7 +149,12 @@ fn ids(answer: &Answer) -> Vec<i64> {
 fn assert_silent(answer: &Answer, table: &Table, what: &str) {
     let hidden = !table.read.contains(&3) || table.columns;
     assert!(answer.status < 500, "{}: {what}: {}", table.name, answer.text());
-    assert!(!hidden || !answer.text().contains("theirs"), "{}: {what}: {}", table.name, answer.text());
+    assert!(
+        !hidden || !answer.text().contains("theirs"),
+        "{}: {what}: {}",
+        table.name,
+        answer.text()
+    );
 }
 
 #[test]
@@ -155,7 +165,12 @@ fn what_is_not_ones_own_is_not_seen() {
         let get = |query: &str| a.get(&format!("/rest/v1/{name}?{query}"));
         assert_eq!(ids(&get("select=id")), table.read, "{name}");
 
-        let counted = a.send("GET", &format!("/rest/v1/{name}?select=id&limit=1"), &[("prefer", "count=exact")], None);
+        let counted = a.send(
+            "GET",
+            &format!("/rest/v1/{name}?select=id&limit=1"),
+            &[("prefer", "count=exact")],
+            None,
+        );
         if counted.status < 300 {
             let range = counted.header("content-range").unwrap_or_default();
             assert!(range.ends_with(&format!("/{}", table.read.len())), "{name}: {range}");
@@ -200,7 +215,15 @@ fn what_is_not_ones_own_is_not_seen() {
                 assert_eq!(ids(&answer), [0i64; 0], "{name}: {query}");
             }
         }
-        assert_eq!(house.service.get(&format!("/rest/v1/{name}?select=id")).json().as_array().map(Vec::len), Some(4));
+        assert_eq!(
+            house
+                .service
+                .get(&format!("/rest/v1/{name}?select=id"))
+                .json()
+                .as_array()
+                .map(Vec::len),
+            Some(4)
+        );
     }
 }
 
@@ -226,13 +249,23 @@ fn what_is_not_ones_own_is_not_written() {
                 let bytes = body.map(|b| b.to_string());
                 let headers = [("content-type", "application/json"), ("prefer", "return=minimal")];
                 let answer = a.send(method, &path(query), &headers, bytes.as_deref().map(str::as_bytes));
-                assert!([204, 401, 403].contains(&answer.status), "{name}: {method} {query}: {} {}", answer.status, answer.text());
+                assert!(
+                    [204, 401, 403].contains(&answer.status),
+                    "{name}: {method} {query}: {} {}",
+                    answer.status,
+                    answer.text()
+                );
                 assert_eq!(now(name), before, "{name}: {method} {query}");
             }
             let theirs = json!({ "id": 3, "parent_id": 3, "owner": A, "team": "red", "secret": "taken" });
             let upsert = [("prefer", "resolution=merge-duplicates,return=minimal")];
             let answer = a.post_with(&path(""), &upsert, &theirs);
-            assert!([401, 403].contains(&answer.status), "{name}: upsert: {} {}", answer.status, answer.text());
+            assert!(
+                [401, 403].contains(&answer.status),
+                "{name}: upsert: {} {}",
+                answer.status,
+                answer.text()
+            );
             assert_eq!(now(name), before, "{name}: upsert");
             // Nor can a row be made or given away in B's name.
             let named = a.post_with(&path(""), &minimal, &json!({ "id": 9, "owner": B, "team": "blue" }));
@@ -247,7 +280,11 @@ fn what_is_not_ones_own_is_not_written() {
             for body in [json!({ "secret": "x" }), json!({ "owner": B })] {
                 assert_eq!(a.patch(&path("id=eq.1"), &body).status, 403, "{name}: {body}");
             }
-            let insert = a.post_with(&path(""), &minimal, &json!({ "id": 9, "owner": A, "team": "red", "secret": "x" }));
+            let insert = a.post_with(
+                &path(""),
+                &minimal,
+                &json!({ "id": 9, "owner": A, "team": "red", "secret": "x" }),
+            );
             assert_eq!(insert.status, 403, "{name}: {}", insert.text());
             assert_eq!(now(name), before, "{name}");
         }
@@ -256,7 +293,10 @@ fn what_is_not_ones_own_is_not_written() {
             let changed = a.send(
                 "PATCH",
                 &path("id=eq.1&select=id"),
-                &[("content-type", "application/json"), ("prefer", "return=representation")],
+                &[
+                    ("content-type", "application/json"),
+                    ("prefer", "return=representation"),
+                ],
                 Some(br#"{"team":"red"}"#),
             );
             assert_eq!(ids(&changed), [1], "{name}: {}", changed.text());

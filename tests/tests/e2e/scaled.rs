@@ -29,7 +29,12 @@ fn checkouts(user: &User, product: &str, phase: &str, count: usize) -> f64 {
 #[test]
 fn products_by_three_processes_killed_one_by_one() {
     let project = Project::example("shop").on_postgres();
-    let part = |_| project.command().args(["--service", "products", "--only", "api"]).start();
+    let part = |_| {
+        project
+            .command()
+            .args(["--service", "products", "--only", "api"])
+            .start()
+    };
     let mut copies: Vec<Process> = (0..3).map(part).collect();
     let shop = Shop::with_elsewhere(project, "products", &copies.iter().collect::<Vec<_>>());
     let user = shop.register("ann@example.com");
@@ -39,7 +44,10 @@ fn products_by_three_processes_killed_one_by_one() {
         .to_owned();
     let operator = shop.anon.with_token(&shop.project.token("service_role", None));
     operator
-        .patch(&format!("/rest/v1/products?id=eq.{product}"), &json!({"stock": 1_000_000}))
+        .patch(
+            &format!("/rest/v1/products?id=eq.{product}"),
+            &json!({"stock": 1_000_000}),
+        )
         .expect(204);
 
     let (done, failed, answered) = (Arc::new(AtomicBool::new(false)), Arc::default(), Arc::default());
@@ -77,8 +85,14 @@ fn products_by_three_processes_killed_one_by_one() {
         while_killing[0], while_killing[1]
     );
     assert!(answered > 100, "reads went on");
-    assert!(failed <= 2 * READERS, "{failed} reads failed: more than were in flight at two kills");
+    assert!(
+        failed <= 2 * READERS,
+        "{failed} reads failed: more than were in flight at two kills"
+    );
     for after in while_killing {
-        assert!(after < before * 4.0 + 50.0, "check-outs went from {before:.1} to {after:.1} ms");
+        assert!(
+            after < before * 4.0 + 50.0,
+            "check-outs went from {before:.1} to {after:.1} ms"
+        );
     }
 }

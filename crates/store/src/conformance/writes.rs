@@ -36,7 +36,11 @@ async fn insertions(w: &World) {
     // An explicit number; numbering goes on above it, except where it is a sequence that does not look at the table.
     w.done(w.insert(AUTHORS, &["id", "name"], vec![vec![Value::Int(10), text("Cyd")]]))
         .await;
-    let next = if w.store.capabilities().native_policies { "3" } else { "11" };
+    let next = if w.store.capabilities().native_policies {
+        "3"
+    } else {
+        "11"
+    };
     assert_eq!(
         w.done(w.insert(AUTHORS, &["name"], vec![vec![text("Dee")]])).await.key,
         [(0, next.to_owned())]

@@ -128,7 +128,9 @@ fn zabbix() {
 
 #[test]
 fn ledgersmb() {
-    let Some(package) = debian_package("ledgersmb") else { return };
+    let Some(package) = debian_package("ledgersmb") else {
+        return;
+    };
     let sql = package.join("usr/share/ledgersmb/sql");
     let url = database(&sql.join("Pg-database.sql"));
     // The modules that need no later change of the tables.
