@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 /// Requests of an operation, and seconds, of a run that is not asked for more.
 const EXAMPLES: u32 = 10;
-const SECONDS: u32 = 20;
+const SECONDS: u32 = 15;
 
 /// A user of the tests' own rows.
 const USER: &str = "00000000-0000-4000-8000-0000000000aa";
