@@ -29,6 +29,9 @@ pub fn engine() -> Engine {
 /// The key of a project whose stores are servers: the development key is refused there. A project on SQLite may name it, too.
 pub const SECRET: &str = "a key that only the tests sign with, of enough bytes";
 
+/// The URLs of databases that others are copied from, made once.
+type Originals = Arc<OnceLock<Vec<String>>>;
+
 /// A project's folder.
 pub struct Project {
     dir: PathBuf,
@@ -174,7 +177,7 @@ impl Project {
 
     /// The databases that projects with these very files begin with, made the first time.
     fn originals(&self, make: impl FnOnce() -> Vec<String>) -> Vec<String> {
-        static MADE: LazyLock<Mutex<HashMap<String, Arc<OnceLock<Vec<String>>>>>> = LazyLock::new(Mutex::default);
+        static MADE: LazyLock<Mutex<HashMap<String, Originals>>> = LazyLock::new(Mutex::default);
         let mut files = String::new();
         contents(&self.dir, &mut files);
         let cell = MADE.lock().expect("not poisoned").entry(files).or_default().clone();

@@ -278,11 +278,8 @@ mod tests {
         assert_eq!(outlet.put_blocking(&part, soon()), Handed::NotYet);
         let producer = std::thread::spawn(move || {
             let patient = || Instant::now() + Duration::from_secs(60);
-            let handed = [
-                outlet.put_blocking(&part, patient()),
-                outlet.put_blocking(&part, patient()),
-            ];
-            handed
+            let first = outlet.put_blocking(&part, patient());
+            [first, outlet.put_blocking(&part, patient())]
         });
         while !matches!(poll(&mut rest), Poll::Ready(Some(Ok(_)))) {
             std::thread::yield_now();

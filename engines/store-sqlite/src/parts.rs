@@ -105,10 +105,10 @@ impl Parts {
             answer,
             rest: Some(rest),
         };
-        match self.reply.take().map(|reply| reply.send(Ok(streamed))) {
-            Some(Ok(())) => Ok(()),
-            _ => Err(unwanted()),
-        }
+        let Some(reply) = self.reply.take() else {
+            return Err(unwanted());
+        };
+        reply.send(Ok(streamed)).map_err(|_| unwanted())
     }
 
     fn put(&mut self, part: &Bytes) -> Result<()> {

@@ -137,7 +137,8 @@ fn keys_and_indexes() {
 #[test]
 fn views_show_where_their_columns_come_from() {
     let schema = &features().1.schema;
-    let cases: [(&str, &[Option<(&str, &str)>]); 7] = [
+    type Origins = &'static [Option<(&'static str, &'static str)>];
+    let cases: [(&str, Origins); 7] = [
         (
             "secret_ids",
             &[Some(("private.secrets", "id")), Some(("private.secrets", "person_id"))],
@@ -280,7 +281,8 @@ fn ways<'s>(schema: &'s Schema, from: &str, to: &str) -> Vec<&'s Relationship> {
 fn relationships() {
     let schema = &features().1.schema;
     // (from, to, constraint, cardinality, pairs of columns)
-    let cases: [(&str, &str, &str, Cardinality, &[(u32, u32)]); 14] = [
+    type Pairs = &'static [(u32, u32)];
+    let cases: [(&str, &str, &str, Cardinality, Pairs); 14] = [
         (
             "people",
             "countries",
