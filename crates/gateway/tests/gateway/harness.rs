@@ -117,7 +117,7 @@ pub fn eventually(what: &str, mut so: impl FnMut() -> bool) {
 }
 
 /// A message as it was read.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Message {
     pub first_line: String,
     pub status: u16,
@@ -346,8 +346,9 @@ impl Backend {
         Backend::raw(move |wire, seen| {
             while let Some(mut request) = wire.head() {
                 wire.body(&mut request);
+                // Before the answer: whoever has that may ask what was seen.
+                seen.lock().expect("seen").push(request.clone());
                 let then = answer(wire, &request);
-                seen.lock().expect("seen").push(request);
                 if matches!(then, Then::Close) {
                     return;
                 }
