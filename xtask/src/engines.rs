@@ -102,6 +102,15 @@ pub const ENGINES: &[Engine] = &[
         optional: false,
     },
     Engine {
+        name: "moto",
+        purpose: "a stand-in for S3",
+        programs: &["moto_server"],
+        versions_in: None,
+        packages: &["python3-venv"],
+        pip: Some("moto[server]==5.2.5"),
+        optional: false,
+    },
+    Engine {
         name: "nginx",
         purpose: "the peer of the gateway's benchmarks",
         programs: &["nginx"],
@@ -155,32 +164,6 @@ impl Engine {
     }
 }
 
-/// A stand-in for S3, installed into a virtual environment of its own: it is no package of Debian's.
-const MOTO: &str = "target/moto/bin/moto_server";
-
-/// Installs the stand-in for S3 where it is missing; says where it is, or why it is not.
-fn moto(install: bool) -> Result<(), String> {
-    let server = Path::new(MOTO);
-    if !server.exists() && install {
-        println!("installing moto");
-        let run = |program: &str, arguments: &[&str]| {
-            let mut command = Command::new(program);
-            command.args(arguments);
-            stream(&mut command, Duration::from_secs(600), |line| println!("  {line}"))
-        };
-        run("python3", &["-m", "venv", "target/moto"])?;
-        run("target/moto/bin/pip", &["install", "--quiet", "moto[server]"])?;
-    }
-    match server.exists() {
-        true => println!("{:<13} {MOTO}", "moto"),
-        false => println!(
-            "{:<13} missing (optional): a stand-in for S3; cargo xtask engines installs it",
-            "moto"
-        ),
-    }
-    Ok(())
-}
-
 /// Where Python's programs for the tests are.
 fn venv() -> PathBuf {
     crate::workspace_root().join("target/venv")
@@ -212,7 +195,7 @@ pub fn run(install: bool) -> Result<(), String> {
     }
     let missing = missing();
     if missing.is_empty() {
-        moto(install)
+        Ok(())
     } else {
         Err(how_to_install(&missing))
     }

@@ -260,7 +260,7 @@ fn the_worker_takes_them_on_a_schedule() {
 
 #[test]
 fn a_bucket_that_speaks_s3_is_a_place_like_any() {
-    let server = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/moto/bin/moto_server");
+    let server = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/venv/bin/moto_server");
     if !server.exists() {
         return skip(
             "a_bucket_that_speaks_s3_is_a_place_like_any",
