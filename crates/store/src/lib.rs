@@ -175,3 +175,4 @@ pub use recovery::{Recovery, Snapshot, TableDigest};
 pub use rest::{Handed, Outlet, Rest, Streamed, rest};
 
 pub mod conformance;
+pub mod outcomes;

@@ -10,7 +10,6 @@ mod config;
 mod copy;
 mod failure;
 mod follow;
-mod idempotency;
 mod install;
 pub mod introspect;
 mod kept;

@@ -1,6 +1,5 @@
 //! What was done before is not done again: a request with its idempotency key, an event that a consumer has had.
 
-use crate::idempotency;
 use crate::wire::{Response, cells, command_rows};
 use crate::write::{Attempt, Failed, Part, begin};
 use mainstay_model::{Error, Result, StepOutcome};
@@ -77,7 +76,7 @@ impl Attempt<'_> {
         }
         match row.next().flatten() {
             None => Ok(None),
-            Some(outcomes) => idempotency::read(outcomes)
+            Some(outcomes) => mainstay_store::outcomes::read(outcomes)
                 .map(Some)
                 .ok_or_else(|| Error::new("XX001", "a recorded outcome cannot be read")),
         }

@@ -5,7 +5,8 @@ use crate::settings::search_path;
 use crate::value;
 use crate::wire::{Batch, Values, cells};
 use mainstay_model::{
-    Action, Encoder, Error, QueryShape, Representation, Result, Returns, Schema, Source, Type, Value, ValueRef,
+    Action, EmbedJoin, Encoder, Error, Expr, ExprKind, Item, QueryShape, RelationId, Representation, Result, Returns,
+    Schema, Source, Type, Value, ValueRef,
 };
 use mainstay_sql::postgres::{self, Compiled, Counting, ESTIMATE_FROM, Options, Output, Slot};
 use mainstay_store::Read;
@@ -36,6 +37,8 @@ pub(crate) struct Ready {
     pub path: Option<Arc<str>>,
     /// Whether a function is called, which may say something about the response.
     pub calls: bool,
+    /// Whether it reads tables and nothing that runs code of the database's own, which might write: functions, views, policies.
+    pub inert: bool,
     /// Its answer was larger than one is buffered: so many more times it is asked for where it may go on.
     pub large: AtomicU8,
 }
@@ -197,6 +200,39 @@ pub(crate) fn of_call(schema: &Schema, call: &mainstay_model::Call) -> Form {
     }
 }
 
+/// Whether a shape reads tables without policies, and calls no function of the database's own.
+fn is_inert(schema: &Schema, shape: &QueryShape) -> bool {
+    let table = |id: RelationId| {
+        schema
+            .relation(id)
+            .table()
+            .is_some_and(|t| !t.row_security && !t.foreign)
+    };
+    let calls = |expr: &Expr| {
+        let mut found = false;
+        expr.walk(&mut |e| found |= matches!(e.kind, ExprKind::UserCall(..) | ExprKind::Opaque { .. }));
+        found
+    };
+    let conditions = shape
+        .filter
+        .iter()
+        .chain(&shape.having)
+        .chain(shape.order.iter().map(|o| &o.expr));
+    matches!(&shape.from, Source::Relation(relation) if table(relation.relation))
+        && !conditions.into_iter().any(calls)
+        && shape.select.iter().all(|item| match item {
+            Item::Field(field) => !calls(&field.expr),
+            Item::Embed(embed) => {
+                let joined = match &embed.join {
+                    EmbedJoin::Columns(_) => true,
+                    EmbedJoin::Through { junction, .. } => table(junction.relation),
+                    EmbedJoin::Computed(_) => false,
+                };
+                joined && is_inert(schema, &embed.query)
+            }
+        })
+}
+
 /// The schema whose names a shape uses first.
 pub(crate) fn namespace<'s>(schema: &'s Schema, from: &Source) -> &'s Arc<str> {
     match from {
@@ -261,6 +297,7 @@ impl Ready {
             count: count.map(|counting| Counts::new(server, role, counting)),
             path: path(server, namespace(schema, &shape.from)),
             calls: matches!(shape.from, Source::Call(_)),
+            inert: is_inert(schema, shape),
             columns,
             large: AtomicU8::new(0),
         })

@@ -112,7 +112,7 @@ impl PostgresStore {
     ) -> Result<()> {
         let server = &self.server;
         let identity = read.identity;
-        // Whoever asks as the login role itself, without claims, needs nothing set.
+        // Whoever asks as the login role itself, without claims, needs nothing set; and where no code runs, nothing can write.
         let plain = identity.claims.is_empty()
             && identity.request.is_none()
             && server.config.pre_request.is_none()
@@ -120,7 +120,7 @@ impl PostgresStore {
         let settings = Settings {
             identity: (!plain).then_some(identity),
             search_path: ready.path.as_deref(),
-            read_only: !plain,
+            read_only: !plain || !ready.inert,
             time_zone: read.representation.time_zone(),
             statement_timeout_ms,
             traceparent: None,

@@ -2,7 +2,6 @@
 //! as one batch, which is one transaction; else BEGIN, what can be sent without an answer to what went before, and COMMIT.
 
 use crate::failure;
-use crate::idempotency;
 use crate::outbox::EMIT;
 use crate::pool::{Held, Pool};
 use crate::read::is_stale;
@@ -365,7 +364,7 @@ impl Attempt<'_> {
         if let Some(idempotency) = &transaction.idempotency {
             batch.statement(server.text(REMEMBER), REMEMBER, &[true, true], &[], |values| {
                 values.bytes(&idempotency.scope)?;
-                values.with(|out| out.put_slice(&idempotency::write(outcomes)))
+                values.with(|out| out.put_slice(&mainstay_store::outcomes::write(outcomes)))
             })?;
             parts.push(Part::Plain);
         }

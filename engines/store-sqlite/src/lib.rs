@@ -17,7 +17,6 @@ mod explain;
 mod failure;
 mod foreign_key;
 pub mod functions;
-mod idempotency;
 mod insert;
 mod kept;
 mod level;

@@ -3,7 +3,6 @@
 use crate::capture::Touched;
 use crate::context;
 use crate::failure::plain;
-use crate::idempotency;
 use crate::outbox::{Entry, change_event};
 use crate::statement::Failure;
 use crate::step::StepContext;
@@ -127,7 +126,7 @@ impl Writer {
         }
         let same = matches!(statement.value(0), Stored::Blob(bytes) if *bytes == idempotency.fingerprint);
         let outcomes = match statement.value(1) {
-            Stored::Blob(bytes) => idempotency::read(&bytes),
+            Stored::Blob(bytes) => mainstay_store::outcomes::read(&bytes),
             _ => None,
         };
         statement.reset();
@@ -151,7 +150,7 @@ impl Writer {
             .bind(2, &Stored::Blob(Cow::Borrowed(&idempotency.fingerprint)))
             .map_err(failed)?;
         statement
-            .bind(3, &Stored::Blob(Cow::Owned(idempotency::write(outcomes))))
+            .bind(3, &Stored::Blob(Cow::Owned(mainstay_store::outcomes::write(outcomes))))
             .map_err(failed)?;
         statement.bind(4, &Stored::Integer(now_us)).map_err(failed)?;
         statement.run().map_err(failed)

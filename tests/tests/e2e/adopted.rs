@@ -113,6 +113,52 @@ fn a_database_is_served_as_it_is() {
 }
 
 #[test]
+fn what_is_only_read_writes_nothing() {
+    // Whoever has no token is the login role itself, for whom nothing has to be set: a reading request is one all the same.
+    let server = Postgres::shared();
+    let url = server.database();
+    server.execute(
+        &url,
+        "CREATE TABLE planted (id integer PRIMARY KEY); INSERT INTO planted VALUES (1); \
+         CREATE FUNCTION plant() RETURNS integer LANGUAGE sql AS 'INSERT INTO planted SELECT max(id) + 1 FROM planted RETURNING id'; \
+         CREATE FUNCTION sown(planted) RETURNS integer LANGUAGE sql AS 'SELECT plant()'; \
+         CREATE VIEW meadow AS SELECT plant() AS id",
+    );
+    let project = Project::empty();
+    let toml = format!("[store.main]\nurl = \"{url}\"\n[auth]\nsecret = \"{SECRET}\"\n[api]\nanon = \"postgres\"\n");
+    project.write("mainstay.toml", &toml);
+    let process = Command::serve([project.dir().as_os_str()])
+        .args([
+            "--listen",
+            "127.0.0.1:0",
+            "--admin",
+            "127.0.0.1:0",
+            "--set",
+            "log.access=false",
+        ])
+        .start();
+    let client = process.client();
+    for path in [
+        "rpc/plant",
+        "meadow",
+        "planted?select=id,sown",
+        "planted?sown=gt.0",
+        "planted?order=sown",
+    ] {
+        for method in ["GET", "HEAD"] {
+            let answer = client.send(method, &format!("/rest/v1/{path}"), &[], None);
+            assert_eq!(answer.status, 405, "{method} {path}: {}", answer.text());
+        }
+    }
+    assert_eq!(client.get("/rest/v1/planted").expect(200).json(), json!([{"id": 1}]));
+    client.post("/rest/v1/rpc/plant", &json!({})).expect(200);
+    assert_eq!(
+        client.get("/rest/v1/planted").expect(200).json(),
+        json!([{"id": 1}, {"id": 2}])
+    );
+}
+
+#[test]
 fn a_function_of_the_database_is_asked_before_each_request() {
     let it = Adopted::start("pre_request = \"public.admit\"\n");
     // Until it is there nothing is answered: a guard that is missing lets nobody in.

@@ -1,4 +1,5 @@
-//! Outcomes of a transaction as bytes, so that the same request gets the same answer again.
+//! Outcomes of a transaction as bytes, as engines keep them under an idempotency key, so that the same request gets the same answer
+//! again.
 
 use bytes::Bytes;
 use mainstay_model::StepOutcome;
@@ -7,7 +8,7 @@ use mainstay_model::StepOutcome;
 const VERSION: u8 = 1;
 
 /// Writes outcomes.
-pub(crate) fn write(outcomes: &[StepOutcome]) -> Vec<u8> {
+pub fn write(outcomes: &[StepOutcome]) -> Vec<u8> {
     let mut out = vec![VERSION];
     put(&mut out, outcomes.len() as u64);
     for outcome in outcomes {
@@ -27,7 +28,7 @@ pub(crate) fn write(outcomes: &[StepOutcome]) -> Vec<u8> {
 }
 
 /// Reads them; `None` for what [`write`] does not write.
-pub(crate) fn read(bytes: &[u8]) -> Option<Vec<StepOutcome>> {
+pub fn read(bytes: &[u8]) -> Option<Vec<StepOutcome>> {
     let mut rest = bytes.strip_prefix(&[VERSION])?;
     let count = take(&mut rest)?;
     let mut outcomes = Vec::new();
