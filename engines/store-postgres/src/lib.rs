@@ -19,6 +19,7 @@ pub mod migrate;
 mod once;
 mod open_error;
 mod outbox;
+mod pace;
 mod plan;
 mod pool;
 mod read;

@@ -1,5 +1,6 @@
 //! Reads as they are sent: compiled once per plan and thread, and how their answers are encoded.
 
+use crate::pace::Pace;
 use crate::server::Server;
 use crate::settings::search_path;
 use crate::value;
@@ -41,6 +42,7 @@ pub(crate) struct Ready {
     pub inert: bool,
     /// Its answer was larger than one is buffered: so many more times it is asked for where it may go on.
     pub large: AtomicU8,
+    pub pace: Pace,
 }
 
 /// What an answer is.
@@ -111,6 +113,11 @@ impl Prepared {
         let first = batch.execute(PORTAL, 1);
         let between = between(batch)?;
         Ok((first, between, batch.execute(PORTAL, 0)))
+    }
+
+    /// The number that its text is known by.
+    pub fn id(&self) -> u64 {
+        self.id
     }
 
     /// The same values for another text, whose columns come as text.
@@ -300,6 +307,7 @@ impl Ready {
             inert: is_inert(schema, shape),
             columns,
             large: AtomicU8::new(0),
+            pace: Pace::default(),
         })
     }
 }

@@ -1,7 +1,8 @@
 //! One step of a transaction: its statement, and its outcome out of the rows that come back.
 
 use crate::kept::{self, Kept};
-use crate::plan::{self, Form, KEPT, Sink};
+use crate::pace::Pace;
+use crate::plan::{self, Form, KEPT, Prepared, Sink};
 use crate::store::PostgresStore;
 use crate::value;
 use crate::wire::{Batch, Response, cells, command_rows};
@@ -108,6 +109,11 @@ impl<'a> Run<'a> {
             kept,
             keeps,
         })
+    }
+
+    /// The statement, and how long it takes.
+    pub fn statement(&self) -> (&Prepared, &Pace) {
+        (&self.kept.statement, &self.kept.pace)
     }
 
     /// Adds it to a batch; says how many statements it is.
