@@ -11,8 +11,8 @@ use crate::select::SelectedField;
 use crate::skeleton::Origin;
 use crate::{RestConfig, error, spread, types};
 use mainstay_model::{
-    Aggregate, AggregateFunction, Builtin, Call, Earlier, Embed, EmbedJoin, Error, Expr, ExprKind, IsTest, Item,
-    Operator, OrderBy, Projected, QueryShape, RelationRef, Returns, Schema, Source, SourceId, Type, Value,
+    Aggregate, AggregateFunction, Builtin, Call, DomainCast, Earlier, Embed, EmbedJoin, Error, Expr, ExprKind, IsTest,
+    Item, Operator, OrderBy, Projected, QueryShape, RelationRef, Returns, Schema, Source, SourceId, Type, Value,
 };
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -167,8 +167,9 @@ impl<'s> Binder<'s> {
 
     fn star(&self, rows: &Rows<'s>, select: &mut Vec<Item>) {
         select.extend(rows.all().into_iter().map(|(index, name, ty)| {
+            let value = Expr::column(index, ty.clone());
             Item::Field(Projected {
-                expr: Expr::column(index, ty.clone()),
+                expr: self.shown(value, rows),
                 name,
             })
         }));
@@ -225,7 +226,14 @@ impl<'s> Binder<'s> {
             });
         }
         let value = match &selected.field {
-            Some(field) => Some(cast(self.field(field, rows)?, &selected.cast, self.schema)?),
+            Some(field) => {
+                let value = self.field(field, rows)?;
+                let value = match selected.aggregate {
+                    None => self.shown(value, rows),
+                    Some(_) => value,
+                };
+                Some(cast(value, &selected.cast, self.schema)?)
+            }
             None => None,
         };
         let (expr, own_name) = match selected.aggregate {
@@ -294,6 +302,29 @@ impl<'s> Binder<'s> {
             value = Expr::new(ExprKind::Operator(operator, vec![value, key]), ty);
         }
         Ok(value)
+    }
+
+    /// A column as its domain has its values shown, if it says how.
+    fn shown(&self, value: Expr, rows: &Rows<'s>) -> Expr {
+        match self.domain_cast(&value, rows, |domain| self.schema.representation(domain, "json")) {
+            Some(cast) => Expr::new(ExprKind::Represented(cast, Box::new(value)), Type::Json),
+            None => value,
+        }
+    }
+
+    fn domain_cast(
+        &self,
+        value: &Expr,
+        rows: &Rows<'s>,
+        find: impl FnOnce(&str) -> Option<&'s DomainCast>,
+    ) -> Option<Box<DomainCast>> {
+        if self.schema.representations.is_empty() {
+            return None;
+        }
+        let ExprKind::Column(column) = &value.kind else {
+            return None;
+        };
+        find(rows.domain(column.column)?).cloned().map(Box::new)
     }
 
     /// A function of the row that gives one value: `CREATE FUNCTION name(relation) RETURNS text`.
@@ -384,7 +415,44 @@ impl<'s> Binder<'s> {
             }
         }
         let left = self.field(field, rows)?;
-        self.compared(left, condition)
+        let written = self.domain_cast(&left, rows, |domain| self.schema.representation("text", domain));
+        match written {
+            Some(cast) => self.written(left, condition, &cast),
+            None => self.compared(left, condition),
+        }
+    }
+
+    /// What is tested for a value of a domain that says how its values are written.
+    fn written(&mut self, left: Expr, condition: &Condition<'_>, cast: &DomainCast) -> Bound<Expr> {
+        let ty = left.ty.clone();
+        let of_text = |text| {
+            Expr::new(
+                ExprKind::Represented(Box::new(cast.clone()), Box::new(text)),
+                ty.clone(),
+            )
+        };
+        match &condition.test {
+            Test::In(values) => {
+                let mut list = Vec::with_capacity(values.len());
+                for value in values {
+                    list.push(of_text(self.param(Value::Text(value.to_string()), Type::Text)?));
+                }
+                let operand = Box::new(left);
+                let negated = condition.negated;
+                Ok(Expr::condition(ExprKind::In { operand, list, negated }))
+            }
+            Test::Operator {
+                operator,
+                quantifier: None,
+                value,
+                ..
+            } if !is_pattern(*operator) => {
+                let right = of_text(self.comparand(value, &Type::Text)?);
+                let compared = Expr::compare(*operator, left, right);
+                Ok(if condition.negated { compared.negate() } else { compared })
+            }
+            _ => self.compared(left, condition),
+        }
     }
 
     /// What is tested for a value.

@@ -423,6 +423,9 @@ pub(crate) fn cells(
     };
     let columns = payload.keys.iter().map(column).collect::<Result<Vec<_>, _>>()?;
     let types: Vec<_> = columns.iter().map(|c| &table.columns[*c as usize].ty).collect();
+    // What a domain makes of its values itself is handed on as JSON.
+    let written = |column: &u32| schema.written(&table.columns[*column as usize]).is_some();
+    let written: Vec<bool> = columns.iter().map(written).collect();
     let comparable: Vec<_> = types.iter().map(|ty| types::comparable(ty)).collect();
     let mut rows = Vec::with_capacity(payload.rows.len());
     for row in payload.rows {
@@ -443,6 +446,7 @@ pub(crate) fn cells(
                 continue;
             }
             cells.push(match raw {
+                Some(raw) if written[i] => Cell::Value(payload::json(raw, schema)?),
                 Some(raw) => Cell::Value(payload::value(raw, &comparable[i], schema)?.fit(types[i])?),
                 None if missing_default => Cell::Default,
                 None => Cell::Value(Value::Null),
