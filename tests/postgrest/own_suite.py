@@ -133,6 +133,8 @@ class Session:
                     value = re.sub(r"(^|, )tx=rollback(, |$)", lambda m: ", " if m[1] and m[2] else "", value)
                     if not value:
                         continue
+                if name.lower() == "proxy-status":
+                    value = value.replace("Mainstay;", "PostgREST;", 1)
                 if name.lower() in ("location", "content-location"):
                     value = value.replace(PREFIX, "", 1)
                 kept.append((Name(name), value))

@@ -115,6 +115,24 @@ impl<'s> Binder<'s> {
     }
 
     fn level(&mut self, level: &Level<'_>, rows: &Rows<'s>, from: Source, everything: bool) -> Bound<QueryShape> {
+        let bound = self.level_bound(level, rows, from, everything);
+        // A relationship that is not there is told of before a column that is not.
+        bound.map_err(|error| match &*error.code {
+            "42703" => self.unrelated(level, rows).unwrap_or(error),
+            _ => error,
+        })
+    }
+
+    fn unrelated(&self, level: &Level<'_>, rows: &Rows<'s>) -> Option<Error> {
+        level.embeds.iter().find_map(|child| {
+            match relationship::find(self.schema, self.namespace, rows, &child.name, child.hint.as_deref()) {
+                Ok(way) => self.unrelated(child, &way.rows),
+                Err(error) => Some(error),
+            }
+        })
+    }
+
+    fn level_bound(&mut self, level: &Level<'_>, rows: &Rows<'s>, from: Source, everything: bool) -> Bound<QueryShape> {
         let mut shape = QueryShape::of(from);
         if everything {
             self.star(rows, &mut shape.select);
@@ -288,7 +306,12 @@ impl<'s> Binder<'s> {
         };
         for arrow in &field.path {
             if !value.ty.is_json() {
-                return Err(error::no_operator(&value.ty, if arrow.text { "->>" } else { "->" }));
+                let sign = if arrow.text { "->>" } else { "->" };
+                let right = match &arrow.operand {
+                    Operand::Key(_) => "unknown",
+                    Operand::Index(_) => "integer",
+                };
+                return Err(error::no_operator_with(&value.ty, sign, right));
             }
             let key = match &arrow.operand {
                 Operand::Key(key) => Expr::literal(Value::Text(key.to_string()), Type::Text),
@@ -363,7 +386,10 @@ impl<'s> Binder<'s> {
                 if !one {
                     return Err(error::order_not_to_one(rows.name, level.embeds[index].shown_name()));
                 }
-                let inner = self.field(field, inner_rows)?;
+                let inner = match called_so(&level.embeds[index], field) {
+                    Some(selected) => self.selected(selected, inner_rows)?.expr,
+                    None => self.field(field, inner_rows)?,
+                };
                 let ty = inner.ty.clone();
                 Expr::new(ExprKind::EmbeddedColumn(index as u16, Box::new(inner)), ty)
             }
@@ -504,11 +530,11 @@ impl<'s> Binder<'s> {
                 } else {
                     Cow::Borrowed(value)
                 };
-                // A pattern is text, whatever kind of text it is matched against.
-                let ty = if is_pattern(*operator) {
-                    Type::Text
-                } else {
-                    left.ty.clone()
+                // A pattern is text, whatever kind of text it is matched against; the database knows what other types are matched with.
+                let ty = match &left.ty {
+                    Type::Other(_) if is_pattern(*operator) && quantifier.is_none() => Type::Unknown,
+                    _ if is_pattern(*operator) => Type::Text,
+                    ty => ty.clone(),
                 };
                 match quantifier {
                     Some(quantifier) => {
@@ -572,6 +598,14 @@ impl<'s> Binder<'s> {
             .map(|term| self.order(term, rows, &bare, &[]))
             .collect()
     }
+}
+
+/// What a spread shows under a name of its own: outside of it, that is how it is called.
+fn called_so<'l, 'a>(level: &'l Level<'a>, field: &Field<'_>) -> Option<&'l SelectedField<'a>> {
+    let is_meant = |selected: &&SelectedField<'_>| {
+        selected.aggregate.is_none() && selected.alias.as_deref() == Some(&*field.name) && field.path.is_empty()
+    };
+    level.fields.iter().flatten().filter(|_| level.spread).find(is_meant)
 }
 
 fn is_pattern(operator: Operator) -> bool {

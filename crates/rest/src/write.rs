@@ -343,7 +343,9 @@ impl<D: Data> Rest<D> {
         }
         let key = key::of_filters(schema, writing.relation, &asked.root)?;
         let payload = self.payload(request, None)?;
-        let (columns, rows) = cells(schema, &writing, payload, false)?;
+        let (columns, mut rows) = cells(schema, &writing, payload, false)?;
+        // One row has the key: of several the first is meant.
+        rows.truncate(1);
         let [row] = &*rows else { return Err(error::put_key()) };
         for (column, wanted) in &key {
             let given = columns.iter().position(|c| c == column).map(|i| &row[i]);

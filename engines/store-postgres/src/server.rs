@@ -62,6 +62,8 @@ pub(crate) struct Server {
     pub installed: AtomicBool,
     /// Whether something in the database looks at callers' requests.
     pub reads_requests: AtomicBool,
+    /// Whether something in the database sets what is answered.
+    pub sets_responses: AtomicBool,
     /// Answers that go on, each with a connection of its own.
     pub streams: Arc<Semaphore>,
 }
@@ -97,6 +99,7 @@ impl Server {
             next_text: AtomicU64::new(FIRST_FREE),
             installed: AtomicBool::new(false),
             reads_requests: AtomicBool::new(true),
+            sets_responses: AtomicBool::new(true),
             streams: Arc::new(Semaphore::new(config.stream_connections)),
             config,
         }))

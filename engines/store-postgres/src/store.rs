@@ -62,6 +62,7 @@ impl PostgresStore {
         } else {
             // Not looked for again, so it may be there now.
             self.server.reads_requests.store(true, Ordering::Relaxed);
+            self.server.sets_responses.store(true, Ordering::Relaxed);
         }
         Ok(PostgresStore::over(self.server.clone(), schema))
     }
@@ -136,9 +137,9 @@ impl PostgresStore {
 async fn install_now(server: &Arc<Server>, schema: &Schema, captured: &Captured) -> Result<(), OpenError> {
     let mut client = server.client().await.map_err(|error| open_error(server, error))?;
     let name = &server.config.name;
-    server
-        .reads_requests
-        .store(asks::reads_requests(&client).await, Ordering::Relaxed);
+    let asks = asks::asks(&client).await;
+    server.reads_requests.store(asks.requests, Ordering::Relaxed);
+    server.sets_responses.store(asks.responses, Ordering::Relaxed);
     if !server.config.install {
         let there = install::row(&client, "SELECT to_regclass('mainstay.outbox') IS NOT NULL").await;
         let there = there.is_ok_and(|row| row.is_some_and(|row| row.get(0) == Some("t")));

@@ -4,6 +4,7 @@ use super::SlotValue;
 use super::name::{is_binary, parameter_type_name, quote_identifier};
 use super::render::{Renderer, RowSource, Scope, qualified, row_of_text, where_clause};
 use super::statement::refuse_check;
+use super::step::{MERGED, is_partitioned};
 use mainstay_model::{
     Action, Cell, Column, DomainCast, Error, Expr, OnConflict, OrderBy, RelationId, RelationRef, Result, SourceId, Type,
 };
@@ -39,8 +40,14 @@ impl<'a> Renderer<'a> {
                 let mut sql = format!("INSERT INTO {} AS {alias}{source}", self.table(relation.relation));
                 if let Some(conflict) = conflict {
                     sql.push_str(&self.on_conflict(relation.relation, columns, conflict)?);
-                    if let Some(existing) = existing.filter(|_| sql.contains(" DO UPDATE SET ")) {
-                        sql.push_str(&format!(" WHERE {existing}"));
+                    if sql.contains(" DO UPDATE SET ") {
+                        let mut conditions: Vec<String> = existing.into_iter().collect();
+                        if is_partitioned(self.schema, relation.relation) {
+                            conditions.push(format!(
+                                "pg_catalog.set_config('mainstay.merged', ({MERGED} + 1)::text, true) IS NOT NULL"
+                            ));
+                        }
+                        sql.push_str(&where_clause(&conditions));
                     }
                 }
                 sql
