@@ -17,8 +17,8 @@ import time
 
 from evaluate import Action, Evaluator, Record, Unknown
 from haskell import Unreadable
-from hspec import OPERATORS, Name, Json, matcher, quoted, same, text_of, update, vocabulary
-from server import Database, Server
+from hspec import OPERATORS, Name, lasting, matcher, quoted, same, text_of, update, vocabulary
+from server import Database, Server, known
 
 PREFIX = "/rest/v1"
 
@@ -59,8 +59,8 @@ class Session:
     def named(self, name):
         """The whole name of a case; two may have one."""
         whole = " | ".join([*self.names, name])
-        known, number = {**self.verdicts, **self.unread}, 2
-        while (whole if number == 2 else f"{whole} ({number - 1})") in known:
+        taken, number = {**self.verdicts, **self.unread}, 2
+        while (whole if number == 2 else f"{whole} ({number - 1})") in taken:
             number += 1
         return whole if number == 2 else f"{whole} ({number - 1})"
 
@@ -126,6 +126,8 @@ class Session:
             shown = f"{method} {path} {sent or ''} {text_of(body)}"
             if rolled:
                 sent.append(("Prefer", "tx=rollback"))
+            secret = known(self.config["configJwtSecret"]) or ""
+            sent = [(n, re.sub(r"(?<=Bearer )\S+", lambda m: lasting(m[0], secret), v, flags=re.I) if n == "Authorization" else v) for n, v in sent]
             status, got, text = self.serving().send(method, path, sent, text_of(body))
             kept = []
             for name, value in got:

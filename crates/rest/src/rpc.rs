@@ -285,7 +285,7 @@ impl<D: Data> Rest<D> {
                 rows_max: max_affected,
             },
             offset,
-            headers: response::Head::new(answer_headers),
+            headers: response::Head::new(answer_headers, false),
             momentary: binder.momentary,
             slots: Vec::new(),
             earlier: binder.earlier,
