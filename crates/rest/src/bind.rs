@@ -11,8 +11,8 @@ use crate::select::SelectedField;
 use crate::skeleton::Origin;
 use crate::{RestConfig, error, spread, types};
 use mainstay_model::{
-    Aggregate, AggregateFunction, Builtin, Call, Earlier, Embed, EmbedJoin, Error, Expr, ExprKind, IsTest, Item,
-    Operator, OrderBy, Projected, QueryShape, RelationRef, Returns, Schema, Source, SourceId, Type, Value,
+    Aggregate, AggregateFunction, Builtin, Call, DomainCast, Earlier, Embed, EmbedJoin, Error, Expr, ExprKind, IsTest,
+    Item, Operator, OrderBy, Projected, QueryShape, RelationRef, Returns, Schema, Source, SourceId, Type, Value,
 };
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -115,6 +115,24 @@ impl<'s> Binder<'s> {
     }
 
     fn level(&mut self, level: &Level<'_>, rows: &Rows<'s>, from: Source, everything: bool) -> Bound<QueryShape> {
+        let bound = self.level_bound(level, rows, from, everything);
+        // A relationship that is not there is told of before a column that is not.
+        bound.map_err(|error| match &*error.code {
+            "42703" => self.unrelated(level, rows).unwrap_or(error),
+            _ => error,
+        })
+    }
+
+    fn unrelated(&self, level: &Level<'_>, rows: &Rows<'s>) -> Option<Error> {
+        level.embeds.iter().find_map(|child| {
+            match relationship::find(self.schema, self.namespace, rows, &child.name, child.hint.as_deref()) {
+                Ok(way) => self.unrelated(child, &way.rows),
+                Err(error) => Some(error),
+            }
+        })
+    }
+
+    fn level_bound(&mut self, level: &Level<'_>, rows: &Rows<'s>, from: Source, everything: bool) -> Bound<QueryShape> {
         let mut shape = QueryShape::of(from);
         if everything {
             self.star(rows, &mut shape.select);
@@ -167,8 +185,9 @@ impl<'s> Binder<'s> {
 
     fn star(&self, rows: &Rows<'s>, select: &mut Vec<Item>) {
         select.extend(rows.all().into_iter().map(|(index, name, ty)| {
+            let value = Expr::column(index, ty.clone());
             Item::Field(Projected {
-                expr: Expr::column(index, ty.clone()),
+                expr: self.shown(value, rows),
                 name,
             })
         }));
@@ -225,7 +244,14 @@ impl<'s> Binder<'s> {
             });
         }
         let value = match &selected.field {
-            Some(field) => Some(cast(self.field(field, rows)?, &selected.cast, self.schema)?),
+            Some(field) => {
+                let value = self.field(field, rows)?;
+                let value = match selected.aggregate {
+                    None => self.shown(value, rows),
+                    Some(_) => value,
+                };
+                Some(cast(value, &selected.cast, self.schema)?)
+            }
             None => None,
         };
         let (expr, own_name) = match selected.aggregate {
@@ -280,7 +306,12 @@ impl<'s> Binder<'s> {
         };
         for arrow in &field.path {
             if !value.ty.is_json() {
-                return Err(error::no_operator(&value.ty, if arrow.text { "->>" } else { "->" }));
+                let sign = if arrow.text { "->>" } else { "->" };
+                let right = match &arrow.operand {
+                    Operand::Key(_) => "unknown",
+                    Operand::Index(_) => "integer",
+                };
+                return Err(error::no_operator_with(&value.ty, sign, right));
             }
             let key = match &arrow.operand {
                 Operand::Key(key) => Expr::literal(Value::Text(key.to_string()), Type::Text),
@@ -294,6 +325,29 @@ impl<'s> Binder<'s> {
             value = Expr::new(ExprKind::Operator(operator, vec![value, key]), ty);
         }
         Ok(value)
+    }
+
+    /// A column as its domain has its values shown, if it says how.
+    fn shown(&self, value: Expr, rows: &Rows<'s>) -> Expr {
+        match self.domain_cast(&value, rows, |domain| self.schema.representation(domain, "json")) {
+            Some(cast) => Expr::new(ExprKind::Represented(cast, Box::new(value)), Type::Json),
+            None => value,
+        }
+    }
+
+    fn domain_cast(
+        &self,
+        value: &Expr,
+        rows: &Rows<'s>,
+        find: impl FnOnce(&str) -> Option<&'s DomainCast>,
+    ) -> Option<Box<DomainCast>> {
+        if self.schema.representations.is_empty() {
+            return None;
+        }
+        let ExprKind::Column(column) = &value.kind else {
+            return None;
+        };
+        find(rows.domain(column.column)?).cloned().map(Box::new)
     }
 
     /// A function of the row that gives one value: `CREATE FUNCTION name(relation) RETURNS text`.
@@ -332,7 +386,10 @@ impl<'s> Binder<'s> {
                 if !one {
                     return Err(error::order_not_to_one(rows.name, level.embeds[index].shown_name()));
                 }
-                let inner = self.field(field, inner_rows)?;
+                let inner = match called_so(&level.embeds[index], field) {
+                    Some(selected) => self.selected(selected, inner_rows)?.expr,
+                    None => self.field(field, inner_rows)?,
+                };
                 let ty = inner.ty.clone();
                 Expr::new(ExprKind::EmbeddedColumn(index as u16, Box::new(inner)), ty)
             }
@@ -384,7 +441,44 @@ impl<'s> Binder<'s> {
             }
         }
         let left = self.field(field, rows)?;
-        self.compared(left, condition)
+        let written = self.domain_cast(&left, rows, |domain| self.schema.representation("text", domain));
+        match written {
+            Some(cast) => self.written(left, condition, &cast),
+            None => self.compared(left, condition),
+        }
+    }
+
+    /// What is tested for a value of a domain that says how its values are written.
+    fn written(&mut self, left: Expr, condition: &Condition<'_>, cast: &DomainCast) -> Bound<Expr> {
+        let ty = left.ty.clone();
+        let of_text = |text| {
+            Expr::new(
+                ExprKind::Represented(Box::new(cast.clone()), Box::new(text)),
+                ty.clone(),
+            )
+        };
+        match &condition.test {
+            Test::In(values) => {
+                let mut list = Vec::with_capacity(values.len());
+                for value in values {
+                    list.push(of_text(self.param(Value::Text(value.to_string()), Type::Text)?));
+                }
+                let operand = Box::new(left);
+                let negated = condition.negated;
+                Ok(Expr::condition(ExprKind::In { operand, list, negated }))
+            }
+            Test::Operator {
+                operator,
+                quantifier: None,
+                value,
+                ..
+            } if !is_pattern(*operator) => {
+                let right = of_text(self.comparand(value, &Type::Text)?);
+                let compared = Expr::compare(*operator, left, right);
+                Ok(if condition.negated { compared.negate() } else { compared })
+            }
+            _ => self.compared(left, condition),
+        }
     }
 
     /// What is tested for a value.
@@ -436,11 +530,11 @@ impl<'s> Binder<'s> {
                 } else {
                     Cow::Borrowed(value)
                 };
-                // A pattern is text, whatever kind of text it is matched against.
-                let ty = if is_pattern(*operator) {
-                    Type::Text
-                } else {
-                    left.ty.clone()
+                // A pattern is text, whatever kind of text it is matched against; the database knows what other types are matched with.
+                let ty = match &left.ty {
+                    Type::Other(_) if is_pattern(*operator) && quantifier.is_none() => Type::Unknown,
+                    _ if is_pattern(*operator) => Type::Text,
+                    ty => ty.clone(),
                 };
                 match quantifier {
                     Some(quantifier) => {
@@ -504,6 +598,14 @@ impl<'s> Binder<'s> {
             .map(|term| self.order(term, rows, &bare, &[]))
             .collect()
     }
+}
+
+/// What a spread shows under a name of its own: outside of it, that is how it is called.
+fn called_so<'l, 'a>(level: &'l Level<'a>, field: &Field<'_>) -> Option<&'l SelectedField<'a>> {
+    let is_meant = |selected: &&SelectedField<'_>| {
+        selected.aggregate.is_none() && selected.alias.as_deref() == Some(&*field.name) && field.path.is_empty()
+    };
+    level.fields.iter().flatten().filter(|_| level.spread).find(is_meant)
 }
 
 fn is_pattern(operator: Operator) -> bool {

@@ -1,5 +1,6 @@
 //! What a database's own code may do within somebody's request, as far as it decides what is sent: whether it looks at the request
-//! itself, whether it changes settings under those who travel with it, and whether every insertion reaches the log.
+//! itself, whether it says what is answered, whether it changes settings under those who travel with it, and whether every insertion
+//! reaches the log.
 
 use crate::install::row;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,6 +23,7 @@ const ASKS: &str = "WITH texts (language, text) AS (
     WHERE c.relnamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace)
 ) SELECT
   EXISTS (SELECT FROM texts WHERE text ~ 'request\\.(?!jwt\\.)' OR text ~* 'current_setting\"?\\s*\\(\\s*[^''[:space:]]'),
+  EXISTS (SELECT FROM texts WHERE text ~ 'response\\.' OR text ~* 'set_config\"?\\s*\\(\\s*[^''[:space:]]'),
   EXISTS (SELECT FROM texts WHERE language NOT IN ('sql', 'plpgsql') OR text ~* 'set_config\"?\\s*\\(\\s*(?!''response\\.)'
     OR (language = 'plpgsql' AND text ~* '\\mexecute\\M|\\mreset\\M|\\mset\\s+(local|session|role)\\M|(;|\\m(begin|then|else|loop))\\s*set\\M')),
   EXISTS (SELECT FROM pg_catalog.pg_class WHERE relpersistence = 'u')";
@@ -32,6 +34,8 @@ pub(crate) struct Asks {
     /// Something reads `request.method`, `request.path`, `request.headers` or `request.cookies`: four settings of every transaction, which
     /// are not sent, nor gathered, where nothing does.
     pub requests: AtomicBool,
+    /// Something sets `response.status` or `response.headers`; where nothing does, nobody asks for them after a write.
+    pub responses: AtomicBool,
     /// Something may set a role, claims or another setting, other than those of the response: the next statement of the same
     /// transaction would see it.
     pub settings: AtomicBool,
@@ -43,6 +47,7 @@ impl Default for Asks {
     fn default() -> Asks {
         Asks {
             requests: AtomicBool::new(true),
+            responses: AtomicBool::new(true),
             settings: AtomicBool::new(true),
             unlogged: AtomicBool::new(true),
         }
@@ -53,7 +58,7 @@ impl Asks {
     /// Asks the database.
     pub async fn ask(&self, client: &Client) {
         let found = row(client, ASKS).await.ok().flatten();
-        for (at, answer) in [&self.requests, &self.settings, &self.unlogged].into_iter().enumerate() {
+        for (at, answer) in self.all().into_iter().enumerate() {
             let no = found.as_ref().is_some_and(|row| row.get(at) == Some("f"));
             answer.store(!no, Ordering::Relaxed);
         }
@@ -61,8 +66,13 @@ impl Asks {
 
     /// It was not asked: anything may be.
     pub fn forget(&self) {
-        for answer in [&self.requests, &self.settings, &self.unlogged] {
+        for answer in self.all() {
             answer.store(true, Ordering::Relaxed);
         }
+    }
+
+    /// In the order of the question's columns.
+    fn all(&self) -> [&AtomicBool; 4] {
+        [&self.requests, &self.responses, &self.settings, &self.unlogged]
     }
 }

@@ -87,8 +87,8 @@ impl<'a> Run<'a> {
             }
         };
         if let (Action::Insert { relation, .. }, None) = (&step.action, &step.returning) {
+            let key = schema.key_of(relation.relation);
             let relation = schema.relation(relation.relation);
-            let key = relation.primary_key();
             let readable = |column: &u32| relation.allows(role, Privilege::Select, Some(*column));
             options.key = !key.is_empty() && (role == server.login() || key.iter().all(readable));
         }

@@ -16,6 +16,7 @@ use mainstay_model::{
     StepOutcome, Transaction,
 };
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// A transaction that ran into another one is done again so many times.
@@ -259,6 +260,7 @@ impl Attempt<'_> {
             }
         }
         if transaction.dry_run {
+            self.as_if_committed().await?;
             self.rollback().await?;
             return Ok(Ended::Undone);
         }
@@ -427,8 +429,7 @@ impl Attempt<'_> {
     ) -> Result<()> {
         let server = &self.store.server;
         let transaction = self.transaction;
-        let calls = transaction.steps.iter().any(|s| matches!(s.action, Action::Call(_)));
-        if calls || server.config.pre_request.is_some() {
+        if self.may_shape() {
             batch.plain(server.text(RESPONSE), RESPONSE)?;
             parts.push(Part::Response);
         }
@@ -462,6 +463,41 @@ impl Attempt<'_> {
             batch.plain(server.text("COMMIT"), "COMMIT")?;
             parts.push(Part::Commit);
         }
+        Ok(())
+    }
+
+    /// Whether the database may say something of the response.
+    fn may_shape(&self) -> bool {
+        let server = &self.store.server;
+        let calls = |step: &mainstay_model::Step| matches!(step.action, Action::Call(_));
+        server.config.pre_request.is_some()
+            || server.asks.responses.load(Ordering::Relaxed)
+            || self.transaction.steps.iter().any(calls)
+    }
+
+    /// What COMMIT would check is checked, and what would be answered is read.
+    async fn as_if_committed(&mut self) -> Result<(), Failed> {
+        const NOW: &str = "SET CONSTRAINTS ALL IMMEDIATE";
+        let server = &self.store.server;
+        let shapes = self.may_shape();
+        let mut parts = vec![Part::Plain];
+        let sent = self.held.connection().send(|batch| {
+            batch.plain(server.text(NOW), NOW)?;
+            if shapes {
+                batch.plain(server.text(RESPONSE), RESPONSE)?;
+                parts.push(Part::Response);
+            }
+            Ok(())
+        });
+        let ((), exchange) = match sent {
+            Ok(sent) => sent,
+            Err(error) => {
+                self.rollback().await?;
+                return Err((error, true));
+            }
+        };
+        let response = self.wait(exchange, &parts, false).await?;
+        self.take_response(&response, &parts);
         Ok(())
     }
 

@@ -4,6 +4,7 @@ mod adopted;
 mod backup;
 mod cache;
 mod cli;
+mod dialect;
 mod durability;
 mod errors;
 mod events;
