@@ -42,7 +42,10 @@ impl Pace {
     /// Whether it takes no more than `limit` beyond the shortest of all. What was never asked is slow.
     pub fn is_quick(&self, shortest: &Pace, limit: Duration) -> bool {
         let us = self.us.load(Ordering::Relaxed);
-        let most = shortest.us.load(Ordering::Relaxed).saturating_add(limit.as_micros() as u32);
+        let most = shortest
+            .us
+            .load(Ordering::Relaxed)
+            .saturating_add(limit.as_micros() as u32);
         us < u32::MAX && us <= most
     }
 }
@@ -59,7 +62,11 @@ mod tests {
     fn what_is_slow_once_is_slow_for_a_while() {
         let (shortest, pace) = (Pace::default(), Pace::default());
         assert!(!pace.is_quick(&shortest, READ), "nobody knows");
-        let ago = |ms: u64| Instant::now().checked_sub(Duration::from_millis(ms)).expect("the clock runs");
+        let ago = |ms: u64| {
+            Instant::now()
+                .checked_sub(Duration::from_millis(ms))
+                .expect("the clock runs")
+        };
         shortest.at_least(ago(1));
         pace.took(ago(1));
         assert!(pace.is_quick(&shortest, READ));

@@ -40,7 +40,9 @@ impl PostgresStore {
         // Before the snapshot: what this process has committed until now is in it, and perhaps more.
         let seen = server.listeners.position();
         let asked = self
-            .ask(bytes_max, Some((ready, read)), |batch, joins| self.batch(batch, ready, read, joins))
+            .ask(bytes_max, Some((ready, read)), |batch, joins| {
+                self.batch(batch, ready, read, joins)
+            })
             .await?;
         let Some((response, layout)) = asked else {
             return Ok(None);

@@ -310,38 +310,41 @@ impl Attempt<'_> {
         let path = transaction.steps.first().and_then(|step| self.path(step));
         let shares = together.is_some();
         let began = Instant::now();
-        let sent = self.held.connection().send_together(usize::MAX, together, |batch, joins| {
-            if !open && !alone {
-                begin(store, batch, &mut parts)?;
-            }
-            if !set {
-                let settings = Settings {
-                    identity: Some(self.identity),
-                    search_path: path.as_deref(),
-                    read_only: false,
-                    time_zone: self.representations.iter().find_map(|r| r.time_zone()),
-                    statement_timeout_ms: store.timeout_ms(),
-                    traceparent: transaction.traceparent.as_deref(),
-                    asynchronous: joins,
-                };
-                if settings.write(batch)? {
-                    parts.push(Part::Plain);
+        let sent = self
+            .held
+            .connection()
+            .send_together(usize::MAX, together, |batch, joins| {
+                if !open && !alone {
+                    begin(store, batch, &mut parts)?;
                 }
-                if store.pre_request(batch)? {
-                    parts.push(Part::Plain);
+                if !set {
+                    let settings = Settings {
+                        identity: Some(self.identity),
+                        search_path: path.as_deref(),
+                        read_only: false,
+                        time_zone: self.representations.iter().find_map(|r| r.time_zone()),
+                        statement_timeout_ms: store.timeout_ms(),
+                        traceparent: transaction.traceparent.as_deref(),
+                        asynchronous: joins,
+                    };
+                    if settings.write(batch)? {
+                        parts.push(Part::Plain);
+                    }
+                    if store.pre_request(batch)? {
+                        parts.push(Part::Plain);
+                    }
                 }
-            }
-            for (index, run) in range.clone().zip(&runs) {
-                let Some(run) = run else { continue };
-                let statements = run.write(batch)?;
-                parts.push(Part::Step(index));
-                parts.extend((1..statements).map(|_| Part::Plain));
-            }
-            if commits {
-                self.tail(batch, &mut parts, &[], !alone)?;
-            }
-            Ok(())
-        });
+                for (index, run) in range.clone().zip(&runs) {
+                    let Some(run) = run else { continue };
+                    let statements = run.write(batch)?;
+                    parts.push(Part::Step(index));
+                    parts.extend((1..statements).map(|_| Part::Plain));
+                }
+                if commits {
+                    self.tail(batch, &mut parts, &[], !alone)?;
+                }
+                Ok(())
+            });
         let ((), exchange) = match sent {
             Ok(sent) => sent,
             Err(error) => {
@@ -398,10 +401,7 @@ impl Attempt<'_> {
     /// Waits until what this connection has committed is in the log: a transaction that writes nothing but a line there.
     async fn log(&mut self) -> Result<(), Failed> {
         let server = &self.store.server;
-        let sent = self
-            .held
-            .connection()
-            .send(|batch| batch.plain(server.text(LOG), LOG));
+        let sent = self.held.connection().send(|batch| batch.plain(server.text(LOG), LOG));
         let (_, exchange) = sent.map_err(|error| (error.outcome_unknown(), false))?;
         self.wait(exchange, &[Part::Plain], true)
             .await

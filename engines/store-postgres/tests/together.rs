@@ -74,7 +74,10 @@ async fn reads_of_one_caller_share_a_transaction_and_those_of_others_do_not() {
     let server = Server::start("");
     let (store, world) = world(&server).await;
     let client = store.client().await.unwrap();
-    client.batch_execute("GRANT SELECT ON tags TO authenticated").await.unwrap();
+    client
+        .batch_execute("GRANT SELECT ON tags TO authenticated")
+        .await
+        .unwrap();
     let shape = asks(
         &world,
         "(current_setting('request.jwt.claims')::json ->> 'sub' || ' ' || current_user || ' ' || transaction_timestamp())",
@@ -192,9 +195,13 @@ async fn no_acknowledged_insertion_is_lost_with_the_server() {
                     (true, 24) => "Ann".to_owned(),
                     _ => format!("author {n}"),
                 });
-                let writes = names.clone().map(|name| world.write(world.insert(AUTHORS, &["name"], vec![vec![text(&name)]])));
+                let writes = names
+                    .clone()
+                    .map(|name| world.write(world.insert(AUTHORS, &["name"], vec![vec![text(&name)]])));
                 let outcomes = at_once(writes).await;
-                let done = names.zip(outcomes).filter_map(|(name, outcome)| outcome.is_ok().then_some(name));
+                let done = names
+                    .zip(outcomes)
+                    .filter_map(|(name, outcome)| outcome.is_ok().then_some(name));
                 acknowledged.extend(done);
                 // A server that is gone is refused at once.
                 tokio::task::yield_now().await;
@@ -212,5 +219,10 @@ async fn no_acknowledged_insertion_is_lost_with_the_server() {
     let lost: Vec<&String> = acknowledged.iter().filter(|name| !there.contains(*name)).collect();
     println!("{} of {sent} insertions acknowledged", acknowledged.len());
     assert!(acknowledged.len() > 200, "{}", acknowledged.len());
-    assert!(lost.is_empty(), "{} of {} lost: {lost:?}", lost.len(), acknowledged.len());
+    assert!(
+        lost.is_empty(),
+        "{} of {} lost: {lost:?}",
+        lost.len(),
+        acknowledged.len()
+    );
 }

@@ -128,9 +128,7 @@ impl Queue {
     /// Whether what is written next could travel with the last batch.
     pub fn can_join(&self, together: &Together, out: &BytesMut) -> bool {
         self.open.as_ref().is_some_and(|open| {
-            open.members < TOGETHER_MAX
-                && out.len() - open.start < TOGETHER_BYTES
-                && open.together.is_with(together)
+            open.members < TOGETHER_MAX && out.len() - open.start < TOGETHER_BYTES && open.together.is_with(together)
         })
     }
 
@@ -230,10 +228,12 @@ impl Queue {
     pub fn is_deserted(&mut self, cx: &mut Context<'_>) -> bool {
         self.waiting.front_mut().is_some_and(|front| {
             front.fate == Fate::Alone
-                && front
-                    .members
-                    .iter_mut()
-                    .all(|member| member.reply.as_mut().is_some_and(|reply| reply.poll_closed(cx).is_ready()))
+                && front.members.iter_mut().all(|member| {
+                    member
+                        .reply
+                        .as_mut()
+                        .is_some_and(|reply| reply.poll_closed(cx).is_ready())
+                })
         })
     }
 
@@ -264,7 +264,9 @@ impl Queue {
             Fate::Alone => {}
             Fate::Early => self.early.extend(told.drain(..)),
             Fate::Closes => {
-                let is_durable = told.iter().all(|(_, answer)| matches!(answer, Ok(r) if has_inserted(r)));
+                let is_durable = told
+                    .iter()
+                    .all(|(_, answer)| matches!(answer, Ok(r) if has_inserted(r)));
                 for (reply, mut answer) in self.early.drain(..) {
                     if let Ok(answer) = &mut answer {
                         answer.is_durable = is_durable;
@@ -458,8 +460,16 @@ mod tests {
         assert!(told_second.try_recv().is_err(), "its commit is not in the log yet");
         // The one that waits for the log has inserted nothing, so it has not waited.
         tell(queue.answered(Ok(answer(b"INSERT 0 0\0"))));
-        assert!(told_first.try_recv().is_ok_and(|answer| answer.is_ok_and(|a| a.is_durable)));
-        assert!(told_second.try_recv().is_ok_and(|answer| answer.is_ok_and(|a| !a.is_durable)));
+        assert!(
+            told_first
+                .try_recv()
+                .is_ok_and(|answer| answer.is_ok_and(|a| a.is_durable))
+        );
+        assert!(
+            told_second
+                .try_recv()
+                .is_ok_and(|answer| answer.is_ok_and(|a| !a.is_durable))
+        );
         assert!(queue.is_empty());
     }
 }
