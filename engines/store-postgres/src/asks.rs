@@ -35,7 +35,7 @@ pub(crate) struct Asks {
 /// Whether something does. What cannot be found out is taken for yes.
 pub(crate) async fn asks(client: &Client) -> Asks {
     let found = row(client, READS).await.ok().flatten();
-    let is = |at| !found.as_ref().is_some_and(|row| row.get(at) == Some("f"));
+    let is = |at| found.as_ref().is_none_or(|row| row.get(at) != Some("f"));
     Asks {
         requests: is(0),
         responses: is(1),
