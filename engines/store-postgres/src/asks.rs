@@ -59,8 +59,8 @@ impl Asks {
     pub async fn ask(&self, client: &Client) {
         let found = row(client, ASKS).await.ok().flatten();
         for (at, answer) in self.all().into_iter().enumerate() {
-            let no = found.as_ref().is_some_and(|row| row.get(at) == Some("f"));
-            answer.store(!no, Ordering::Relaxed);
+            let is = found.as_ref().is_none_or(|row| row.get(at) != Some("f"));
+            answer.store(is, Ordering::Relaxed);
         }
     }
 
