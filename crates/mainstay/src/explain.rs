@@ -28,7 +28,7 @@ pub async fn statements(generation: &Generation) -> Json {
         let identity = Identity::role(&statement.role);
         let wanted = mainstay_store::Explain::default();
         let (sql, plan) = match engine.explain(statement, &identity, &Nothing, wanted).await {
-            Ok(explanation) => (explanation.sql, without_texts(&explanation.plan)),
+            Ok(explanation) => (explanation.sql(), without_texts(&explanation.plan)),
             Err(why) => (String::new(), why.message.clone()),
         };
         listed.push(json!({

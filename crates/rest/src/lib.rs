@@ -309,7 +309,7 @@ impl<D: Data> Rest<D> {
         outlet: &mut Outlet,
     ) -> Result<Response<Bytes>, Error> {
         let route = Route::read(request.uri().path())?;
-        if is_read(request.method())
+        if *request.method() != Method::OPTIONS
             && route != Route::Root
             && let Some(wanted) = self.wanted_plan(request)
         {

@@ -7,6 +7,7 @@ mod cli;
 mod durability;
 mod errors;
 mod events;
+mod explained;
 mod faults;
 mod import;
 mod isolation;
