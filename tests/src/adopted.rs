@@ -1,6 +1,9 @@
 //! A database that was there before a test's process, served from its URL alone.
 
 use crate::{Client, Command, Postgres, Process, Project, SECRET};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+static NEXT: AtomicU32 = AtomicU32::new(1);
 
 /// A process over a database of its own, which knows nothing of it but where it is.
 pub struct AdoptedDatabase {
@@ -24,9 +27,8 @@ impl AdoptedDatabase {
     pub fn start(sql: &str, more: &str) -> AdoptedDatabase {
         let server = Postgres::shared();
         let url = server.database();
-        let name = url.rsplit('/').next().unwrap_or_default();
-        let name: String = name.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
-        let role = format!("anon_{name}");
+        // Roles belong to the server, which the tests of this process share.
+        let role = format!("nobody_{}", NEXT.fetch_add(1, Ordering::Relaxed));
         server.execute(&url, &format!("CREATE ROLE {role}; {}", sql.replace("ANON", &role)));
         let project = Project::empty();
         project.write(

@@ -21,6 +21,7 @@ mod memo;
 mod openapi;
 mod options;
 mod order;
+mod outlook;
 mod page;
 mod payload;
 mod plan;
@@ -48,6 +49,7 @@ mod write;
 mod zone;
 
 pub use data::Data;
+pub use outlook::{Explained, Refused};
 pub use response::Facts;
 pub use rpc::{AsyncCall, Background};
 

@@ -1,6 +1,6 @@
 //! Plans, over the wire and from the command line: what a request would do, without its being done.
 
-use mainstay_tests::AdoptedDatabase;
+use mainstay_tests::{AdoptedDatabase, Command, Engine, Process, Project, engine};
 use serde_json::json;
 
 const TABLES: &str = "
@@ -78,4 +78,96 @@ fn writes_have_plans_on_postgres() {
     it.anon
         .post("/rest/v1/films", &json!({"id": 2000, "title": "t"}))
         .expect(201);
+}
+
+/// `mainstay explain` with arguments, of a process that runs; what it says.
+fn explain(dir: &std::path::Path, process: &Process, args: &[&str]) -> String {
+    let operators = process.admin();
+    let (ok, said, errors) = Command::new(mainstay_tests::binary(), "")
+        .arg("explain")
+        .arg(dir)
+        .args(args)
+        .args(["--admin", operators.address()])
+        .run();
+    assert!(ok, "{args:?}: {said}{errors}");
+    said
+}
+
+#[test]
+fn a_request_is_explained_on_postgres() {
+    let it = AdoptedDatabase::start(TABLES, "");
+    let films = || it.execute("SELECT count(*), sum(year) FROM films");
+    let before = films();
+    let told = |args: &[&str]| explain(it.project.dir(), &it.process, args);
+    let has = |said: &str, all: &[&str]| {
+        for words in all {
+            assert!(said.contains(words), "{words:?} is not in\n{said}");
+        }
+    };
+    has(
+        &told(&["GET /rest/v1/films?select=title&id=eq.7"]),
+        &[
+            "route           route \"rest\"",
+            &format!("role {}", it.role),
+            "reads public.films",
+            "would not be asked: no change feed",
+            "PostgreSQL",
+            "1 = 7",
+            "Index Scan using films_pkey",
+        ],
+    );
+    for (request, body, words) in [
+        (
+            "POST /rest/v1/films",
+            r#"{"id": 1000, "title": "new"}"#,
+            "Insert on films",
+        ),
+        ("PATCH /rest/v1/films?id=lt.10", r#"{"year": 1}"#, "Update on films"),
+        ("POST /rest/v1/rpc/age", r#"{"film": 1}"#, "age"),
+    ] {
+        has(&told(&[request, "--data", body]), &[words, "rows=", "public."]);
+        has(&told(&[request, "--data", body, "--analyze"]), &[words, "actual time"]);
+    }
+    has(
+        &told(&["DELETE /rest/v1/films", "--analyze"]),
+        &["actual time", "Delete on films"],
+    );
+    assert_eq!(films(), before, "what is explained is not done");
+    has(&told(&["GET /rest/v1/secrets"]), &["none: 42501"]);
+    has(&told(&["GET /rest/v1/nothing"]), &["refused: 404 PGRST205"]);
+    has(&told(&["GET /rest/v1/films?select=a->b"]), &["refused: 400"]);
+    has(&told(&["GET /elsewhere"]), &["refused: 404 GW201"]);
+    has(
+        &told(&["GET /rest/v1/films", "-H", "Authorization: Bearer nonsense"]),
+        &["authenticate    refused: 401 PGRST301"],
+    );
+    has(
+        &told(&["GET /rest/v1/films", "--role", "nobody", "--sub", "7"]),
+        &["role nobody, sub 7"],
+    );
+}
+
+#[test]
+fn a_request_is_explained_with_policies_and_a_cache() {
+    let project = Project::example("shop");
+    let process = project.serve();
+    let told = |args: &[&str]| explain(project.dir(), &process, args);
+    let user = "00000000-0000-4000-8000-000000000007";
+    let said = told(&[
+        "GET /rest/v1/orders?select=id,order_items(quantity)",
+        "--role",
+        "authenticated",
+        "--sub",
+        user,
+    ]);
+    for words in ["reads public.orders", "sql\n  SELECT", "order_items", "plan\n"] {
+        assert!(said.contains(words), "{words:?} is not in\n{said}");
+    }
+    if engine() == Engine::Sqlite {
+        assert!(said.contains("would be asked") && said.contains(user), "{said}");
+        let measured = told(&["GET /rest/v1/products", "--analyze"]);
+        assert!(measured.contains("this store measures nothing"), "{measured}");
+    }
+    let refused = told(&["DELETE /rest/v1/products?name=eq.x"]);
+    assert!(refused.contains("42501"), "{refused}");
 }
