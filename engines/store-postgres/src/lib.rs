@@ -8,6 +8,7 @@ mod asks;
 mod backup;
 mod config;
 mod copy;
+mod explain;
 mod failure;
 mod follow;
 mod install;

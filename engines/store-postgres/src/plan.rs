@@ -10,7 +10,7 @@ use mainstay_model::{
     Schema, Source, Type, Value, ValueRef,
 };
 use mainstay_sql::postgres::{self, Compiled, Counting, ESTIMATE_FROM, Options, Output, Slot};
-use mainstay_store::Read;
+use mainstay_store::{Explained, Read};
 use rustc_hash::FxHashMap;
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -128,6 +128,22 @@ impl Prepared {
     /// Its text.
     pub fn sql(&self) -> &str {
         &self.sql
+    }
+
+    /// Its text and what stands in its places, for people.
+    pub fn shown(&self, params: &[Value], action: Option<&Action>) -> Result<Explained> {
+        let text = |slot: &Slot| {
+            let value = slot.resolve(params, action)?;
+            Ok(if value.is_null() {
+                "NULL".to_owned()
+            } else {
+                value.to_text(&slot.ty)
+            })
+        };
+        Ok(Explained {
+            sql: self.sql.clone(),
+            params: self.slots.iter().map(text).collect::<Result<_>>()?,
+        })
     }
 }
 

@@ -8,7 +8,7 @@ use crate::settings::{self, RESPONSE, Settings};
 use crate::store::PostgresStore;
 use crate::wire::{Batch, Lost, Response, ServerError, Together};
 use mainstay_model::{Error, Fence, Identity, Result};
-use mainstay_store::{Answer, Explain, Explanation, Read};
+use mainstay_store::{Answer, Read};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -19,9 +19,9 @@ const SOON: Duration = Duration::from_secs(2);
 const TOO_LONG: Duration = Duration::from_millis(20);
 
 /// Which statements a batch has, before and after the one that matters.
-struct Layout {
-    main: usize,
-    response: Option<usize>,
+pub(crate) struct Layout {
+    pub main: usize,
+    pub response: Option<usize>,
 }
 
 impl PostgresStore {
@@ -68,45 +68,8 @@ impl PostgresStore {
         }))
     }
 
-    /// How the database would answer, or did.
-    pub(crate) async fn explained(&self, read: Read<'_>, wanted: Explain) -> Result<Explanation> {
-        let ready = Ready::of(&self.server, &self.schema, self.generation, &read)?;
-        let mut options = Vec::new();
-        for (is, name) in [
-            (wanted.analyze, "ANALYZE"),
-            (wanted.verbose, "VERBOSE"),
-            (wanted.settings, "SETTINGS"),
-            (wanted.buffers, "BUFFERS"),
-            (wanted.wal, "WAL"),
-        ] {
-            if is {
-                options.push(name);
-            }
-        }
-        options.push(if wanted.json { "FORMAT JSON" } else { "FORMAT TEXT" });
-        let sql = format!("EXPLAIN ({}) {}", options.join(", "), ready.main.sql());
-        let explain = ready.main.as_explained(&self.server, &read.identity.role, sql);
-        let write = |batch: &mut Batch<'_>, _: bool| {
-            self.begin(batch, &ready, &read)?;
-            let main = explain.write(batch, read.params, None)?;
-            Ok(Layout { main, response: None })
-        };
-        let bytes_max = self.server.config.answer_bytes_max;
-        let asked = self.ask(bytes_max, None, write).await?;
-        let (response, layout) = asked.ok_or_else(|| failure::too_large(bytes_max))?;
-        let lines: Vec<String> = response
-            .rows(layout.main)
-            .flat_map(crate::wire::cells)
-            .map(|cell| String::from_utf8_lossy(cell.unwrap_or_default()).into_owned())
-            .collect();
-        Ok(Explanation {
-            sql: ready.main.sql().to_owned(),
-            plan: lines.join("\n"),
-        })
-    }
-
     /// Settings and the function that is called first.
-    fn begin(&self, batch: &mut Batch<'_>, ready: &Ready, read: &Read<'_>) -> Result<()> {
+    pub(crate) fn begin(&self, batch: &mut Batch<'_>, ready: &Ready, read: &Read<'_>) -> Result<()> {
         self.begin_within(batch, ready, read, self.timeout_ms())
     }
 
@@ -193,7 +156,7 @@ impl PostgresStore {
 
     /// Sends a batch and waits, again if that is safe and may help; `known` is what it asks, if that may be asked together with others.
     /// `None`: the answer is larger than `bytes_max`.
-    async fn ask(
+    pub(crate) async fn ask(
         &self,
         bytes_max: usize,
         known: Option<(&Ready, &Read<'_>)>,

@@ -127,6 +127,11 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Its statement, the values for it, and its action.
+    pub fn parts(&self) -> (&Prepared, &[Value], &Action) {
+        (&self.kept.statement, &self.params, &self.step.action)
+    }
+
     /// What it did: its statement is the one with this number.
     pub fn done(
         &self,

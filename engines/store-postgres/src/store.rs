@@ -262,6 +262,16 @@ impl Store for PostgresStore {
         Box::pin(self.explained(read, wanted))
     }
 
+    fn explain_write<'a>(
+        &'a self,
+        transaction: &'a Transaction,
+        identity: &'a Identity,
+        representations: &'a [Arc<dyn Representation>],
+        wanted: Explain,
+    ) -> BoxFuture<'a, Result<Vec<Explanation>>> {
+        Box::pin(self.explained_steps(transaction, identity, representations, wanted))
+    }
+
     fn ping(&self) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
             let connection = Lanes::take(&self.server).await?;

@@ -606,7 +606,14 @@ impl Attempt<'_> {
 
     /// `search_path` for what a step names.
     fn path(&self, step: &mainstay_model::Step) -> Option<Arc<str>> {
-        let store = self.store;
+        self.store.path(step)
+    }
+}
+
+impl PostgresStore {
+    /// `search_path` for what a step names.
+    pub(crate) fn path(&self, step: &mainstay_model::Step) -> Option<Arc<str>> {
+        let store = self;
         let namespace = match (&step.action, step.relation(), &step.returning) {
             (Action::Call(call), ..) => &store.schema.function(call.function).namespace,
             (_, Some(relation), _) => &store.schema.relation(relation).namespace,
