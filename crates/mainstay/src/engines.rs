@@ -165,7 +165,14 @@ fn sqlite(
             .collect(),
         ..mainstay_store_sqlite::Config::new(path)
     };
-    let opened = SqliteStore::open(config, loaded.schema.clone(), captured_by_sqlite(loaded), seeds);
+    // Beside an adopted database a file has nothing but accounts in it.
+    let accounts = loaded.accounts.as_ref().filter(|a| a.store == name);
+    let schema = accounts.map_or(&loaded.schema, |a| &a.schema).clone();
+    let captured = match accounts {
+        None => captured_by_sqlite(loaded),
+        Some(_) => mainstay_store_sqlite::Captured::none(),
+    };
+    let opened = SqliteStore::open(config, schema, captured, seeds);
     opened
         .map(|store| store as Arc<dyn Store>)
         .map_err(|e| format!("store \"{name}\": {e}"))

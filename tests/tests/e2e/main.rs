@@ -1,6 +1,7 @@
 //! One binary of all end-to-end tests; each file a subject.
 
 mod adopted;
+mod adopted_accounts;
 mod backup;
 mod cache;
 mod cli;
