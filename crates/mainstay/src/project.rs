@@ -46,6 +46,14 @@ impl Loaded {
         adopted(&self.project)
     }
 
+    /// What a store is opened with: everything, or only accounts where it has nothing else.
+    pub fn schema_of(&self, store: &str) -> &Arc<Schema> {
+        match &self.accounts {
+            Some(accounts) if accounts.store == store => &accounts.schema,
+            _ => &self.schema,
+        }
+    }
+
     /// Takes the schema of the adopted database, and holds against it what the file names.
     pub fn adopt(&mut self, schema: Schema) -> Result<(), Problems> {
         let problems = lines(against_schema(&self.project, &schema));

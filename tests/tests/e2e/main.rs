@@ -12,6 +12,7 @@ mod faults;
 mod import;
 mod isolation;
 mod migrate;
+mod migrate_sqlite;
 mod northwind;
 mod openapi;
 mod postgrest_js;
