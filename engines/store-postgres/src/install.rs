@@ -10,7 +10,8 @@ use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryRow};
 /// Instances that start together install one after the other.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(1835363955, 2)";
 
-const TABLES: &str = "\
+/// Made all or none.
+pub(crate) const TABLES: &str = "\
 CREATE SCHEMA IF NOT EXISTS mainstay;
 CREATE TABLE IF NOT EXISTS mainstay.outbox (
   sequence bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -36,6 +37,10 @@ CREATE TABLE IF NOT EXISTS mainstay.consumed (
 CREATE INDEX IF NOT EXISTS idempotency_at ON mainstay.idempotency (at);
 CREATE INDEX IF NOT EXISTS consumed_at ON mainstay.consumed (at);
 ";
+
+/// Whether [`TABLES`] are. Asked of the catalogue: `to_regclass` fails where the schema may not be used.
+pub(crate) const TABLES_ARE_THERE: &str = "(SELECT count(*) = 3 FROM pg_class WHERE relnamespace = to_regnamespace('mainstay') \
+    AND relname IN ('outbox', 'idempotency', 'consumed'))";
 
 /// Functions that schemas count on: (signature, definition). `emit` stands where functions without a `search_path` of ours find it.
 const FUNCTIONS: [(&str, &str); 4] = [
@@ -87,12 +92,7 @@ pub(crate) async fn install(
 ) -> Result<Shortcomings, String> {
     let mut short = Shortcomings::new();
     roles(client, &mut short).await;
-    let tables = one(
-        client,
-        "SELECT to_regclass('mainstay.outbox') IS NOT NULL AND to_regclass('mainstay.idempotency') IS NOT NULL \
-         AND to_regclass('mainstay.consumed') IS NOT NULL",
-    )
-    .await;
+    let tables = one(client, &format!("SELECT {TABLES_ARE_THERE}")).await;
     if tables != Some(true) {
         in_transaction(client, TABLES).await?;
     }
@@ -310,7 +310,7 @@ fn short_name(name: &str) -> String {
 }
 
 /// A statement or several, all or none, one instance at a time.
-async fn in_transaction(client: &mut Client, sql: &str) -> Result<(), String> {
+pub(crate) async fn in_transaction(client: &mut Client, sql: &str) -> Result<(), String> {
     let transaction = client.transaction().await.map_err(told)?;
     transaction.batch_execute(LOCK).await.map_err(told)?;
     transaction.batch_execute(sql).await.map_err(told)?;

@@ -65,6 +65,15 @@ impl PostgresStore {
         Ok(PostgresStore::over(self.server.clone(), schema))
     }
 
+    /// The same server for what Mainstay keeps there for itself: another schema, for which nothing is made and nobody is asked before.
+    pub fn aside(&self, schema: Arc<Schema>) -> Arc<PostgresStore> {
+        let mut store = PostgresStore::over(self.server.clone(), schema);
+        if let Some(store) = Arc::get_mut(&mut store) {
+            store.pre_request_sql = None;
+        }
+        store
+    }
+
     /// What the server is; empty before it was reached.
     pub fn facts(&self) -> Arc<Facts> {
         self.server.facts()

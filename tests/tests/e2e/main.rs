@@ -1,6 +1,7 @@
 //! One binary of all end-to-end tests; each file a subject.
 
 mod adopted;
+mod adopted_accounts;
 mod backup;
 mod cache;
 mod cli;
@@ -13,6 +14,7 @@ mod faults;
 mod import;
 mod isolation;
 mod migrate;
+mod migrate_sqlite;
 mod northwind;
 mod openapi;
 mod postgrest_js;
