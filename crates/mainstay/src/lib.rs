@@ -9,6 +9,7 @@ pub mod cli;
 mod current;
 mod engines;
 mod explain;
+mod explain_request;
 mod import;
 mod instance;
 mod migrate;

@@ -5,7 +5,7 @@ use crate::{Place, Rest, Route, call, error, is_read, key, response};
 use bytes::Bytes;
 use http::header::ALLOW;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
-use mainstay_model::{Error, Function, FunctionId, Identity, Privilege, Relation, RelationId, Schema, Volatility};
+use mainstay_model::{Error, FunctionId, Identity, Privilege, Relation, RelationId, Schema};
 
 /// What a role may do with a relation.
 #[derive(Clone, Copy)]
@@ -99,11 +99,7 @@ impl<D: Data> Rest<D> {
                     );
                     return Err(Error::new("PGRST202", message));
                 }
-                // What a volatile function does only the database knows, which refuses what is not read: GET is tried, not offered.
-                let offers = |f: &&Function| {
-                    call::is_readable(f) && (f.volatility != Volatility::Volatile || !f.body.is_empty())
-                };
-                if callable.iter().any(offers) {
+                if callable.iter().any(|f| call::offers_get(f)) {
                     allow.extend(["GET", "HEAD"]);
                 }
                 if !callable.is_empty() {

@@ -72,7 +72,7 @@ impl Prepared {
     }
 
     /// How it is asked for.
-    fn options(&self, headers: &HeaderMap) -> ReadOptions {
+    pub fn options(&self, headers: &HeaderMap) -> ReadOptions {
         ReadOptions {
             bypass_cache: is_no_cache(headers),
             momentary: self.momentary,

@@ -8,6 +8,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use mainstay_query::{CacheVerdict, Phases, Reply};
+use smallvec::SmallVec;
 
 /// Everything in a request that decides what it is answered.
 pub(crate) const VARY: &str = "Authorization, apikey, Accept, Accept-Profile, Prefer, Range";
@@ -159,16 +160,16 @@ pub(crate) fn of_reply(
 /// is asked in several ways.
 pub(crate) fn locate(response: &mut Response<Bytes>, uri: &http::Uri) {
     let (path, query) = (uri.path(), uri.query().unwrap_or_default());
-    let value = match query.contains('&') {
-        _ if query.is_empty() => HeaderValue::from_str(path),
-        false => HeaderValue::from_str(&format!("{path}?{query}")),
-        true => {
-            let mut pairs: Vec<&str> = query.split('&').filter(|pair| !pair.is_empty()).collect();
-            pairs.sort_by_key(|pair| pair.split_once('=').map_or(*pair, |(name, _)| name));
-            HeaderValue::from_str(&format!("{path}?{}", pairs.join("&")))
-        }
-    };
-    if let Ok(value) = value {
+    let mut pairs: SmallVec<[&str; 8]> = query.split('&').filter(|pair| !pair.is_empty()).collect();
+    pairs.sort_by_key(|pair| pair.split_once('=').map_or(*pair, |(name, _)| name));
+    // One allocation: it is written for every read.
+    let mut address = Vec::with_capacity(path.len() + 1 + query.len());
+    address.extend_from_slice(path.as_bytes());
+    for (at, pair) in pairs.into_iter().enumerate() {
+        address.push(if at == 0 { b'?' } else { b'&' });
+        address.extend_from_slice(pair.as_bytes());
+    }
+    if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(address)) {
         response.headers_mut().insert(CONTENT_LOCATION, value);
     }
 }

@@ -59,7 +59,7 @@ pub(crate) fn lost(lost: Lost, bytes_max: usize) -> Error {
         Lost::Connection(_, Some(server)) if !server.code.starts_with("08") => {
             failed(*server).status(503).retry(Retry::After(1))
         }
-        Lost::Connection(..) => Error::new("08006", "the connection to the database was lost")
+        Lost::Connection(..) | Lost::Behind => Error::new("08006", "the connection to the database was lost")
             .status(503)
             .retry(Retry::After(1)),
     }

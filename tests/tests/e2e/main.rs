@@ -8,6 +8,7 @@ mod dialect;
 mod durability;
 mod errors;
 mod events;
+mod explained;
 mod faults;
 mod import;
 mod isolation;
