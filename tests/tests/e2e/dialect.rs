@@ -66,7 +66,7 @@ const CASES: &[Case] = &[
     ("GET", "/many?limit=1&n=lt.9", &[("prefer", "count=estimated")], "", 206, &[("content-range", "0-0/8")], ""),
     ("GET", "/bokks", &[], "", 404, &[], r#"{"hint":"Perhaps you meant the table 'public.books'"}"#),
     ("GET", "/boxxx", &[], "", 404, &[], r#"{"hint":null}"#),
-    ("OPTIONS", "/rpc/touch", &[], "", 200, &[("allow", "OPTIONS,POST")], ""),
+    ("OPTIONS", "/rpc/touch", &[], "", 200, &[("allow", "OPTIONS,GET,HEAD,POST")], ""),
     ("OPTIONS", "/rpc/first_book", &[], "", 200, &[("allow", "OPTIONS,GET,HEAD,POST")], ""),
     // A trial is held to what COMMIT would check, and says what it would have said.
     ("PATCH", "/notes?id=eq.1", &[TRIED], r#"{"text":"two"}"#, 207, &[("x-note", "told"), ("preference-applied", "tx=rollback")], ""),

@@ -43,7 +43,7 @@ pub(super) fn describe(schema: &Schema, name: &str, functions: &[&Function]) -> 
     post["requestBody"] = json!({ "required": needed, "content": { "application/json": { "schema": body } } });
     let mut path = Map::new();
     path.insert("post".to_owned(), post);
-    let readers: Vec<&Function> = functions.iter().copied().filter(|f| call::offers_get(f)).collect();
+    let readers: Vec<&Function> = functions.iter().copied().filter(|f| call::is_readable(f)).collect();
     if !readers.is_empty() {
         let mut parameters: Vec<Json> = vec![parameter("prefer"), parameter("ifNoneMatch")];
         let mut names: Vec<&str> = Vec::new();
