@@ -4,7 +4,7 @@ use crate::bind::Binder;
 use crate::media::Content;
 use crate::payload::{self, Object, Raw};
 use crate::{Place, suggest, types};
-use mainstay_model::{Argument, Call, Error, Expr, Function, FunctionId, Returns, Schema, Type, Value, Volatility};
+use mainstay_model::{Argument, Call, Error, Expr, Function, FunctionId, Returns, Schema, Type, Value};
 use std::sync::Arc;
 
 /// Whether a function may be called from outside at all: not what only a trigger can run, nor what takes a row without a name for it,
@@ -19,12 +19,6 @@ pub(crate) fn is_callable(function: &Function) -> bool {
 /// refuses a write then.
 pub(crate) fn is_readable(function: &Function) -> bool {
     (!function.writes || function.body.is_empty()) && function.args.iter().all(|a| !a.name.is_empty())
-}
-
-/// Whether GET is offered: what a volatile function does only the database knows, which refuses what is not read. It is tried where
-/// somebody asks for it, and not told of.
-pub(crate) fn is_offered_by_get(function: &Function) -> bool {
-    is_readable(function) && (function.volatility != Volatility::Volatile || !function.body.is_empty())
 }
 
 /// What a call is made with.

@@ -374,7 +374,7 @@ pub(crate) fn prepare(
         });
     }
     if id.is_none() {
-        shape.count = preferences.count.unwrap_or(Count::None);
+        shape.count = preferences.counted(config.page_limit(role));
     }
     preferences.check()?;
     let zone = preferences.timezone.map(Zone::named).transpose()?;

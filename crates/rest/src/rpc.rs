@@ -257,7 +257,7 @@ impl<D: Data> Rest<D> {
         shape.count = if void {
             Count::None
         } else {
-            preferences.count.unwrap_or_default()
+            preferences.counted(self.config.page_limit(role))
         };
         let zone = preferences.timezone.map(Zone::named).transpose()?;
         let honoured = Honoured {

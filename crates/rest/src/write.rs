@@ -97,7 +97,7 @@ impl<'r> Writing<'r> {
     }
 
     fn is_counted(&self) -> bool {
-        matches!(self.preferences.count, Some(Count::Exact | Count::Estimated))
+        matches!(self.preferences.count, Some(Count::Exact | Count::Estimated(_)))
     }
 
     /// What is answered of the rows written, if anything is: the filters and the page have chosen the rows already.

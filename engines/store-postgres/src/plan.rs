@@ -9,7 +9,7 @@ use mainstay_model::{
     Action, EmbedJoin, Encoder, Error, Expr, ExprKind, Item, QueryShape, RelationId, Representation, Result, Returns,
     Schema, Source, Type, Value, ValueRef,
 };
-use mainstay_sql::postgres::{self, Compiled, Counting, ESTIMATE_FROM, Options, Output, Slot};
+use mainstay_sql::postgres::{self, Compiled, Counting, Options, Output, Slot};
 use mainstay_store::{Explained, Read};
 use rustc_hash::FxHashMap;
 use std::cell::RefCell;
@@ -57,6 +57,8 @@ pub(crate) enum Form {
 
 /// The statements that count.
 pub(crate) struct Counts {
+    /// Up to so many rows an estimate is exact.
+    up_to: u64,
     pub exact: Option<Prepared>,
     pub planned: Option<Prepared>,
 }
@@ -149,8 +151,14 @@ impl Prepared {
 
 impl Counts {
     pub fn new(server: &Server, role: &str, counting: Counting) -> Counts {
-        let Counting { exact, planned, slots } = counting;
+        let Counting {
+            exact,
+            planned,
+            up_to,
+            slots,
+        } = counting;
         Counts {
+            up_to,
             exact: exact.map(|sql| Prepared::new(server, role, sql, slots.clone(), vec![true])),
             planned: planned.map(|sql| Prepared::new(server, role, sql, slots.clone(), Vec::new())),
         }
@@ -184,7 +192,7 @@ impl Counts {
         };
         Ok(match (exact, planned) {
             // Of an estimate: counted up to a limit, planned beyond it, but never fewer than were counted.
-            (Some(exact), Some(planned)) if exact > ESTIMATE_FROM => Some(planned.max(exact)),
+            (Some(exact), Some(planned)) if exact > self.up_to => Some(planned.max(exact)),
             (Some(exact), _) => Some(exact),
             (None, planned) => planned,
         })

@@ -43,11 +43,7 @@ pub(super) fn describe(schema: &Schema, name: &str, functions: &[&Function]) -> 
     post["requestBody"] = json!({ "required": needed, "content": { "application/json": { "schema": body } } });
     let mut path = Map::new();
     path.insert("post".to_owned(), post);
-    let readers: Vec<&Function> = functions
-        .iter()
-        .copied()
-        .filter(|f| call::is_offered_by_get(f))
-        .collect();
+    let readers: Vec<&Function> = functions.iter().copied().filter(|f| call::is_readable(f)).collect();
     if !readers.is_empty() {
         let mut parameters: Vec<Json> = vec![parameter("prefer"), parameter("ifNoneMatch")];
         let mut names: Vec<&str> = Vec::new();
@@ -64,6 +60,11 @@ pub(super) fn describe(schema: &Schema, name: &str, functions: &[&Function]) -> 
             }));
         }
         let mut get = operation("query", parameters);
+        if readers.iter().any(|f| f.writes) {
+            get["summary"] = json!(format!(
+                "Call {name} as far as it only reads: a write is refused with 405"
+            ));
+        }
         get["responses"]["304"] = reference("responses", "unchanged");
         path.insert("get".to_owned(), get);
     }
