@@ -12,6 +12,7 @@ mod error;
 mod facts;
 mod filter;
 mod group;
+mod handler;
 mod idempotency;
 mod item;
 mod key;

@@ -11,7 +11,7 @@ use crate::response::{self, Facts, Head};
 use crate::rows::Rows;
 use crate::skeleton::{self, Origin, Skeleton, Slot};
 use crate::zone::Zone;
-use crate::{Outlet, Place, Rest, RestConfig, Route, error, key, media, raised, range};
+use crate::{Outlet, Place, Rest, RestConfig, Route, error, handler, key, raised, range};
 use bytes::Bytes;
 use http::header::CACHE_CONTROL;
 use http::request::Parts;
@@ -316,7 +316,6 @@ pub(crate) fn prepare(
 ) -> Result<(Prepared, Vec<Origin>), Error> {
     let place = Place::of(schema, config, headers, false)?;
     let preferences = Preferences::read(headers);
-    let media = media::negotiate(headers)?;
     let pairs = query_string::split(query, &config.limits)?;
     let (name, id) = match route {
         Route::Relation(name) => (name, None),
@@ -326,6 +325,8 @@ pub(crate) fn prepare(
     let relation = place.relation(schema, name, role)?;
     let rows = Rows::of_relation(schema, relation);
     let mut asked = query_string::Request::read(&pairs, rows.name, Arguments::None, &config.limits)?;
+    let chosen = handler::choose(schema, headers, handler::Of::Relation(relation, asked.root.is_whole()))?;
+    let media = chosen.media;
     let mut binder = Binder::new(schema, &place.namespace, config);
     binder.page_limit = config.page_limit(role);
     binder.preceding = preceding.cloned();
@@ -345,6 +346,7 @@ pub(crate) fn prepare(
             None => key,
         });
     }
+    shape.document.clone_from(&chosen.document);
     if id.is_none() {
         shape.count = preferences.count.unwrap_or(Count::None);
     }
@@ -354,6 +356,8 @@ pub(crate) fn prepare(
         rollback: config.rollback,
         ..Honoured::default()
     });
+    let mut fixed = response::template(Some(media.content_type()), place.profile(), applied);
+    chosen.announce(&mut fixed);
     let prepared = Prepared {
         digest: schema.digest,
         query: Query {
@@ -368,7 +372,7 @@ pub(crate) fn prepare(
             None => Expect::Rows,
         },
         offset,
-        headers: Head::new(response::template(Some(media.content_type()), place.profile(), applied)),
+        headers: Head::new(fixed),
         momentary: binder.momentary,
         slots: Vec::new(),
         earlier: binder.earlier,

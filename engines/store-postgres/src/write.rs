@@ -337,7 +337,10 @@ impl Attempt<'_> {
     ) -> Result<()> {
         let server = &self.store.server;
         let transaction = self.transaction;
-        let calls = transaction.steps.iter().any(|s| matches!(s.action, Action::Call(_)));
+        let calls = transaction
+            .steps
+            .iter()
+            .any(|s| matches!(s.action, Action::Call(_)) || s.returning.as_ref().is_some_and(|r| r.document.is_some()));
         if calls || server.config.pre_request.is_some() {
             batch.plain(server.text(RESPONSE), RESPONSE)?;
             parts.push(Part::Response);

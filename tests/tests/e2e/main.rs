@@ -11,6 +11,7 @@ mod explained;
 mod faults;
 mod import;
 mod isolation;
+mod media;
 mod migrate;
 mod northwind;
 mod openapi;
