@@ -19,6 +19,7 @@ mod key;
 mod level;
 mod media;
 mod memo;
+mod named;
 mod openapi;
 mod options;
 mod order;
@@ -50,6 +51,7 @@ mod write;
 mod zone;
 
 pub use data::Data;
+pub use named::TraceOf;
 pub use outlook::{Explained, Refused};
 pub use response::Facts;
 pub use rpc::{AsyncCall, Background};
@@ -193,6 +195,8 @@ pub struct Rest<D = Engine> {
     background: Option<Arc<dyn Background>>,
     /// Whether callers' requests travel with them.
     wants_requests: bool,
+    /// What finds a request's trace.
+    trace: Option<TraceOf>,
 }
 
 /// Where what follows the first part of an answer goes.
@@ -249,6 +253,7 @@ impl<D: Data> Rest<D> {
             descriptions: openapi::Descriptions::default(),
             background: None,
             wants_requests,
+            trace: None,
         }
     }
 

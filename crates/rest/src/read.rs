@@ -17,7 +17,7 @@ use http::header::CACHE_CONTROL;
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response};
 use mainstay_model::{Count, Earlier, Error, Expr, Identity, Query, Representation, Schema};
-use mainstay_query::{Consistency, ReadOptions, Reply};
+use mainstay_query::{Asked, Consistency, ReadOptions, Reply};
 use std::sync::Arc;
 
 /// A read that has been understood: everything but who asks.
@@ -65,8 +65,9 @@ impl Prepared {
     }
 
     /// How it is asked for.
-    pub fn options(&self, headers: &HeaderMap) -> ReadOptions {
+    pub fn options<'r>(&self, headers: &HeaderMap, asked: Asked<'r>) -> ReadOptions<'r> {
         ReadOptions {
+            asked,
             bypass_cache: is_no_cache(headers),
             momentary: self.momentary,
             consistency: self.consistency,
@@ -145,7 +146,7 @@ impl<D: Data> Rest<D> {
         let anonymous = self.config.is_anonymous(&identity.role);
         let seen = Seen::of(&request.method, anonymous, &skeleton.text, &request.headers)?;
         let known = self.memo.get(&seen, schema.digest)?;
-        let options = known.options(&request.headers);
+        let options = known.options(&request.headers, Asked::default());
         let ask = |query: &Query| self.data.at_hand(query, identity, &known.representation, options);
         let reply = if known.slots.is_empty() {
             ask(&known.query)?
@@ -175,6 +176,8 @@ impl<D: Data> Rest<D> {
         outlet: &mut Outlet,
     ) -> Result<Response<Bytes>, Error> {
         let headers = request.headers();
+        let named = self.naming(request);
+        let asked = Asked(Some(&named));
         let schema = self.data.schema();
         let target = request.uri().path_and_query().map_or("/", |t| t.as_str());
         let head = *request.method() == Method::HEAD;
@@ -185,14 +188,18 @@ impl<D: Data> Rest<D> {
         if let Some(known) = seen.as_ref().and_then(|seen| self.memo.get(seen, schema.digest)) {
             if known.slots.is_empty() {
                 let query = &known.query;
-                return self.ask(&known, query, route, identity, headers, head, outlet).await;
+                return self
+                    .ask(&known, query, route, identity, headers, head, asked, outlet)
+                    .await;
             }
             if let Some(params) = skeleton::fill(&known.query.params, &known.slots, &skeleton.values, &schema)? {
                 let query = Query {
                     shape: known.query.shape.clone(),
                     params,
                 };
-                return self.ask(&known, &query, route, identity, headers, head, outlet).await;
+                return self
+                    .ask(&known, &query, route, identity, headers, head, asked, outlet)
+                    .await;
             }
         }
         let query = request.uri().query().unwrap_or_default();
@@ -222,7 +229,8 @@ impl<D: Data> Rest<D> {
             _ => Arc::new(prepared),
         };
         let query = &prepared.query;
-        self.ask(&prepared, query, route, identity, headers, head, outlet).await
+        self.ask(&prepared, query, route, identity, headers, head, asked, outlet)
+            .await
     }
 
     /// Understands a read of a relation, without remembering it.
@@ -254,9 +262,10 @@ impl<D: Data> Rest<D> {
         identity: &Identity,
         headers: &HeaderMap,
         head: bool,
+        asked: Asked<'_>,
         outlet: &mut Outlet,
     ) -> Result<Response<Bytes>, Error> {
-        let options = prepared.options(headers);
+        let options = prepared.options(headers, asked);
         let representation = &prepared.representation;
         let reply = match outlet {
             Outlet::Open(_) if prepared.may_go_on() => self.data.stream(query, identity, representation, options).await,
