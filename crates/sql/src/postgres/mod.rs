@@ -12,6 +12,7 @@ mod builtin;
 mod call;
 mod count;
 mod ddl;
+mod document;
 mod embed;
 mod expr;
 mod from;
@@ -32,6 +33,7 @@ use mainstay_model::{
 use std::borrow::Cow;
 use std::sync::Arc;
 
+pub use document::ROWS_OF_DOCUMENT;
 pub use name::{is_binary, parameter_type, quote_identifier, quote_literal, type_name};
 
 /// How results are wanted.

@@ -60,7 +60,10 @@ impl Attempt<'_> {
     /// Whether the database may say something of the response.
     pub(super) fn may_shape(&self) -> bool {
         let server = &self.store.server;
-        let calls = |step: &mainstay_model::Step| matches!(step.action, Action::Call(_));
+        let calls = |step: &mainstay_model::Step| {
+            matches!(step.action, Action::Call(_))
+                || step.returning.as_ref().is_some_and(|shape| shape.document.is_some())
+        };
         server.config.pre_request.is_some()
             || server.asks.responses.load(Ordering::Relaxed)
             || self.transaction.steps.iter().any(calls)
