@@ -1,5 +1,6 @@
 //! A read: settings, statement and counts in one batch, one round trip, on one of this thread's connections.
 
+use crate::about::About;
 use crate::failure;
 use crate::lanes::Lanes;
 use crate::plan::{Form, Ready, Sink};
@@ -35,7 +36,11 @@ impl PostgresStore {
         let server = &self.server;
         // Before the snapshot: what this process has committed until now is in it, and perhaps more.
         let seen = server.listeners.position();
-        let asked = self.ask(bytes_max, |batch| self.batch(batch, ready, read)).await?;
+        let asked = self
+            .ask(About::read(read.shape), bytes_max, |batch| {
+                self.batch(batch, ready, read)
+            })
+            .await?;
         let Some((response, layout)) = asked else {
             return Ok(None);
         };
@@ -84,7 +89,7 @@ impl PostgresStore {
             Ok(Layout { main, response: None })
         };
         let bytes_max = self.server.config.answer_bytes_max;
-        let asked = self.ask(bytes_max, write).await?;
+        let asked = self.ask(About::read(read.shape), bytes_max, write).await?;
         let (response, layout) = asked.ok_or_else(|| failure::too_large(bytes_max))?;
         let lines: Vec<String> = response
             .rows(layout.main)
@@ -161,13 +166,14 @@ impl PostgresStore {
     /// Sends a batch and waits, again if that is safe and may help. `None`: the answer is larger than `bytes_max`.
     async fn ask(
         &self,
+        about: About,
         bytes_max: usize,
         write: impl Fn(&mut Batch<'_>) -> Result<Layout>,
     ) -> Result<Option<(Response, Layout)>> {
         let began = Instant::now();
         let mut attempt = 1;
         loop {
-            let connection = Lanes::take(&self.server).await?;
+            let connection = Lanes::take(&self.server, about).await?;
             let (layout, exchange) = connection.send_for(bytes_max, &write)?;
             let again = attempt < ATTEMPTS && began.elapsed() < SOON;
             attempt += 1;

@@ -53,6 +53,8 @@ pub(crate) struct Server {
     pooled: AtomicBool,
     gate: Mutex<Gate>,
     closed: AtomicBool,
+    /// The last attempt to connect had no answer, and nobody has had one since.
+    pub unreachable: Arc<AtomicBool>,
     pub pool: Pool,
     pub lanes: Mutex<Vec<Weak<Lanes>>>,
     pub listeners: Listeners,
@@ -91,6 +93,7 @@ impl Server {
             login: OnceLock::new(),
             gate: Mutex::default(),
             closed: AtomicBool::new(false),
+            unreachable: Arc::default(),
             lanes: Mutex::default(),
             handed: tokio::sync::Mutex::default(),
             texts: RwLock::default(),
@@ -114,6 +117,7 @@ impl Server {
         let limits = Limits {
             answer_bytes_max: config.answer_bytes_max,
             silence,
+            unreachable: self.unreachable.clone(),
             statements_max: config.plans_max,
             named: !self.pooled.load(Ordering::Relaxed),
         };
@@ -141,6 +145,8 @@ impl Server {
             }
         }
         let result = self.try_connect().await;
+        let silent = matches!(&result, Err(ConnectError::Io(_)));
+        self.unreachable.store(silent, Ordering::Relaxed);
         let mut gate = self.gate.lock();
         match &result {
             Ok(_) => *gate = Gate::default(),

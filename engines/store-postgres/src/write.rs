@@ -1,6 +1,7 @@
 //! A write: as few round trips as it takes. A step of which nothing must be looked at before the commit goes out with its settings
 //! as one batch, which is one transaction; else BEGIN, what can be sent without an answer to what went before, and COMMIT.
 
+use crate::about::About;
 use crate::failure;
 use crate::outbox::EMIT;
 use crate::pool::{Held, Pool};
@@ -112,7 +113,7 @@ impl PostgresStore {
             transaction,
             identity,
             representations,
-            held: Pool::take(&self.server).await?,
+            held: Pool::take(&self.server, About::transaction(transaction)).await?,
             outcomes: Vec::with_capacity(transaction.steps.len()),
             rows: Vec::new(),
             response: None,
