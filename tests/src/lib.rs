@@ -1,6 +1,7 @@
 //! The harness of the end-to-end tests: throw-away projects, the real binary on free ports, real clients. Nothing sleeps for a
 //! fixed time: whoever waits, waits for something.
 
+mod adopted;
 mod client;
 mod connection;
 mod package;
@@ -13,6 +14,7 @@ mod sign;
 mod skip;
 mod sqlite;
 
+pub use adopted::AdoptedDatabase;
 pub use client::{Answer, Client};
 pub use connection::Connection;
 pub use package::debian_package;

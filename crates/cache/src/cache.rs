@@ -237,6 +237,17 @@ impl Cache {
         Some(entry.hit(age))
     }
 
+    /// Whether there is an answer that may be served. Counts nothing.
+    pub fn is_at_hand(&self, key: &Key, store: u16) -> bool {
+        let now = Instant::now();
+        let is_young = |entry: &Entry| {
+            entry
+                .ttl
+                .is_none_or(|ttl| now.saturating_duration_since(entry.read) < ttl)
+        };
+        self.unproved(store, now).is_none() && self.map.get(key).is_some_and(|entry| is_young(&entry))
+    }
+
     /// Joins the single flight for an answer.
     pub fn join(&self, key: &Key, store: u16) -> Flight {
         let serial = self

@@ -2,12 +2,11 @@
 
 use crate::authenticate::Authenticate;
 use crate::config::{Config, ConfigError};
+use crate::explain::Explainer;
 use crate::limit::Limiter;
 use crate::listener;
-use crate::router::{self, Found};
-use crate::site::{CompiledTarget, Site};
+use crate::site::Site;
 use crate::worker::{self, Shared};
-use http::Method;
 use mainstay_telemetry::{Fact, emit, gauge_fn};
 use std::fmt;
 use std::io;
@@ -81,48 +80,11 @@ impl Gateway {
         self
     }
 
-    /// Which route takes a request for `host` and what its phases would do, in words.
-    pub fn explain(&self, method: &Method, host: &str, path: &str) -> String {
-        let path = path.split('?').next().unwrap_or(path);
-        let decoded = match router::decoded(path) {
-            Ok(decoded) => decoded,
-            Err(refusal) => {
-                return format!(
-                    "refused: {} {} ({})",
-                    refusal.status,
-                    refusal.code,
-                    refusal.details.as_deref().unwrap_or_default()
-                );
-            }
-        };
-        let index = match self.site.find(method, host.as_bytes(), &decoded) {
-            Found::Route(index) => index,
-            Found::OtherMethods(allow) => return format!("refused: 405 GW202, this path allows {allow}"),
-            Found::Nothing => return "refused: 404 GW201, no route matches".into(),
-        };
-        let route = &self.site.routes[index];
-        let to = match &route.to {
-            CompiledTarget::Service(_) => "a service of this process".to_owned(),
-            CompiledTarget::Files(_) => "static files".to_owned(),
-            CompiledTarget::Upstream(group) => {
-                let group = &self.site.groups[*group];
-                format!(
-                    "upstream \"{}\" ({})",
-                    group.config.name,
-                    group.config.servers.join(", ")
-                )
-            }
-        };
-        let rules: Vec<String> = self.site.rules_of(route).map(|r| r.to_string()).collect();
-        let rules = if rules.is_empty() {
-            "none".to_owned()
-        } else {
-            rules.join(", ")
-        };
-        format!(
-            "{route}\n  limits: {rules}\n  auth: {:?}\n  attempts: {}\n  body: at most {} bytes\n  to: {to}\n",
-            route.auth, route.attempts, route.body_bytes_max
-        )
+    /// What tells of requests without their being sent.
+    pub fn explainer(&self) -> Explainer {
+        Explainer {
+            site: self.site.clone(),
+        }
     }
 
     /// Listens and serves, on threads of its own.

@@ -17,6 +17,7 @@ mod conditional;
 mod config;
 mod connection;
 mod cors;
+mod explain;
 mod files;
 mod forwarded;
 mod gateway;
@@ -45,6 +46,7 @@ pub use config::{
     Upstream,
 };
 pub use cors::{Cors, Origins};
+pub use explain::{Course, End, Explainer};
 pub use forwarded::Network;
 pub use gateway::{Gateway, Running, StartError};
 pub use limit::{Caller, Decision, Key, Limiter, Per, Quota, Rate, RateLimit, Verdict, gcra};

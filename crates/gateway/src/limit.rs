@@ -178,7 +178,7 @@ pub(crate) struct Rule {
     number: u32,
     name: String,
     quota: Quota,
-    per: Per,
+    pub(crate) per: Per,
     policy: String,
 }
 

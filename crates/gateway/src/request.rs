@@ -259,12 +259,12 @@ async fn phases(
 }
 
 /// The one host that validation has found.
-fn host_of(headers: &HeaderMap) -> &[u8] {
+pub(crate) fn host_of(headers: &HeaderMap) -> &[u8] {
     headers.get(HOST).map_or(b"", |h| h.as_bytes())
 }
 
 /// `OPTIONS *` asks about the server as a whole; it has no path.
-fn path_of<'u>(method: &Method, uri: &'u Uri) -> &'u str {
+pub(crate) fn path_of<'u>(method: &Method, uri: &'u Uri) -> &'u str {
     match uri.path() {
         "*" if *method == Method::OPTIONS => "/",
         "" => "/",

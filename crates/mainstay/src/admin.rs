@@ -3,11 +3,11 @@
 use crate::api::json;
 use crate::cli::{Events, Instance};
 use crate::current::Current;
-use crate::explain;
+use crate::{explain, explain_request};
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use mainstay_bus::{Backlog, Bus, Parked, Selection};
-use mainstay_gateway::{Answer, Service};
+use mainstay_gateway::{Answer, Explainer, Service};
 use serde_json::{Value as Json, json};
 use std::fmt::Display;
 use std::io::{Read, Write};
@@ -22,12 +22,14 @@ pub const TOKEN_FILE: &str = "admin.token";
 /// Where a running instance is asked for a copy of what waits on its bus.
 const SNAPSHOT: &str = "/bus/snapshot";
 
-/// `/events/…`, `/statements` and `/bus/snapshot`
+/// `/events/…`, `/statements`, `/explain` and `/bus/snapshot`
 pub struct Operations {
     /// The bus, where this process has one.
     pub bus: Option<Arc<dyn Bus>>,
     /// What answers requests.
     pub current: Arc<Current>,
+    /// What knows the gateway's routes, where this process has one.
+    pub explainer: Option<Explainer>,
     /// The project's state, where snapshots of the bus are put.
     pub state: PathBuf,
 }
@@ -43,6 +45,13 @@ impl Service for Operations {
             };
             if (request.method(), request.uri().path()) == (&Method::GET, "/statements") {
                 return json(StatusCode::OK, &explain::statements(&self.current.now()).await);
+            }
+            if (request.method(), request.uri().path()) == (&Method::POST, explain_request::PATH) {
+                let told = explain_request::told(self, request.body()).await;
+                return match told {
+                    Ok(told) => json(StatusCode::OK, &told),
+                    Err(message) => refused(StatusCode::BAD_REQUEST, &message),
+                };
             }
             let Some(bus) = &self.bus else {
                 return refused(StatusCode::NOT_FOUND, "this process runs no worker");
@@ -185,8 +194,13 @@ pub fn snapshot_of_bus(instance: &Instance) -> Result<Option<PathBuf>, String> {
     Ok(name.map(|name| instance.dir.join(".mainstay").join(name)))
 }
 
-/// One request to a running instance's admin listener.
+/// One request without a body to a running instance's admin listener.
 pub fn ask(instance: &Instance, method: &str, path: &str) -> Result<String, String> {
+    ask_with(instance, method, path, "")
+}
+
+/// One request to a running instance's admin listener.
+pub fn ask_with(instance: &Instance, method: &str, path: &str, body: &str) -> Result<String, String> {
     let env = |name: &str| std::env::var(name).ok();
     let project = mainstay_config::load(&instance.dir, &[], &env)
         .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
@@ -221,7 +235,8 @@ pub fn ask(instance: &Instance, method: &str, path: &str) -> Result<String, Stri
         .map_err(unreachable)?;
     write!(
         stream,
-        "{method} {path} HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {token}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+        "{method} {path} HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {token}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+        body.len()
     )
     .map_err(unreachable)?;
     let mut answer = String::new();

@@ -57,7 +57,11 @@ enum Verb {
     Backup(Backup),
     /// Put a backup back into stores that are empty; or try whether it could be (--drill)
     Restore(Restore),
-    /// What reads cost a running instance, with their plans, and the indexes that are missing for them
+    /// What would come of a request: its route, what every phase would do, the SQL and its plan. Without a request: what reads cost,
+    /// their plans, and the indexes that are missing. Of a running instance
+    ///
+    /// An instance that runs is asked, through its operators' listener: it alone has the routes, the schema of a database that it
+    /// follows, and the cache. Nothing is opened twice, and whoever asks needs the operators' token.
     Explain(Explain),
     /// Events of a running instance: backlog, dead letters, replay
     Events {
@@ -191,9 +195,28 @@ pub struct Restore {
 /// `mainstay explain`
 #[derive(Debug, clap::Args)]
 pub struct Explain {
-    /// The instance
-    #[command(flatten)]
-    pub instance: Instance,
+    /// The project, for its admin address and token, and the request: "GET /rest/v1/orders?id=eq.1". Nothing of it is done
+    #[arg(value_name = "DIR|REQUEST", num_args = 0..=2)]
+    pub what: Vec<String>,
+    /// Ask as this role
+    #[arg(long)]
+    pub role: Option<String>,
+    /// Ask as this subject: a user's id
+    #[arg(long, value_name = "ID", requires = "role")]
+    pub sub: Option<String>,
+    /// A header of the request, such as the token that its caller would send: -H "Authorization: Bearer …"
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
+    pub headers: Vec<String>,
+    /// The body of the request
+    #[arg(short = 'd', long = "data", value_name = "TEXT")]
+    pub data: Option<String>,
+    /// Measure: the statement is run in a transaction that writes nothing or is undone (PostgreSQL). What a sequence has given, or a
+    /// function has done elsewhere, stays
+    #[arg(long)]
+    pub analyze: bool,
+    /// The operators' address, over the file's
+    #[arg(long, value_name = "ADDR")]
+    pub admin: Option<String>,
 }
 
 /// `mainstay events`

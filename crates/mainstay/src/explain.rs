@@ -1,8 +1,9 @@
 //! What reads cost, which indexes are missing for them, and how one would be answered: of a running instance, which alone knows.
 
 use crate::admin::ask;
-use crate::cli::Explain;
+use crate::cli::{Explain, Instance};
 use crate::current::Generation;
+use crate::explain_request;
 use crate::slow::without_texts;
 use mainstay_model::{Encoder, Identity, Representation, Source, Type, ValueRef};
 use mainstay_query::{Statement, missing_indexes};
@@ -28,7 +29,7 @@ pub async fn statements(generation: &Generation) -> Json {
         let identity = Identity::role(&statement.role);
         let wanted = mainstay_store::Explain::default();
         let (sql, plan) = match engine.explain(statement, &identity, &Nothing, wanted).await {
-            Ok(explanation) => (explanation.sql, without_texts(&explanation.plan)),
+            Ok(explanation) => (explanation.sql(), without_texts(&explanation.plan)),
             Err(why) => (String::new(), why.message.clone()),
         };
         listed.push(json!({
@@ -81,7 +82,27 @@ impl Encoder for Nothing {
 /// `mainstay explain`
 pub fn run(options: &Explain) -> Result<(), Box<dyn Display>> {
     let fail = |text: String| Box::new(text) as Box<dyn Display>;
-    let answer = ask(&options.instance, "GET", "/statements").map_err(fail)?;
+    let (requests, places): (Vec<&String>, Vec<&String>) =
+        options.what.iter().partition(|what| explain_request::is_request(what));
+    let instance = match (requests.len(), places.as_slice()) {
+        (2.., _) => return Err(fail("one request at a time".to_owned())),
+        (_, []) => ".",
+        (_, [dir]) => dir,
+        _ => {
+            return Err(fail(format!(
+                "{:?} is no request; write for example \"GET /rest/v1/orders\"",
+                places[1]
+            )));
+        }
+    };
+    let instance = Instance {
+        dir: instance.into(),
+        admin: options.admin.clone(),
+    };
+    if let Some(request) = requests.first() {
+        return explain_request::run(&instance, request, options).map_err(fail);
+    }
+    let answer = ask(&instance, "GET", "/statements").map_err(fail)?;
     let answer: Json = serde_json::from_str(&answer).map_err(|e| fail(format!("the answer cannot be read: {e}")))?;
     let list = |name: &str| answer[name].as_array().cloned().unwrap_or_default();
     let ms = |us: &Json| us.as_f64().unwrap_or_default() / 1000.0;

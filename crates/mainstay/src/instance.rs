@@ -192,20 +192,21 @@ impl Instance {
         }
         let draining = Arc::new(AtomicBool::new(false));
         let problem: Arc<Mutex<Option<String>>> = Arc::default();
-        let operations = Operations {
-            bus: bus.clone(),
-            current: current.clone(),
-            state: project.state_directory(),
-        };
-        let admin = start_admin(project, operations, draining.clone(), problem.clone())?;
         let gateway = if part.gateway || part.api {
             let config = routes::gateway(project, &loaded.schema, &part, services)?;
             let tokens = Arc::new(Tokens::new(verifier));
-            let gateway = Gateway::new(config, Some(tokens), None).map_err(|e| e.to_string())?;
-            Some(gateway.start().map_err(|e| e.to_string())?)
+            Some(Gateway::new(config, Some(tokens), None).map_err(|e| e.to_string())?)
         } else {
             None
         };
+        let operations = Operations {
+            bus: bus.clone(),
+            current: current.clone(),
+            explainer: gateway.as_ref().map(Gateway::explainer),
+            state: project.state_directory(),
+        };
+        let admin = start_admin(project, operations, draining.clone(), problem.clone())?;
+        let gateway = gateway.map(Gateway::start).transpose().map_err(|e| e.to_string())?;
         let worker = match &bus {
             None => None,
             Some(bus) => {

@@ -10,6 +10,7 @@ pub mod cli;
 mod current;
 mod engines;
 mod explain;
+mod explain_request;
 mod import;
 mod instance;
 mod migrate;

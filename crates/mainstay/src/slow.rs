@@ -20,8 +20,8 @@ fn sentence(slow: &SlowRead) -> String {
     };
     let (statement, role) = (&slow.statement, &slow.identity.role);
     let (sql, plan) = match &slow.explanation {
-        Ok(explanation) => (explanation.sql.as_str(), explanation.plan.as_str()),
-        Err(why) => ("", &*why.message),
+        Ok(explanation) => (explanation.sql(), explanation.plan.as_str()),
+        Err(why) => (String::new(), &*why.message),
     };
     format!(
         "{asked} by {role} waited {} ms for its store; {} calls, {} ms at most; {sql}\n{}",

@@ -14,15 +14,15 @@ use std::time::{Duration, Instant};
 /// Answers operations. Cheap to clone; one per process.
 #[derive(Clone)]
 pub struct Engine {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
-struct Inner {
-    schema: Arc<Schema>,
+pub(crate) struct Inner {
+    pub(crate) schema: Arc<Schema>,
     /// By [`mainstay_model::Position::store`].
     stores: Vec<Arc<dyn Store>>,
-    cache: Option<Arc<Cache>>,
-    plans: Plans,
+    pub(crate) cache: Option<Arc<Cache>>,
+    pub(crate) plans: Plans,
     slow: Option<Slow>,
 }
 
@@ -178,46 +178,6 @@ impl Engine {
         self.inner.plans.statements()
     }
 
-    /// How a statement's slowest call would be answered by its store.
-    pub async fn explain(
-        &self,
-        statement: &Statement,
-        identity: &Identity,
-        representation: &dyn Representation,
-        wanted: Explain,
-    ) -> Result<Explanation> {
-        let read = Read {
-            plan: statement.plan,
-            shape: &statement.shape,
-            params: &statement.params,
-            identity,
-            representation,
-        };
-        self.store(statement.store)?.explain(read, wanted).await
-    }
-
-    /// How a read would be answered by its store, for the caller.
-    pub async fn explain_read(
-        &self,
-        query: &Query,
-        identity: &Identity,
-        representation: &dyn Representation,
-        wanted: Explain,
-    ) -> Result<Explanation> {
-        let plan = self
-            .inner
-            .plans
-            .authorised(&self.inner.schema, &query.shape, &identity.role)?;
-        let read = Read {
-            plan: plan.id,
-            shape: &plan.shape,
-            params: &query.params,
-            identity,
-            representation,
-        };
-        self.store(plan.store)?.explain(read, wanted).await
-    }
-
     /// The model.
     pub fn schema(&self) -> &Arc<Schema> {
         &self.inner.schema
@@ -324,7 +284,11 @@ impl Engine {
     }
 
     /// The cache, if the answer of a plan may come from it; else why not.
-    fn cache_for(&self, plan: &Plan, options: ReadOptions) -> std::result::Result<&Arc<Cache>, &'static str> {
+    pub(crate) fn cache_for(
+        &self,
+        plan: &Plan,
+        options: ReadOptions,
+    ) -> std::result::Result<&Arc<Cache>, &'static str> {
         match (&self.inner.cache, &plan.cacheable) {
             (None, _) => Err("off"),
             (_, Err(why)) => Err(*why),
@@ -459,21 +423,29 @@ impl Engine {
         identity: &Identity,
         representations: &[Arc<dyn Representation>],
     ) -> Result<Committed> {
+        let (transaction, store) = self.authorised(transaction, identity)?;
+        store.write_as(&transaction, identity, representations).await
+    }
+
+    /// A transaction as the caller may do it, and where.
+    pub(crate) fn authorised(
+        &self,
+        transaction: Transaction,
+        identity: &Identity,
+    ) -> Result<(Transaction, &Arc<dyn Store>)> {
         let is_native = |name: &str| {
             let mut stores = self.inner.stores.iter();
             stores.any(|s| s.name() == name && s.capabilities().native_policies)
         };
         if let Some(store) = crate::native::of_transaction(&self.inner.schema, &transaction, &is_native)? {
             // Privileges and policies are the database's own.
-            let store = self.inner.store_named(&store)?;
-            return store.write_as(&transaction, identity, representations).await;
+            return Ok((transaction, self.inner.store_named(&store)?));
         }
         let (transaction, store) = crate::authorise::transaction(&self.inner.schema, transaction, identity)?;
-        let store = self.inner.store_named(&store)?;
-        store.write_as(&transaction, identity, representations).await
+        Ok((transaction, self.inner.store_named(&store)?))
     }
 
-    fn store(&self, index: u16) -> Result<&Arc<dyn Store>> {
+    pub(crate) fn store(&self, index: u16) -> Result<&Arc<dyn Store>> {
         self.inner
             .stores
             .get(index as usize)

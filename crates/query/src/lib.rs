@@ -3,6 +3,7 @@
 
 mod authorise;
 mod engine;
+mod explain;
 mod footprint;
 mod narrow;
 mod native;
@@ -11,6 +12,7 @@ mod statements;
 
 pub use authorise::body_of;
 pub use engine::{CacheVerdict, Consistency, Engine, Phases, ReadOptions, Reply, SLOW_EVERY, Slow, SlowRead};
+pub use explain::Outlook;
 /// What a dialect asks of a plan, and what it gets.
-pub use mainstay_store::{Explain, Explanation, Rest as Following};
+pub use mainstay_store::{Explain, Explained, Explanation, Rest as Following};
 pub use statements::{MissingIndex, Statement, missing_indexes};

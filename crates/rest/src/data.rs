@@ -53,6 +53,15 @@ pub trait Data: Send + Sync + 'static {
         wanted: Explain,
     ) -> impl Future<Output = Result<Explanation>> + Send;
 
+    /// How a write of one step would be done. With `analyze`, where the engine measures, it is.
+    fn explain_write(
+        &self,
+        transaction: Transaction,
+        identity: &Identity,
+        representation: &Arc<dyn Representation>,
+        wanted: Explain,
+    ) -> impl Future<Output = Result<Explanation>> + Send;
+
     /// Whether anything looks at the requests that callers make ([`Identity::request`]).
     fn wants_requests(&self) -> bool;
 
@@ -108,6 +117,16 @@ impl Data for Engine {
         wanted: Explain,
     ) -> Result<Explanation> {
         Engine::explain_read(self, query, identity, &**representation, wanted).await
+    }
+
+    async fn explain_write(
+        &self,
+        transaction: Transaction,
+        identity: &Identity,
+        representation: &Arc<dyn Representation>,
+        wanted: Explain,
+    ) -> Result<Explanation> {
+        Engine::explain_write(self, transaction, identity, representation, wanted).await
     }
 
     fn wants_requests(&self) -> bool {

@@ -3,6 +3,7 @@
 
 mod bind;
 mod call;
+mod comparison;
 mod condition;
 mod csv;
 mod cursor;
@@ -21,6 +22,7 @@ mod memo;
 mod openapi;
 mod options;
 mod order;
+mod outlook;
 mod page;
 mod payload;
 mod plan;
@@ -48,6 +50,7 @@ mod write;
 mod zone;
 
 pub use data::Data;
+pub use outlook::{Explained, Refused};
 pub use response::Facts;
 pub use rpc::{AsyncCall, Background};
 
@@ -309,7 +312,7 @@ impl<D: Data> Rest<D> {
         outlet: &mut Outlet,
     ) -> Result<Response<Bytes>, Error> {
         let route = Route::read(request.uri().path())?;
-        if is_read(request.method())
+        if *request.method() != Method::OPTIONS
             && route != Route::Root
             && let Some(wanted) = self.wanted_plan(request)
         {

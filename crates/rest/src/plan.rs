@@ -1,12 +1,14 @@
-//! `Accept: application/vnd.pgrst.plan`: how the store would answer a read, in the place of the answer. Only where `[api] plan`
+//! `Accept: application/vnd.pgrst.plan`: how the store would go about a request, in the place of its answer. Only where `[api] plan`
 //! allows it, because it tells what a role may not see: indexes, numbers of rows, policies.
 
 use crate::data::Data;
 use crate::media;
+use crate::planned::{Plan, Planned};
+use crate::prefer::{Honoured, Preferences};
 use crate::{Rest, Route, error, response};
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE};
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use mainstay_model::{Error, Identity};
 use mainstay_query::Explain;
 
@@ -44,7 +46,7 @@ impl Wanted {
             };
             rest = next.trim_start().trim_start_matches(';');
             match &*key.trim().to_ascii_lowercase() {
-                "for" => of = value.trim().to_owned(),
+                "for" => of = full_name(value.trim()).to_owned(),
                 "options" => {
                     for option in value.split('|').map(str::trim) {
                         let flag = match option {
@@ -78,8 +80,18 @@ impl Wanted {
     }
 }
 
+/// Forms of our own have two names.
+fn full_name(of: &str) -> &str {
+    match of {
+        "application/vnd.pgrst.object" => "application/vnd.pgrst.object+json",
+        "application/vnd.pgrst.array" => "application/vnd.pgrst.array+json",
+        of => of,
+    }
+}
+
 impl<D: Data> Rest<D> {
-    /// Answers with the plan of a read. Errors: PGRST107 where the store shows none.
+    /// Answers with the plan of a request. Nothing is done, unless the plan is to be measured: then everything is, and stays unless
+    /// `Prefer: tx=rollback` says otherwise. Errors: PGRST107 where the store shows none.
     pub(crate) async fn explain(
         &self,
         request: &Request<Bytes>,
@@ -87,39 +99,67 @@ impl<D: Data> Rest<D> {
         identity: &Identity,
         wanted: Wanted,
     ) -> Result<Response<Bytes>, Error> {
+        if wanted.explain.analyze && request.headers().contains_key("idempotency-key") {
+            return Err(error::not_implemented("a plan is kept under no Idempotency-Key"));
+        }
         let schema = self.data.schema();
         let of = HeaderValue::try_from(&wanted.of).map_err(|_| error::not_acceptable(&wanted.of))?;
-        let mut of_answer = Request::new(Bytes::new());
-        *of_answer.method_mut() = Method::GET;
-        *of_answer.uri_mut() = request.uri().clone();
-        *of_answer.headers_mut() = request.headers().clone();
+        let mut of_answer = request.clone();
         of_answer.headers_mut().insert(ACCEPT, of);
-        let prepared = match route {
-            Route::Function(name) => {
-                let query = request.uri().query().unwrap_or_default();
-                let headers = of_answer.headers();
-                self.prepare_call(&schema, name, query, &Method::GET, headers, &identity.role)?
-                    .0
+        let mut applied = None;
+        let explained = match self.plan(&schema, &of_answer, route, identity, None).await? {
+            Plan::Read(prepared, _) | Plan::Reading(prepared, _) => {
+                let (query, representation) = (&prepared.query, &prepared.representation);
+                self.data
+                    .explain(query, identity, representation, wanted.explain)
+                    .await
+                    .map(|explanation| explanation.plan)
             }
-            _ => self.understand_read(&schema, route, &of_answer, &identity.role, None)?,
+            Plan::Write(planned) => {
+                let preferences = Preferences::read(request.headers());
+                let honoured = Honoured {
+                    rollback: self.config.rollback,
+                    ..Honoured::default()
+                };
+                applied = preferences.applied(honoured).filter(|_| wanted.explain.analyze);
+                let dry_run = preferences.rollback == Some(true) && self.config.rollback;
+                self.plan_of_write(planned, request.headers(), identity, wanted.explain, dry_run)
+                    .await
+            }
         };
-        let explained = self
-            .data
-            .explain(&prepared.query, identity, &prepared.representation, wanted.explain)
-            .await;
         let plan = explained.map_err(|error| match &*error.code {
             "0A000" => error::not_acceptable(&wanted.content_type).detail(error.message.clone()),
             _ => error,
         })?;
-        let mut headers = response::template(None, None, None);
+        let mut headers = response::template(None, None, applied);
         if let Ok(value) = HeaderValue::try_from(&wanted.content_type) {
             headers.insert(CONTENT_TYPE, value);
         }
         let body = match *request.method() == Method::HEAD {
             true => Bytes::new(),
-            false => plan.plan.into(),
+            false => plan.into(),
         };
         Ok(response::with_body(StatusCode::OK, headers, body))
+    }
+
+    async fn plan_of_write(
+        &self,
+        planned: Planned<'_>,
+        headers: &HeaderMap,
+        identity: &Identity,
+        wanted: Explain,
+        dry_run: bool,
+    ) -> Result<String, Error> {
+        let Some(transaction) = planned.alone(headers, dry_run) else {
+            return Ok(if wanted.json { "[]" } else { "" }.to_owned());
+        };
+        let explained = self
+            .data
+            .explain_write(transaction, identity, &planned.representation, wanted);
+        match (explained.await, planned.explain) {
+            (Err(error), Some(meant)) => Err(meant(error)),
+            (explained, _) => explained.map(|explanation| explanation.plan),
+        }
     }
 
     /// The plan that a request wants, where it may have one.

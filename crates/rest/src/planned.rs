@@ -9,7 +9,7 @@ use crate::rpc::traceparent;
 use crate::{Outlet, Rest, Route, error, idempotency, raised, range, response};
 use bytes::Bytes;
 use http::header::CONTENT_RANGE;
-use http::{Method, Request, Response, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use mainstay_model::{
     Action, Call, Count, Error, Identity, QueryShape, Representation, Schema, Step, StepOutcome, Transaction,
 };
@@ -36,6 +36,19 @@ pub(crate) struct Planned<'r> {
     pub representation: Arc<dyn Representation>,
     pub finish: Finish<'r>,
     pub explain: Option<Explain<'r>>,
+}
+
+impl Planned<'_> {
+    /// A transaction of this step alone, to be explained; `None` where there is nothing to do.
+    pub fn alone(&self, headers: &HeaderMap, dry_run: bool) -> Option<Transaction> {
+        let Work::Step(step) = &self.work else { return None };
+        Some(Transaction {
+            steps: vec![step.clone()],
+            dry_run,
+            traceparent: traceparent(headers),
+            ..Transaction::default()
+        })
+    }
 }
 
 /// What a request comes to.

@@ -261,7 +261,7 @@ impl<D: Data> Rest<D> {
         };
         let zone = preferences.timezone.map(Zone::named).transpose()?;
         let honoured = Honoured {
-            rollback: self.config.rollback && !is_read(method),
+            rollback: self.config.rollback,
             max_affected: true,
             ..Honoured::default()
         };
@@ -285,7 +285,7 @@ impl<D: Data> Rest<D> {
                 rows_max: max_affected,
             },
             offset,
-            headers: response::Head::new(answer_headers),
+            headers: response::Head::new(answer_headers, false),
             momentary: binder.momentary,
             slots: Vec::new(),
             earlier: binder.earlier,

@@ -1,4 +1,4 @@
-//! How an engine answers a read: the statement it makes of it, and the plan it has for that.
+//! How an engine does what it is asked: the statements it makes of it, and the plan it has for them.
 
 /// What is wanted of a plan. The names are those of Postgres' EXPLAIN; an engine that lacks one leaves it out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -17,11 +17,28 @@ pub struct Explain {
     pub json: bool,
 }
 
-/// An explained read.
+/// An explained read, or an explained step of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explanation {
-    /// The statement, with its parameters' places.
-    pub sql: String,
-    /// The plan, as text or as the engine's JSON.
+    /// The statements, in the order in which they are run.
+    pub statements: Vec<Explained>,
+    /// Their plans, as text or as the engine's JSON.
     pub plan: String,
+}
+
+/// A statement as an engine runs it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explained {
+    /// Its text, with its parameters' places.
+    pub sql: String,
+    /// What stands in those places, in their order and as text. For people.
+    pub params: Vec<String>,
+}
+
+impl Explanation {
+    /// The text of all statements.
+    pub fn sql(&self) -> String {
+        let texts: Vec<&str> = self.statements.iter().map(|statement| &*statement.sql).collect();
+        texts.join(";\n")
+    }
 }

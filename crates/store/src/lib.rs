@@ -87,6 +87,24 @@ pub trait Store: Send + Sync + 'static {
         })
     }
 
+    /// How each step of an authorised transaction would be done. Nothing of it is done; with [`Explain::analyze`], where the engine
+    /// measures, all of it is, and stays unless the transaction is a dry run. Refused by name where an engine cannot tell.
+    fn explain_write<'a>(
+        &'a self,
+        transaction: &'a Transaction,
+        identity: &'a Identity,
+        representations: &'a [Arc<dyn Representation>],
+        wanted: Explain,
+    ) -> BoxFuture<'a, Result<Vec<Explanation>>> {
+        let _ = (transaction, identity, representations, wanted);
+        Box::pin(async move {
+            let engine = &self.capabilities().engine;
+            Err(mainstay_model::Error::unsupported(format!(
+                "{engine} shows no plans of writes"
+            )))
+        })
+    }
+
     /// A round trip to the engine, for readiness.
     fn ping(&self) -> BoxFuture<'_, Result<()>>;
 
@@ -168,7 +186,7 @@ mod load;
 mod recovery;
 mod rest;
 
-pub use explain::{Explain, Explanation};
+pub use explain::{Explain, Explained, Explanation};
 pub use keeping::Keeping;
 pub use load::{Load, LoadFailure, Loaded, Rows, RowsInMemory, TextRow};
 pub use recovery::{Recovery, Snapshot, TableDigest};

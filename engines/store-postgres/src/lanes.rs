@@ -5,7 +5,7 @@
 use crate::about::About;
 use crate::failure;
 use crate::server::Server;
-use crate::wire::Connection;
+use crate::wire::{Connection, Together};
 use mainstay_model::Result;
 use parking_lot::Mutex;
 use std::cell::RefCell;
@@ -86,6 +86,13 @@ impl Lanes {
         }
         self.spare.lock().clear();
         self.spares.store(0, Ordering::Relaxed);
+    }
+
+    /// A connection on which a read would join others.
+    pub fn joinable(server: &Server, together: &Together) -> Option<Connection> {
+        let lanes = Lanes::here(server);
+        let mut open = lanes.lanes.iter().filter_map(Lane::get);
+        open.find(|connection| connection.can_join(together))
     }
 
     /// A connection to send a read on. Errors: 08001 and the like when there is none to be had, 53300 when too many wait.

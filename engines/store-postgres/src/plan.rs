@@ -1,5 +1,6 @@
 //! Reads as they are sent: compiled once per plan and thread, and how their answers are encoded.
 
+use crate::pace::Pace;
 use crate::server::Server;
 use crate::settings::search_path;
 use crate::value;
@@ -9,7 +10,7 @@ use mainstay_model::{
     Schema, Source, Type, Value, ValueRef,
 };
 use mainstay_sql::postgres::{self, Compiled, Counting, ESTIMATE_FROM, Options, Output, Slot};
-use mainstay_store::Read;
+use mainstay_store::{Explained, Read};
 use rustc_hash::FxHashMap;
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -41,6 +42,7 @@ pub(crate) struct Ready {
     pub inert: bool,
     /// Its answer was larger than one is buffered: so many more times it is asked for where it may go on.
     pub large: AtomicU8,
+    pub pace: Pace,
 }
 
 /// What an answer is.
@@ -113,6 +115,11 @@ impl Prepared {
         Ok((first, between, batch.execute(PORTAL, 0)))
     }
 
+    /// The number that its text is known by.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
     /// The same values for another text, whose columns come as text.
     pub fn as_explained(&self, server: &Server, role: &str, sql: String) -> Prepared {
         Prepared::new(server, role, sql, self.slots.clone(), Vec::new())
@@ -121,6 +128,22 @@ impl Prepared {
     /// Its text.
     pub fn sql(&self) -> &str {
         &self.sql
+    }
+
+    /// Its text and what stands in its places, for people.
+    pub fn shown(&self, params: &[Value], action: Option<&Action>) -> Result<Explained> {
+        let text = |slot: &Slot| {
+            let value = slot.resolve(params, action)?;
+            Ok(if value.is_null() {
+                "NULL".to_owned()
+            } else {
+                value.to_text(&slot.ty)
+            })
+        };
+        Ok(Explained {
+            sql: self.sql.clone(),
+            params: self.slots.iter().map(text).collect::<Result<_>>()?,
+        })
     }
 }
 
@@ -300,6 +323,7 @@ impl Ready {
             inert: is_inert(schema, shape),
             columns,
             large: AtomicU8::new(0),
+            pace: Pace::default(),
         })
     }
 }

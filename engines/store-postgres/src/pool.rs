@@ -4,13 +4,14 @@
 use crate::about::About;
 use crate::failure;
 use crate::server::Server;
-use crate::wire::{ConnectError, Connection};
+use crate::wire::{ConnectError, Connection, Together, WeakConnection};
 use mainstay_model::Result;
 use parking_lot::Mutex;
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 /// The connections that are not in use.
 pub(crate) struct Pool {
@@ -27,8 +28,13 @@ pub(crate) struct Pool {
 pub(crate) struct Held<'a> {
     connection: Option<Connection>,
     server: &'a Arc<Server>,
-    _permit: SemaphorePermit<'a>,
-    _share: OwnedSemaphorePermit,
+    /// `None`: it is held by somebody else, with whom it is shared.
+    permit: Option<(OwnedSemaphorePermit, SemaphorePermit<'a>)>,
+}
+
+thread_local! {
+    /// Connections on which an insertion of this thread has been begun, and has perhaps not left yet.
+    static BEGUN: RefCell<Vec<(u64, WeakConnection)>> = const { RefCell::new(Vec::new()) };
 }
 
 struct Queued<'a>(&'a AtomicUsize);
@@ -53,6 +59,30 @@ impl Pool {
         }
     }
 
+    /// A connection on which an insertion would join others.
+    pub fn joinable<'a>(server: &'a Arc<Server>, together: &Together) -> Option<Held<'a>> {
+        BEGUN.with_borrow_mut(|begun| {
+            let mut found = None;
+            begun.retain(|(id, connection)| {
+                if *id != server.id || found.is_some() {
+                    return true;
+                }
+                let Some(connection) = connection.upgrade().filter(Connection::is_joinable) else {
+                    return false;
+                };
+                if connection.can_join(together) {
+                    found = Some(connection);
+                }
+                true
+            });
+            found.map(|connection| Held {
+                connection: Some(connection),
+                server,
+                permit: None,
+            })
+        })
+    }
+
     /// A connection. Errors: 53300 when too many wait or one waits too long, 08001 and the like when there is none to be had.
     pub async fn take(server: &Arc<Server>, about: About) -> Result<Held<'_>> {
         if server.is_closed() {
@@ -66,8 +96,8 @@ impl Pool {
             .try_acquire_owned()
             .ok()
             .zip(pool.permits.try_acquire().ok());
-        let (share, permit) = match at_once {
-            Some(permits) => permits,
+        let permit = match at_once {
+            Some(permit) => permit,
             None => {
                 if pool.waiting.fetch_add(1, Ordering::Relaxed) >= pool.queue {
                     pool.waiting.fetch_sub(1, Ordering::Relaxed);
@@ -75,10 +105,11 @@ impl Pool {
                 }
                 let _queued = Queued(&pool.waiting);
                 let both = async {
-                    Ok::<_, tokio::sync::AcquireError>((share.acquire_owned().await?, pool.permits.acquire().await?))
+                    let share = share.acquire_owned().await?;
+                    Ok::<_, AcquireError>((share, pool.permits.acquire().await?))
                 };
                 match tokio::time::timeout(timeout, both).await {
-                    Ok(Ok(permits)) => permits,
+                    Ok(Ok(permit)) => permit,
                     Ok(Err(_)) => return Err(failure::closed()),
                     Err(_) => return Err(failure::queue_timeout(timeout.as_millis())),
                 }
@@ -91,8 +122,7 @@ impl Pool {
         Ok(Held {
             connection: Some(connection),
             server,
-            _permit: permit,
-            _share: share,
+            permit: Some(permit),
         })
     }
 
@@ -162,9 +192,17 @@ impl Held<'_> {
         }
     }
 
+    /// Others may join what was sent on it, until that leaves.
+    pub fn has_begun(&self) {
+        if self.permit.is_some() {
+            let begun = (self.server.id, self.connection().downgrade());
+            BEGUN.with_borrow_mut(|all| all.push(begun));
+        }
+    }
+
     /// Gives it back: its transaction is over.
     pub fn release(mut self) {
-        if let Some(connection) = self.connection.take() {
+        if let Some(connection) = self.connection.take().filter(|_| self.permit.is_some()) {
             self.server.pool.put(self.server, connection);
         }
     }

@@ -1,7 +1,8 @@
 //! One step of a transaction: its statement, and its outcome out of the rows that come back.
 
 use crate::kept::{self, Kept};
-use crate::plan::{self, Form, KEPT, Sink};
+use crate::pace::Pace;
+use crate::plan::{self, Form, KEPT, Prepared, Sink};
 use crate::store::PostgresStore;
 use crate::value;
 use crate::wire::{Batch, Response, cells, command_rows};
@@ -86,8 +87,8 @@ impl<'a> Run<'a> {
             }
         };
         if let (Action::Insert { relation, .. }, None) = (&step.action, &step.returning) {
+            let key = schema.key_of(relation.relation);
             let relation = schema.relation(relation.relation);
-            let key = relation.primary_key();
             let readable = |column: &u32| relation.allows(role, Privilege::Select, Some(*column));
             options.key = !key.is_empty() && (role == server.login() || key.iter().all(readable));
         }
@@ -110,6 +111,11 @@ impl<'a> Run<'a> {
         })
     }
 
+    /// The statement, and how long it takes.
+    pub fn statement(&self) -> (&Prepared, &Pace) {
+        (&self.kept.statement, &self.kept.pace)
+    }
+
     /// Adds it to a batch; says how many statements it is.
     pub fn write(&self, batch: &mut Batch<'_>) -> Result<usize> {
         self.kept
@@ -119,6 +125,11 @@ impl<'a> Run<'a> {
             Some(count) => Ok(1 + count.write(batch, &self.params, Some(&self.step.action))?),
             None => Ok(1),
         }
+    }
+
+    /// Its statement, the values for it, and its action.
+    pub fn parts(&self) -> (&Prepared, &[Value], &Action) {
+        (&self.kept.statement, &self.params, &self.step.action)
     }
 
     /// What it did: its statement is the one with this number.

@@ -4,24 +4,29 @@
 use crate::about::About;
 use crate::failure;
 use crate::outbox::EMIT;
+use crate::pace;
 use crate::pool::{Held, Pool};
 use crate::read::is_stale;
 use crate::settings::{self, RESPONSE, Settings};
 use crate::step::{self, Run};
 use crate::store::PostgresStore;
-use crate::wire::{Batch, Exchange, Lost, Message, Response};
+use crate::wire::{Batch, Exchange, Lost, Message, Response, Together};
 use bytes::BufMut;
 use mainstay_model::{
     Action, Change, ChangeKind, Committed, Error, Identity, Representation, ResponseSettings, Result, Retry, Row,
     StepOutcome, Transaction,
 };
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 /// A transaction that ran into another one is done again so many times.
 const ATTEMPTS: u32 = 4;
+/// An insertion of more rows travels alone.
+const ROWS_TOGETHER: usize = 16;
 
 const REMEMBER: &str = "UPDATE mainstay.idempotency SET outcomes = $2 WHERE scope = $1";
+const LOG: &str = "SELECT pg_catalog.pg_logical_emit_message(true, 'mainstay', '')";
 const RESET: &str = "SELECT 1 WHERE pg_catalog.set_config('role', 'none', true) IS NULL";
 
 /// What a statement of a batch is for.
@@ -45,6 +50,8 @@ pub(crate) struct Attempt<'a> {
     identity: &'a Identity,
     representations: &'a [Arc<dyn Representation>],
     pub held: Held<'a>,
+    /// An insertion that others may travel with.
+    insertion: Option<(Run<'a>, Together)>,
     outcomes: Vec<StepOutcome>,
     rows: Vec<Vec<Row>>,
     response: Option<Box<ResponseSettings>>,
@@ -108,12 +115,20 @@ impl PostgresStore {
         identity: &Identity,
         representations: &[Arc<dyn Representation>],
     ) -> Result<Committed> {
+        let insertion = self.insertion(transaction, identity, representations)?;
+        let joined = insertion
+            .as_ref()
+            .and_then(|(_, together)| Pool::joinable(&self.server, together));
         let mut attempt = Attempt {
             store: self,
             transaction,
             identity,
             representations,
-            held: Pool::take(&self.server, About::transaction(transaction)).await?,
+            held: match joined {
+                Some(held) => held,
+                None => Pool::take(&self.server, About::transaction(transaction)).await?,
+            },
+            insertion,
             outcomes: Vec::with_capacity(transaction.steps.len()),
             rows: Vec::new(),
             response: None,
@@ -161,6 +176,49 @@ impl PostgresStore {
     }
 }
 
+impl PostgresStore {
+    /// A transaction that is one insertion which may travel with others: it stays a transaction of its own, and is acknowledged when it
+    /// is in the log. One that was slow lately may wait for somebody's lock, which others should not have to.
+    fn insertion<'a>(
+        &self,
+        transaction: &'a Transaction,
+        identity: &Identity,
+        representations: &[Arc<dyn Representation>],
+    ) -> Result<Option<(Run<'a>, Together)>> {
+        let server = &self.server;
+        let [step] = transaction.steps.as_slice() else {
+            return Ok(None);
+        };
+        let Action::Insert {
+            relation,
+            rows,
+            conflict: None,
+            ..
+        } = &step.action
+        else {
+            return Ok(None);
+        };
+        let is_table = |table: &mainstay_model::Table| !table.foreign;
+        let may = (1..=ROWS_TOGETHER).contains(&rows.len())
+            && self.schema.relation(relation.relation).table().is_some_and(is_table)
+            && !transaction.dry_run
+            && transaction.idempotency.is_none()
+            && transaction.consumed.is_empty()
+            && transaction.emit.is_empty()
+            && !step::is_limited(step)
+            && server.logs_insertions();
+        if !may {
+            return Ok(None);
+        }
+        let run = Run::new(self, step, &[], None, &identity.role, representations.first())
+            .map_err(|error| error.at_step(0))?;
+        let (statement, pace) = run.statement();
+        let together = (statement.sql().starts_with("INSERT") && pace.is_quick(&server.shortest, pace::INSERTION))
+            .then(|| Together::Insertions(statement.id()));
+        Ok(together.map(|together| (run, together)))
+    }
+}
+
 /// A code of our own for a statement that must be prepared anew; nobody sees it.
 const STALE: &str = "26000";
 
@@ -203,6 +261,7 @@ impl Attempt<'_> {
             }
         }
         if transaction.dry_run {
+            self.as_if_committed().await?;
             self.rollback().await?;
             return Ok(Ended::Undone);
         }
@@ -216,10 +275,16 @@ impl Attempt<'_> {
         let server = &store.server;
         let transaction = self.transaction;
         let mut runs = Vec::with_capacity(range.len());
+        let mut together = None;
         for index in range.clone() {
             let step = &transaction.steps[index];
             if step::is_nothing(step) {
                 runs.push(None);
+                continue;
+            }
+            if let Some((run, with)) = self.insertion.take_if(|_| alone) {
+                runs.push(Some(run));
+                together = Some(with);
                 continue;
             }
             let wanted = transaction.refers_to(index).then(|| columns_wanted(transaction, index));
@@ -244,37 +309,43 @@ impl Attempt<'_> {
         let mut parts = Vec::with_capacity(8);
         let (open, set) = (self.open, self.set);
         let path = transaction.steps.first().and_then(|step| self.path(step));
-        let sent = self.held.connection().send(|batch| {
-            if !open && !alone {
-                begin(store, batch, &mut parts)?;
-            }
-            if !set {
-                let settings = Settings {
-                    identity: Some(self.identity),
-                    search_path: path.as_deref(),
-                    read_only: false,
-                    time_zone: self.representations.iter().find_map(|r| r.time_zone()),
-                    statement_timeout_ms: store.timeout_ms(),
-                    traceparent: transaction.traceparent.as_deref(),
-                };
-                if settings.write(batch)? {
-                    parts.push(Part::Plain);
+        let shares = together.is_some();
+        let began = Instant::now();
+        let sent = self
+            .held
+            .connection()
+            .send_together(usize::MAX, together, |batch, joins| {
+                if !open && !alone {
+                    begin(store, batch, &mut parts)?;
                 }
-                if store.pre_request(batch)? {
-                    parts.push(Part::Plain);
+                if !set {
+                    let settings = Settings {
+                        identity: Some(self.identity),
+                        search_path: path.as_deref(),
+                        read_only: false,
+                        time_zone: self.representations.iter().find_map(|r| r.time_zone()),
+                        statement_timeout_ms: store.timeout_ms(),
+                        traceparent: transaction.traceparent.as_deref(),
+                        asynchronous: joins,
+                    };
+                    if settings.write(batch)? {
+                        parts.push(Part::Plain);
+                    }
+                    if store.pre_request(batch)? {
+                        parts.push(Part::Plain);
+                    }
                 }
-            }
-            for (index, run) in range.clone().zip(&runs) {
-                let Some(run) = run else { continue };
-                let statements = run.write(batch)?;
-                parts.push(Part::Step(index));
-                parts.extend((1..statements).map(|_| Part::Plain));
-            }
-            if commits {
-                self.tail(batch, &mut parts, &[], !alone)?;
-            }
-            Ok(())
-        });
+                for (index, run) in range.clone().zip(&runs) {
+                    let Some(run) = run else { continue };
+                    let statements = run.write(batch)?;
+                    parts.push(Part::Step(index));
+                    parts.extend((1..statements).map(|_| Part::Plain));
+                }
+                if commits {
+                    self.tail(batch, &mut parts, &[], !alone)?;
+                }
+                Ok(())
+            });
         let ((), exchange) = match sent {
             Ok(sent) => sent,
             Err(error) => {
@@ -286,7 +357,17 @@ impl Attempt<'_> {
         };
         self.open = !alone;
         self.set = true;
+        if shares {
+            self.held.has_begun();
+        }
         let response = self.wait(exchange, &parts, commits).await?;
+        if !response.is_durable {
+            self.log().await?;
+        }
+        if let [Some(run)] = runs.as_slice() {
+            server.shortest.at_least(began);
+            run.statement().1.took(began);
+        }
         if commits {
             self.open = false;
         }
@@ -318,6 +399,17 @@ impl Attempt<'_> {
         Ok(())
     }
 
+    /// Waits until what this connection has committed is in the log: a transaction that writes nothing but a line there.
+    async fn log(&mut self) -> Result<(), Failed> {
+        let server = &self.store.server;
+        let sent = self.held.connection().send(|batch| batch.plain(server.text(LOG), LOG));
+        let (_, exchange) = sent.map_err(|error| (error.outcome_unknown(), false))?;
+        self.wait(exchange, &[Part::Plain], true)
+            .await
+            .map(drop)
+            .map_err(|(error, usable)| (error.outcome_unknown(), usable))
+    }
+
     /// Steps that do nothing have their outcomes, too.
     fn skip_to(&mut self, index: usize) {
         while self.outcomes.len() < index {
@@ -338,8 +430,7 @@ impl Attempt<'_> {
     ) -> Result<()> {
         let server = &self.store.server;
         let transaction = self.transaction;
-        let calls = transaction.steps.iter().any(|s| matches!(s.action, Action::Call(_)));
-        if calls || server.config.pre_request.is_some() {
+        if self.may_shape() {
             batch.plain(server.text(RESPONSE), RESPONSE)?;
             parts.push(Part::Response);
         }
@@ -373,6 +464,41 @@ impl Attempt<'_> {
             batch.plain(server.text("COMMIT"), "COMMIT")?;
             parts.push(Part::Commit);
         }
+        Ok(())
+    }
+
+    /// Whether the database may say something of the response.
+    fn may_shape(&self) -> bool {
+        let server = &self.store.server;
+        let calls = |step: &mainstay_model::Step| matches!(step.action, Action::Call(_));
+        server.config.pre_request.is_some()
+            || server.asks.responses.load(Ordering::Relaxed)
+            || self.transaction.steps.iter().any(calls)
+    }
+
+    /// What COMMIT would check is checked, and what would be answered is read.
+    async fn as_if_committed(&mut self) -> Result<(), Failed> {
+        const NOW: &str = "SET CONSTRAINTS ALL IMMEDIATE";
+        let server = &self.store.server;
+        let shapes = self.may_shape();
+        let mut parts = vec![Part::Plain];
+        let sent = self.held.connection().send(|batch| {
+            batch.plain(server.text(NOW), NOW)?;
+            if shapes {
+                batch.plain(server.text(RESPONSE), RESPONSE)?;
+                parts.push(Part::Response);
+            }
+            Ok(())
+        });
+        let ((), exchange) = match sent {
+            Ok(sent) => sent,
+            Err(error) => {
+                self.rollback().await?;
+                return Err((error, true));
+            }
+        };
+        let response = self.wait(exchange, &parts, false).await?;
+        self.take_response(&response, &parts);
         Ok(())
     }
 
@@ -481,7 +607,14 @@ impl Attempt<'_> {
 
     /// `search_path` for what a step names.
     fn path(&self, step: &mainstay_model::Step) -> Option<Arc<str>> {
-        let store = self.store;
+        self.store.path(step)
+    }
+}
+
+impl PostgresStore {
+    /// `search_path` for what a step names.
+    pub(crate) fn path(&self, step: &mainstay_model::Step) -> Option<Arc<str>> {
+        let store = self;
         let namespace = match (&step.action, step.relation(), &step.returning) {
             (Action::Call(call), ..) => &store.schema.function(call.function).namespace,
             (_, Some(relation), _) => &store.schema.relation(relation).namespace,

@@ -1,7 +1,7 @@
 //! The store as the contract asks for it: reads on the thread that asks, writes through the one writer.
 
 use crate::config::{Captured, Config, Seed};
-use crate::explain;
+use crate::explain::Explaining;
 use crate::failure::{closed, queue_full};
 use crate::open::{self, Opened};
 use crate::open_error::{OpenError, OpenErrorKind};
@@ -180,7 +180,39 @@ impl Store for SqliteStore {
     fn explain<'a>(&'a self, read: Read<'a>, wanted: Explain) -> BoxFuture<'a, Result<Explanation>> {
         Box::pin(async move {
             with_reader(&self.shared, |reader| {
-                explain::explain(reader.connection(), &self.shared.schema, read.shape, wanted)
+                let explaining = Explaining {
+                    conn: reader.connection(),
+                    schema: &self.shared.schema,
+                    params: read.params,
+                    identity: read.identity,
+                    wanted,
+                };
+                explaining.shape(read.shape)
+            })
+        })
+    }
+
+    fn explain_write<'a>(
+        &'a self,
+        transaction: &'a Transaction,
+        identity: &'a Identity,
+        _: &'a [Arc<dyn Representation>],
+        wanted: Explain,
+    ) -> BoxFuture<'a, Result<Vec<Explanation>>> {
+        Box::pin(async move {
+            // Nothing is measured, so nothing is written: a connection that reads is enough.
+            with_reader(&self.shared, |reader| {
+                let steps = transaction.steps.iter().map(|step| {
+                    let explaining = Explaining {
+                        conn: reader.connection(),
+                        schema: &self.shared.schema,
+                        params: &step.params,
+                        identity,
+                        wanted,
+                    };
+                    explaining.step(step)
+                });
+                steps.collect()
             })
         })
     }

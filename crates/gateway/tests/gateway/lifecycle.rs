@@ -282,11 +282,27 @@ fn a_request_can_be_explained_without_being_sent() {
         ),
     ]);
     config.upstreams = vec![Upstream::new("up", vec!["127.0.0.1:1".into()])];
-    let gateway = Gateway::new(config, None, None).expect("valid");
-    let explain = |method: &str, path: &str| gateway.explain(&method.parse().expect("a method"), "shop.example", path);
-    assert!(explain("POST", "/pay/x").contains("upstream \"up\" (127.0.0.1:1)"));
-    assert!(explain("GET", "/rest/v1/products?x=y").contains("route \"rest\" (/rest/v1/**)"));
-    assert!(explain("GET", "/pay/x").contains("405"));
-    assert!(explain("GET", "/x").contains("404"));
-    assert!(explain("GET", "/../x").contains("GW108"));
+    let explainer = Gateway::new(config, None, None).expect("valid").explainer();
+    let explain = |method: &str, path: &str| {
+        let headers =
+            http::HeaderMap::from_iter([(http::header::HOST, http::HeaderValue::from_static("shop.example"))]);
+        let (method, uri) = (method.parse().expect("a method"), path.parse().expect("a target"));
+        explainer.explain(&method, &uri, &headers, None)
+    };
+    let last = |course: &mainstay_gateway::Course| course.phases.last().map(|(name, says)| format!("{name}: {says}"));
+    let elsewhere = explain("POST", "/pay/x");
+    let end = last(&elsewhere).unwrap_or_default();
+    assert!(end.starts_with("upstream: \"up\" (127.0.0.1:1), attempts:"), "{end}");
+    let here = explain("GET", "/rest/v1/products?x=y");
+    assert!(here.phases[1].1.contains("route \"rest\" (/rest/v1/**)"), "{here:?}");
+    assert!(matches!(here.end, mainstay_gateway::End::Service(None, _)));
+    for (method, path, words) in [
+        ("GET", "/pay/x", "route: refused: 405"),
+        ("GET", "/x", "route: refused: 404"),
+        ("GET", "/../x", "GW108"),
+    ] {
+        let refused = explain(method, path);
+        assert!(last(&refused).unwrap_or_default().contains(words), "{refused:?}");
+        assert!(matches!(refused.end, mainstay_gateway::End::Refused));
+    }
 }

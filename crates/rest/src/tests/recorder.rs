@@ -112,10 +112,18 @@ impl Data for Recorder {
         _: Explain,
     ) -> Result<Explanation> {
         self.0.read.lock().unwrap().push(query.clone());
-        Ok(Explanation {
-            sql: String::new(),
-            plan: "Seq Scan".to_owned(),
-        })
+        Ok(plan("Seq Scan"))
+    }
+
+    async fn explain_write(
+        &self,
+        transaction: Transaction,
+        _: &Identity,
+        _: &Arc<dyn Representation>,
+        _: Explain,
+    ) -> Result<Explanation> {
+        self.0.written.lock().unwrap().push(transaction);
+        Ok(plan("Insert on films"))
     }
 
     fn wants_requests(&self) -> bool {
@@ -151,6 +159,13 @@ impl Data for Recorder {
             replayed: self.0.replayed,
             response: None,
         })
+    }
+}
+
+fn plan(text: &str) -> Explanation {
+    Explanation {
+        statements: Vec::new(),
+        plan: text.to_owned(),
     }
 }
 

@@ -3,5 +3,6 @@
 mod embeds;
 mod forms;
 mod pages;
+mod plans;
 mod transactions;
 mod world;
