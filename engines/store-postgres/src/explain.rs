@@ -1,6 +1,7 @@
 //! Plans: `EXPLAIN` of the very statements that reads and steps are. A step is planned in a transaction that cannot write; measured
 //! it is done, in one that is committed unless it is a dry run.
 
+use crate::about::About;
 use crate::failure;
 use crate::plan::{Prepared, Ready};
 use crate::pool::Pool;
@@ -116,7 +117,7 @@ impl PostgresStore {
 
     async fn measured(&self, planning: &Planning<'_>, keeps: bool) -> Result<String> {
         let server = &self.server;
-        let held = Pool::take(server).await?;
+        let held = Pool::take(server, About::NOTHING).await?;
         let bytes_max = server.config.answer_bytes_max;
         let end = if keeps { "COMMIT" } else { "ROLLBACK" };
         let sent = held.connection().send(|batch| {

@@ -3,6 +3,7 @@
 //!
 //! `docs/adr/0013-postgresql-store.md` says why it is so.
 
+mod about;
 mod accounts;
 mod address;
 mod asks;

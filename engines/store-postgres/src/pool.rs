@@ -1,19 +1,25 @@
 //! The connections for writes: each belongs to one transaction at a time. A bounded number of transactions wait, for a bounded time.
+//! Those about one table get all connections but a few, so that whoever waits for its lock does not hold up the others.
 
+use crate::about::About;
 use crate::failure;
 use crate::server::Server;
 use crate::wire::{ConnectError, Connection, Together, WeakConnection};
 use mainstay_model::Result;
 use parking_lot::Mutex;
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 /// The connections that are not in use.
 pub(crate) struct Pool {
     idle: Mutex<Vec<Connection>>,
     permits: Semaphore,
+    /// What each table's transactions may have of them at once.
+    shares: Mutex<HashMap<About, Arc<Semaphore>>>,
+    share: usize,
     waiting: AtomicUsize,
     queue: usize,
 }
@@ -23,7 +29,7 @@ pub(crate) struct Held<'a> {
     connection: Option<Connection>,
     server: &'a Arc<Server>,
     /// `None`: it is held by somebody else, with whom it is shared.
-    permit: Option<SemaphorePermit<'a>>,
+    permit: Option<(OwnedSemaphorePermit, SemaphorePermit<'a>)>,
 }
 
 thread_local! {
@@ -41,9 +47,13 @@ impl Drop for Queued<'_> {
 
 impl Pool {
     pub fn new(connections: usize, queue: usize) -> Pool {
+        let connections = connections.max(1);
+        let others = (connections / 8).max(1);
         Pool {
             idle: Mutex::default(),
-            permits: Semaphore::new(connections.max(1)),
+            permits: Semaphore::new(connections),
+            shares: Mutex::default(),
+            share: (connections - others).max(1),
             waiting: AtomicUsize::new(0),
             queue,
         }
@@ -74,21 +84,31 @@ impl Pool {
     }
 
     /// A connection. Errors: 53300 when too many wait or one waits too long, 08001 and the like when there is none to be had.
-    pub async fn take(server: &Arc<Server>) -> Result<Held<'_>> {
+    pub async fn take(server: &Arc<Server>, about: About) -> Result<Held<'_>> {
         if server.is_closed() {
             return Err(failure::closed());
         }
         let pool = &server.pool;
         let timeout = server.config.queue_timeout;
-        let permit = match pool.permits.try_acquire() {
-            Ok(permit) => permit,
-            Err(_) => {
+        let share = pool.share_of(about);
+        let at_once = share
+            .clone()
+            .try_acquire_owned()
+            .ok()
+            .zip(pool.permits.try_acquire().ok());
+        let permit = match at_once {
+            Some(permit) => permit,
+            None => {
                 if pool.waiting.fetch_add(1, Ordering::Relaxed) >= pool.queue {
                     pool.waiting.fetch_sub(1, Ordering::Relaxed);
                     return Err(failure::queue_full("writes", pool.queue));
                 }
                 let _queued = Queued(&pool.waiting);
-                match tokio::time::timeout(timeout, pool.permits.acquire()).await {
+                let both = async {
+                    let share = share.acquire_owned().await?;
+                    Ok::<_, AcquireError>((share, pool.permits.acquire().await?))
+                };
+                match tokio::time::timeout(timeout, both).await {
                     Ok(Ok(permit)) => permit,
                     Ok(Err(_)) => return Err(failure::closed()),
                     Err(_) => return Err(failure::queue_timeout(timeout.as_millis())),
@@ -104,6 +124,14 @@ impl Pool {
             server,
             permit: Some(permit),
         })
+    }
+
+    fn share_of(&self, about: About) -> Arc<Semaphore> {
+        let mut shares = self.shares.lock();
+        let share = shares
+            .entry(about)
+            .or_insert_with(|| Arc::new(Semaphore::new(self.share)));
+        share.clone()
     }
 
     /// One that is driven on this thread, or any.

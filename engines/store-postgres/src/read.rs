@@ -1,5 +1,6 @@
 //! A read: settings, statement and counts in one batch, one round trip, on one of this thread's connections.
 
+use crate::about::About;
 use crate::failure;
 use crate::lanes::Lanes;
 use crate::pace;
@@ -167,12 +168,13 @@ impl PostgresStore {
         let server = &self.server;
         let began = Instant::now();
         let mut attempt = 1;
+        let about = known.map_or(About::NOTHING, |(_, read)| About::read(read.shape));
         let mut together = known.and_then(|(ready, read)| self.together(ready, read));
         loop {
             let joinable = together.as_ref().and_then(|together| Lanes::joinable(server, together));
             let connection = match joinable {
                 Some(connection) => connection,
-                None => Lanes::take(server).await?,
+                None => Lanes::take(server, about).await?,
             };
             let idle = connection.in_flight() == 0;
             let sent = Instant::now();

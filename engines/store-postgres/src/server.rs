@@ -55,6 +55,8 @@ pub(crate) struct Server {
     pooled: AtomicBool,
     gate: Mutex<Gate>,
     closed: AtomicBool,
+    /// The last attempt to connect had no answer, and nobody has had one since.
+    pub unreachable: Arc<AtomicBool>,
     pub pool: Pool,
     pub lanes: Mutex<Vec<Weak<Lanes>>>,
     pub listeners: Listeners,
@@ -96,6 +98,7 @@ impl Server {
             login: OnceLock::new(),
             gate: Mutex::default(),
             closed: AtomicBool::new(false),
+            unreachable: Arc::default(),
             lanes: Mutex::default(),
             handed: tokio::sync::Mutex::default(),
             texts: RwLock::default(),
@@ -121,6 +124,7 @@ impl Server {
         let limits = Limits {
             answer_bytes_max: config.answer_bytes_max,
             silence,
+            unreachable: self.unreachable.clone(),
             statements_max: config.plans_max,
             named: !self.pooled.load(Ordering::Relaxed),
         };
@@ -148,6 +152,8 @@ impl Server {
             }
         }
         let result = self.try_connect().await;
+        let silent = matches!(&result, Err(ConnectError::Io(_)));
+        self.unreachable.store(silent, Ordering::Relaxed);
         let mut gate = self.gate.lock();
         match &result {
             Ok(_) => *gate = Gate::default(),

@@ -1,5 +1,6 @@
 //! The store as the contract asks for it, for one generation of the schema; generations share the server and its connections.
 
+use crate::about::About;
 use crate::config::{Captured, Config};
 use crate::failure;
 use crate::install;
@@ -283,7 +284,7 @@ impl Store for PostgresStore {
 
     fn ping(&self) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
-            let connection = Lanes::take(&self.server).await?;
+            let connection = Lanes::take(&self.server, About::NOTHING).await?;
             let sql = "SELECT 1";
             let (_, exchange) = connection.send(|batch| batch.plain(self.server.text(sql), sql))?;
             let silent = || {
@@ -291,10 +292,13 @@ impl Store for PostgresStore {
                     .status(503)
                     .retry(Retry::After(1))
             };
-            let answered = tokio::time::timeout(Duration::from_secs(5), exchange.wait()).await;
-            let response = answered
-                .map_err(|_| silent())?
-                .map_err(|lost| failure::lost(lost, usize::MAX))?;
+            let Ok(answered) = tokio::time::timeout(Duration::from_secs(5), exchange.wait()).await else {
+                // Is it this connection or all of them? Where none is to be had, whoever waits is told.
+                let _ = self.server.connect().await;
+                return Err(silent());
+            };
+            let response = answered.map_err(|lost| failure::lost(lost, usize::MAX))?;
+            self.server.unreachable.store(false, Ordering::Relaxed);
             match response.error() {
                 Some(error) => Err(failure::failed(error)),
                 None => Ok(()),

@@ -3,6 +3,7 @@
 
 mod ending;
 
+use crate::about::About;
 use crate::failure;
 use crate::pace;
 use crate::pool::{Held, Pool};
@@ -124,7 +125,7 @@ impl PostgresStore {
             representations,
             held: match joined {
                 Some(held) => held,
-                None => Pool::take(&self.server).await?,
+                None => Pool::take(&self.server, About::transaction(transaction)).await?,
             },
             insertion,
             outcomes: Vec::with_capacity(transaction.steps.len()),

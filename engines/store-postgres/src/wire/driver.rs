@@ -24,6 +24,9 @@ use tokio::sync::oneshot;
 pub(super) const READ_BYTES: usize = 4 << 10;
 pub(super) const BLOCK_BYTES: usize = 64 << 10;
 
+/// Who waits longer for a server that takes no connections waits in vain.
+const SILENT: Duration = Duration::from_secs(5);
+
 /// An answer that is smaller is never too large.
 const LOOKED_AT_FROM: usize = 32 << 10;
 
@@ -44,6 +47,8 @@ struct Inner {
     closed: AtomicBool,
     /// When a query on it was last cancelled, in milliseconds since `began`; a cancellation may hit the one after.
     cancelled_ms: AtomicU64,
+    /// Since when somebody has been at the front of the queue, likewise; 0 without one.
+    front_ms: AtomicU64,
     began: Instant,
     /// The thread whose runtime drives it.
     home: std::thread::ThreadId,
@@ -65,6 +70,8 @@ pub(crate) struct Limits {
     pub answer_bytes_max: usize,
     /// A front of the queue that waits longer has lost its server; zero waits for ever.
     pub silence: Duration,
+    /// Whether nobody else gets a connection either: then silence is sooner taken for what it is.
+    pub unreachable: Arc<AtomicBool>,
     /// Statements kept.
     pub statements_max: usize,
     /// Whether statements have names.
@@ -104,6 +111,7 @@ impl Connection {
             in_flight: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
             cancelled_ms: AtomicU64::new(0),
+            front_ms: AtomicU64::new(0),
             began: Instant::now(),
             home: std::thread::current().id(),
         });
@@ -232,6 +240,15 @@ impl Connection {
         self.handle.0.in_flight.load(Ordering::Relaxed)
     }
 
+    /// How long the one at the front of the queue has been waiting.
+    pub fn front_waits(&self) -> Duration {
+        let inner = &self.handle.0;
+        match inner.front_ms.load(Ordering::Relaxed) {
+            0 => Duration::ZERO,
+            at => inner.began.elapsed().saturating_sub(Duration::from_millis(at)),
+        }
+    }
+
     /// Whether it has ended.
     pub fn is_closed(&self) -> bool {
         self.handle.0.closed.load(Ordering::Acquire)
@@ -310,8 +327,12 @@ impl Driver {
         let silence = self.limits.silence;
         let reason = poll_fn(|cx| {
             while tick.poll_tick(cx).is_ready() {
-                if !silence.is_zero() && self.front_since.is_some_and(|since| since.elapsed() > silence) {
+                let waited = self.front_since.map_or(Duration::ZERO, |since| since.elapsed());
+                if !silence.is_zero() && waited > silence {
                     return Poll::Ready(format!("no answer within {} s", silence.as_secs()));
+                }
+                if waited > SILENT && self.limits.unreachable.load(Ordering::Relaxed) {
+                    return Poll::Ready("no answer, and no other connection to be had".to_owned());
                 }
             }
             self.turn(cx)
@@ -337,11 +358,12 @@ impl Driver {
             }
             if state.queue.is_empty() {
                 self.front_since = None;
+                self.inner.front_ms.store(0, Ordering::Relaxed);
                 if state.ending {
                     return Poll::Ready(String::new());
                 }
-            } else {
-                self.front_since.get_or_insert_with(Instant::now);
+            } else if self.front_since.is_none() {
+                self.front_since = Some(self.inner.front());
             }
             // Whoever waits at the front and goes away has its query cancelled; those behind it are left until they are the front.
             if !self.front_cancelled && state.queue.is_deserted(cx) {
@@ -464,7 +486,7 @@ impl Driver {
                 self.front_cancelled = false;
                 let mut state = self.inner.state.lock();
                 let (told, count) = state.queue.answered(answer);
-                self.front_since = (!state.queue.is_empty()).then(Instant::now);
+                self.front_since = (!state.queue.is_empty()).then(|| self.inner.front());
                 drop(state);
                 self.inner.in_flight.fetch_sub(count, Ordering::Relaxed);
                 answered |= count > 0;
@@ -529,6 +551,14 @@ impl Drop for Ends {
 }
 
 impl Inner {
+    /// Somebody is at the front of the queue from now on.
+    fn front(&self) -> Instant {
+        let now = Instant::now();
+        let ms = now.duration_since(self.began).as_millis() as u64;
+        self.front_ms.store(ms.max(1), Ordering::Relaxed);
+        now
+    }
+
     /// Nothing more is answered.
     fn end(&self, lost: Lost) {
         let mut state = self.state.lock();
