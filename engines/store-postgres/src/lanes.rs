@@ -144,6 +144,17 @@ impl Lanes {
         }
     }
 
+    /// A connection for a read that was held up on one: what looks as if it moved may not.
+    pub async fn beside(server: &Arc<Server>, about: About) -> Result<Connection> {
+        if server.is_closed() {
+            return Err(failure::closed());
+        }
+        match Lanes::here(server).spare(server, about).await {
+            Some(connection) => Ok(connection),
+            None => Lanes::take(server, about).await,
+        }
+    }
+
     async fn open(&self, server: &Arc<Server>, at: usize) -> Result<Connection> {
         let lane = &self.lanes[at];
         let _one = lane.opening.lock().await;

@@ -7,11 +7,16 @@ use crate::pace;
 use crate::plan::{Form, Ready, Sink};
 use crate::settings::{self, RESPONSE, Settings};
 use crate::store::PostgresStore;
-use crate::wire::{Batch, Lost, Response, ServerError, Together};
+use crate::wire::{Batch, Connection, Lost, Response, ServerError, Together};
 use mainstay_model::{Error, Fence, Identity, Result};
 use mainstay_store::{Answer, Read};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
+
+/// A read that waits so long behind another is sent elsewhere.
+const HELD_UP: Duration = Duration::from_millis(200);
+/// So often.
+const MOVES: u32 = 3;
 
 /// A read whose connection went is tried again, if that was soon; a failure that is the server's moment's as well.
 const ATTEMPTS: usize = 3;
@@ -168,19 +173,26 @@ impl PostgresStore {
         let server = &self.server;
         let began = Instant::now();
         let mut attempt = 1;
+        let mut moves = MOVES;
         let about = known.map_or(About::NOTHING, |(_, read)| About::read(read.shape));
         let mut together = known.and_then(|(ready, read)| self.together(ready, read));
         loop {
             let joinable = together.as_ref().and_then(|together| Lanes::joinable(server, together));
             let connection = match joinable {
                 Some(connection) => connection,
+                None if moves < MOVES => Lanes::beside(server, about).await?,
                 None => Lanes::take(server, about).await?,
             };
-            let idle = connection.in_flight() == 0;
+            let ahead = connection.in_flight();
+            let idle = ahead == 0;
+            let turn = connection.answered() + ahead;
             let sent = Instant::now();
             let (layout, exchange) = connection.send_together(bytes_max, together.take(), &write)?;
             let again = attempt < ATTEMPTS && began.elapsed() < SOON;
-            let answered = exchange.wait().await;
+            let Some(answered) = moved(exchange.wait(), &connection, turn, idle || moves == 0).await else {
+                moves -= 1;
+                continue;
+            };
             if let Some((ready, _)) = known
                 && (idle || sent.elapsed() > TOO_LONG)
                 && answered.is_ok()
@@ -211,6 +223,22 @@ impl PostgresStore {
             return failure::closed();
         }
         failure::lost(lost, bytes_max)
+    }
+}
+
+/// The answer; `None` when it is not its turn for long, and it had better be sent on another connection. Forgotten, it is cancelled when
+/// its turn comes.
+async fn moved<T>(answer: impl Future<Output = T>, connection: &Connection, turn: usize, stays: bool) -> Option<T> {
+    if stays {
+        return Some(answer.await);
+    }
+    let mut answer = std::pin::pin!(answer);
+    loop {
+        match tokio::time::timeout(HELD_UP, &mut answer).await {
+            Ok(answer) => return Some(answer),
+            Err(_) if connection.answered() < turn && connection.front_waits() > HELD_UP => return None,
+            Err(_) => {}
+        }
     }
 }
 

@@ -294,7 +294,8 @@ impl Store for PostgresStore {
             };
             let Ok(answered) = tokio::time::timeout(Duration::from_secs(5), exchange.wait()).await else {
                 // Is it this connection or all of them? Where none is to be had, whoever waits is told.
-                let _ = self.server.connect().await;
+                let server = self.server.clone();
+                tokio::spawn(async move { drop(server.connect().await) });
                 return Err(silent());
             };
             let response = answered.map_err(|lost| failure::lost(lost, usize::MAX))?;

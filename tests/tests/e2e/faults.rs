@@ -3,7 +3,7 @@
 use mainstay_tests::{Client, Command, Postgres, Process, Project, SECRET, free_port, skip, until};
 use serde_json::json;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const SCHEMA: &str = "
     CREATE TABLE things (id integer PRIMARY KEY, name text);
@@ -301,4 +301,139 @@ impl Drop for Disk {
         let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).status();
         let _ = std::fs::remove_dir(&self.0);
     }
+}
+
+#[test]
+fn a_locked_table_holds_up_nobody_but_those_who_ask_for_it() {
+    let server = Postgres::shared();
+    let url = server.database();
+    server.execute(
+        &url,
+        "CREATE TABLE locked (id integer PRIMARY KEY, n integer); INSERT INTO locked VALUES (1, 0); \
+         CREATE TABLE free (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, n integer); INSERT INTO free (n) VALUES (0)",
+    );
+    let project = Project::empty();
+    project.write(
+        "mainstay.toml",
+        &format!(
+            "[gateway]\nworkers = 1\n[store.main]\nurl = \"{url}\"\ntimeout = \"20s\"\nconnections = 4\n\
+             [auth]\nsecret = \"{SECRET}\"\n[api]\nanon = \"postgres\"\n"
+        ),
+    );
+    let process = Command::serve([project.dir().as_os_str()])
+        .args([
+            "--listen",
+            "127.0.0.1:0",
+            "--admin",
+            "127.0.0.1:0",
+            "--set",
+            "log.access=false",
+        ])
+        .start();
+    let (client, admin) = (process.client(), process.admin());
+    // As often as makes them quick, so that they travel together.
+    for _ in 0..50 {
+        client.get("/rest/v1/locked").expect(200);
+        client.get("/rest/v1/free?limit=1").expect(200);
+    }
+    let mut holder = std::process::Command::new("psql")
+        .args([&url, "-qAtX", "-c", "BEGIN; LOCK TABLE locked; SELECT pg_sleep(60)"])
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .expect("psql runs");
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%locked%'";
+    until("the table is locked", || {
+        (server.execute(&url, "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted AND relation = 'locked'::regclass") == "1")
+            .then_some(())
+    });
+    let threads: Vec<_> = (0..24)
+        .map(|n| {
+            let client = process.client();
+            std::thread::spawn(move || match n % 3 {
+                0 => {
+                    client
+                        .patch("/rest/v1/locked?id=eq.1", &serde_json::json!({"n": n}))
+                        .status
+                }
+                _ => client.get("/rest/v1/locked").status,
+            })
+        })
+        .collect();
+    until("readers and writers wait for it", || {
+        server
+            .execute(&url, waiting)
+            .parse::<usize>()
+            .is_ok_and(|n| n >= 6)
+            .then_some(())
+    });
+    for n in 0..30 {
+        let began = Instant::now();
+        client.get("/rest/v1/free?limit=1").expect(200);
+        client.post("/rest/v1/free", &serde_json::json!({"n": n})).expect(201);
+        let took = began.elapsed();
+        assert!(took < Duration::from_secs(4), "others wait {took:?}");
+        assert_eq!(admin.get("/readyz").status, 200);
+    }
+    // Whoever holds it lets go, and all who waited are served.
+    server.execute(&url, "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted AND relation = 'locked'::regclass");
+    let _ = holder.wait();
+    let statuses: Vec<u16> = threads.into_iter().map(|t| t.join().expect("an answer")).collect();
+    assert!(statuses.iter().all(|s| matches!(s, 200 | 204 | 503)), "{statuses:?}");
+    assert!(
+        statuses.iter().filter(|s| **s == 200).count() == 16,
+        "every reader is served: {statuses:?}"
+    );
+}
+
+#[test]
+fn a_server_that_hangs_is_noticed_before_its_clients_give_up() {
+    let server = match Postgres::start() {
+        Ok(server) => server,
+        Err(why) => {
+            return skip(
+                "faults::a_server_that_hangs_is_noticed_before_its_clients_give_up",
+                &why,
+            );
+        }
+    };
+    let url = server.database();
+    server.execute(
+        &url,
+        "CREATE TABLE things (id integer PRIMARY KEY); INSERT INTO things VALUES (1)",
+    );
+    let data = server.execute(&url, "SHOW data_directory");
+    let project = Project::empty();
+    project.write(
+        "mainstay.toml",
+        &format!("[store.main]\nurl = \"{url}\"\n[auth]\nsecret = \"{SECRET}\"\n[api]\nanon = \"postgres\"\n"),
+    );
+    let process = Command::serve([project.dir().as_os_str()])
+        .args([
+            "--listen",
+            "127.0.0.1:0",
+            "--admin",
+            "127.0.0.1:0",
+            "--set",
+            "log.access=false",
+        ])
+        .start();
+    let (client, admin) = (process.client(), process.admin());
+    client.get("/rest/v1/things").expect(200);
+    // Neither closes what is open nor takes what is new, as a machine that swaps or a disk that does not answer.
+    let all = |signal: &str| {
+        let script = format!("pm=$(head -1 {data}/postmaster.pid); kill -{signal} $pm $(pgrep -P $pm)");
+        let done = std::process::Command::new("sh").args(["-c", &script]).status();
+        assert!(done.is_ok_and(|status| status.success()));
+    };
+    all("STOP");
+    let began = Instant::now();
+    let answer = client.get("/rest/v1/things");
+    let took = began.elapsed();
+    assert_eq!(answer.status, 503, "{}", answer.text());
+    assert!(answer.header("retry-after").is_some());
+    assert!(took < Duration::from_secs(25), "answered after {took:?}");
+    assert_eq!(admin.get("/readyz").status, 503);
+    all("CONT");
+    back(&client, &admin);
+    client.get("/rest/v1/things").expect(200);
 }

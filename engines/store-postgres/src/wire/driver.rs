@@ -2,7 +2,8 @@
 //! cuts what comes back into answers and hands each to who waits longest. Batches of one turn go out in one system call.
 
 use super::batch::{Batch, Parsed, Statements};
-use super::connect::{Opened, Socket, socket};
+use super::cancel::Cancel;
+use super::connect::{Opened, Socket};
 use super::queue::{Lost, Queue, Together, Told};
 use super::response::{Message, Response, ServerError};
 use super::tls::Tls;
@@ -44,6 +45,8 @@ struct Handle(Arc<Inner>);
 struct Inner {
     state: Mutex<State>,
     in_flight: AtomicUsize,
+    /// How many have been answered.
+    answered: AtomicUsize,
     closed: AtomicBool,
     /// When a query on it was last cancelled, in milliseconds since `began`; a cancellation may hit the one after.
     cancelled_ms: AtomicU64,
@@ -109,6 +112,7 @@ impl Connection {
                 lost: None,
             }),
             in_flight: AtomicUsize::new(0),
+            answered: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
             cancelled_ms: AtomicU64::new(0),
             front_ms: AtomicU64::new(0),
@@ -240,6 +244,11 @@ impl Connection {
         self.handle.0.in_flight.load(Ordering::Relaxed)
     }
 
+    /// How many batches have been answered: those ahead of one that is sent now are answered when so many more are.
+    pub fn answered(&self) -> usize {
+        self.handle.0.answered.load(Ordering::Relaxed)
+    }
+
     /// How long the one at the front of the queue has been waiting.
     pub fn front_waits(&self) -> Duration {
         let inner = &self.handle.0;
@@ -292,12 +301,6 @@ impl Exchange {
         }
         Ok(response)
     }
-}
-
-pub(super) struct Cancel {
-    pub host: Host,
-    pub key: (i32, i32),
-    pub tls: Tls,
 }
 
 struct Driver {
@@ -489,6 +492,7 @@ impl Driver {
                 self.front_since = (!state.queue.is_empty()).then(|| self.inner.front());
                 drop(state);
                 self.inner.in_flight.fetch_sub(count, Ordering::Relaxed);
+                self.inner.answered.fetch_add(count, Ordering::Relaxed);
                 answered |= count > 0;
                 tell(told);
             }
@@ -578,21 +582,5 @@ impl Inner {
         let ms = (self.began.elapsed().as_millis() as u64).max(1);
         self.cancelled_ms.store(ms, Ordering::Relaxed);
         tokio::spawn(cancel.clone().send());
-    }
-}
-
-impl Cancel {
-    /// Has the server stop what a connection is doing.
-    pub(super) async fn send(self: Arc<Self>) {
-        let cancelled = async {
-            let mut socket = socket(&self.host, &self.tls).await.ok()?;
-            let mut request = BytesMut::new();
-            frontend::cancel_request(self.key.0, self.key.1, &mut request);
-            socket.write_all(&request).await.ok()?;
-            socket.flush().await.ok()?;
-            // The server closes when it has done so. A pooler may not survive that the other side does first (PgBouncer 1.18).
-            socket.read_u8().await.ok()
-        };
-        let _ = tokio::time::timeout(Duration::from_secs(5), cancelled).await;
     }
 }

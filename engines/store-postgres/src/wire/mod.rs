@@ -2,6 +2,7 @@
 //! statement are one round trip and one transaction without BEGIN and COMMIT.
 
 mod batch;
+mod cancel;
 mod connect;
 mod driver;
 mod queue;

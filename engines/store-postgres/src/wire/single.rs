@@ -2,8 +2,9 @@
 //! Given up before the end, what the server was doing is cancelled.
 
 use super::batch::{Batch, Statements};
+use super::cancel::Cancel;
 use super::connect::Opened;
-use super::driver::{BLOCK_BYTES, Cancel, READ_BYTES};
+use super::driver::{BLOCK_BYTES, READ_BYTES};
 use super::queue::Lost;
 use super::tls::Tls;
 use bytes::{Buf, BytesMut};
