@@ -77,7 +77,7 @@ const LATER: [(&str, &str); 16] = [
 ];
 
 impl Account {
-    /// Over an engine whose schema has `auth.users`, `auth.sessions` and `auth.refresh_tokens`. Without a signer nobody can log
+    /// Over an engine whose schema has `users`, `sessions` and `refresh_tokens` in [`Config::namespace`]. Without a signer nobody can log
     /// in, and tokens made elsewhere are still understood. `peer` finds the client's address, for the limits; whoever has none is
     /// counted together. Errors: a table or column is missing, or no thread could be started.
     pub fn new(
@@ -87,8 +87,8 @@ impl Account {
         peer: PeerAddress,
         config: Config,
     ) -> Result<Account, SetupError> {
-        let tables =
-            Tables::find(engine.schema()).map_err(|why| SetupError(format!("accounts cannot be served: {why}")))?;
+        let tables = Tables::find(engine.schema(), &config.namespace)
+            .map_err(|why| SetupError(format!("accounts cannot be served: {why}")))?;
         let hasher = Hasher::new(config.hashes, config.hash_queue)
             .map_err(|e| SetupError(format!("accounts cannot be served: no thread to hash passwords: {e}")))?;
         Ok(Account {
@@ -98,8 +98,8 @@ impl Account {
                     email: Rule::new("auth by account", config.email_limit),
                     refresh: Rule::new("refresh by address", config.refresh_limit),
                 },
+                accounts: Accounts::new(engine, &config.role),
                 config,
-                accounts: Accounts::new(engine),
                 tables,
                 signer,
                 verifier,

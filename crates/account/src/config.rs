@@ -44,6 +44,10 @@ pub struct Config {
     pub issuer: Option<String>,
     /// `aud` of the tokens.
     pub audience: String,
+    /// The schema that holds the tables.
+    pub namespace: String,
+    /// The role that reads and writes them.
+    pub role: String,
 }
 
 impl Default for Config {
@@ -71,6 +75,8 @@ impl Default for Config {
             hash_queue: 64,
             issuer: None,
             audience: "authenticated".to_owned(),
+            namespace: "auth".to_owned(),
+            role: "service_role".to_owned(),
         }
     }
 }

@@ -130,10 +130,10 @@ pub(crate) struct Tables {
 
 impl Tables {
     /// Finds everything in the schema. The error says what is missing.
-    pub fn find(schema: &Schema) -> Result<Tables, String> {
-        let users = Table::find(schema, "users", &users::NAMES)?;
-        let sessions = Table::find(schema, "sessions", &sessions::NAMES)?;
-        let refresh_tokens = Table::find(schema, "refresh_tokens", &refresh_tokens::NAMES)?;
+    pub fn find(schema: &Schema, namespace: &str) -> Result<Tables, String> {
+        let users = Table::find(schema, namespace, "users", &users::NAMES)?;
+        let sessions = Table::find(schema, namespace, "sessions", &sessions::NAMES)?;
+        let refresh_tokens = Table::find(schema, namespace, "refresh_tokens", &refresh_tokens::NAMES)?;
         Ok(Tables {
             user_by_email: users.by(&[users::EMAIL]),
             user_by_id: users.by(&[users::ID]),

@@ -1,4 +1,4 @@
-//! The tables of schema `auth`, their columns found by name, and the operations that are asked of them.
+//! The tables of accounts, their columns found by name, and the operations that are asked of them.
 
 use crate::fault::Result;
 use crate::rows::{Fields, Rows};
@@ -32,18 +32,18 @@ pub(crate) enum Where {
 }
 
 impl Table {
-    /// Finds `auth.{name}`. The error says what is missing.
-    pub fn find(schema: &Schema, name: &str, columns: &[&str]) -> Result<Table, String> {
+    /// Finds `{namespace}.{name}`. The error says what is missing.
+    pub fn find(schema: &Schema, namespace: &str, name: &str, columns: &[&str]) -> Result<Table, String> {
         let relation = schema
-            .find_relation("auth", name)
-            .ok_or_else(|| format!("the schema has no table auth.{name}"))?;
+            .find_relation(namespace, name)
+            .ok_or_else(|| format!("the schema has no table {namespace}.{name}"))?;
         let described = schema.relation(relation);
         let columns = columns
             .iter()
             .map(|column| {
                 let index = described
                     .column(column)
-                    .ok_or_else(|| format!("auth.{name} has no column {column}"))?;
+                    .ok_or_else(|| format!("{namespace}.{name} has no column {column}"))?;
                 Ok((index, described.columns[index as usize].ty.clone(), Arc::from(*column)))
             })
             .collect::<Result<_, String>>()?;
@@ -176,7 +176,7 @@ pub(crate) fn undone(error: &Error) -> bool {
     error.code == "PGRST116"
 }
 
-/// The engine as this room uses it: as `service_role`, past the cache.
+/// The engine as this room uses it: as one role, past the cache.
 pub(crate) struct Accounts {
     engine: Engine,
     /// One for all requests, since plans are found by the address of its role.
@@ -184,10 +184,10 @@ pub(crate) struct Accounts {
 }
 
 impl Accounts {
-    pub fn new(engine: Engine) -> Accounts {
+    pub fn new(engine: Engine, role: &str) -> Accounts {
         Accounts {
             engine,
-            identity: Identity::service(),
+            identity: Identity::role(role),
         }
     }
 

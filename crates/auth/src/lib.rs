@@ -1,5 +1,6 @@
 //! Token → [`Identity`]: verification bound to a key, and the signing of our own tokens. No other room reads a token.
 
+mod claims;
 mod key;
 mod token;
 mod verify;

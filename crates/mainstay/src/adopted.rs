@@ -7,7 +7,7 @@ use crate::project::Loaded;
 use mainstay_model::Schema;
 use mainstay_store::Store;
 use mainstay_store_postgres::introspect::{self, Introspected, Options};
-use mainstay_store_postgres::{Captured, Client, Follower, OpenErrorKind, PostgresStore};
+use mainstay_store_postgres::{Captured, Client, Config, Follower, OpenError, OpenErrorKind, PostgresStore};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,26 +43,30 @@ pub async fn take_in(loaded: &mut Loaded) -> Result<Option<u64>, String> {
     };
     let config = engines::postgres(loaded, &store, &loaded.project.stores[&store], 0);
     let options = options(loaded, &store);
+    let client = reached(&config).await.map_err(|e| format!("store \"{store}\": {e}"))?;
+    let found = read(&client, &options).await?;
+    let digest = found.digest;
+    loaded.adopt(found.schema).map_err(|p| p.to_string())?;
+    Ok(Some(digest))
+}
+
+/// Connects; waits for a server that cannot be reached.
+pub async fn reached(config: &Config) -> Result<Client, OpenError> {
     let mut said = false;
     loop {
-        let client = match PostgresStore::connect(&config).await {
-            Ok(client) => client,
+        match PostgresStore::connect(config).await {
             Err(error) if error.kind == OpenErrorKind::Unreachable => {
                 if !std::mem::replace(&mut said, true) {
+                    let name = &config.name;
                     mainstay_telemetry::warn!(
                         "schema",
-                        "store \"{store}\": {error}; it is tried again until it answers"
+                        "store \"{name}\": {error}; it is tried again until it answers"
                     );
                 }
                 tokio::time::sleep(PAUSE).await;
-                continue;
             }
-            Err(error) => return Err(format!("store \"{store}\": {error}")),
-        };
-        let found = read(&client, &options).await?;
-        let digest = found.digest;
-        loaded.adopt(found.schema).map_err(|p| p.to_string())?;
-        return Ok(Some(digest));
+            connected => return connected,
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::current::Current;
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, WWW_AUTHENTICATE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
 use http_body::{Body, Frame};
@@ -18,6 +18,9 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+
+/// RFC 9209: which refusal it is, for whoever stands in between.
+const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
 /// `/rest/v1`
 pub struct RestService(pub Arc<Current>);
@@ -123,6 +126,7 @@ impl Authenticate for Tokens {
                 let value = text(value).unwrap_or_default();
                 match value.split_once(' ') {
                     Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim().to_owned(),
+                    None if value.eq_ignore_ascii_case("bearer") => String::new(),
                     _ => {
                         return Err(refusal(
                             &Error::new("PGRST301", "Authorization must be `Bearer` and a token").status(401),
@@ -140,7 +144,18 @@ impl Authenticate for Tokens {
 }
 
 fn refusal(error: &Error) -> Refusal {
-    let mut refusal = Refusal::unauthorized(error.code.clone(), error.message.clone());
+    // RFC 6750 §3: which of the ways in which a token can be wrong it is.
+    let words = error.message.replace(['"', '\\'], "'");
+    let challenge = format!("Bearer error=\"invalid_token\", error_description=\"{words}\"");
+    let mut refusal = Refusal::new(StatusCode::UNAUTHORIZED, error.code.clone(), error.message.clone());
+    for (name, value) in [
+        (WWW_AUTHENTICATE, challenge),
+        (PROXY_STATUS, format!("Mainstay; error={}", error.code)),
+    ] {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            refusal = refusal.header(name, value);
+        }
+    }
     if let Some(details) = &error.details {
         refusal = refusal.details(details.clone());
     }

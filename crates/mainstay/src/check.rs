@@ -1,7 +1,7 @@
 //! `mainstay check`: every problem, with its place and what to do, and who reaches what.
 
 use crate::project::{self, Problems};
-use crate::{adopted, engines, routes, secrets, seeds};
+use crate::{accounts, adopted, engines, routes, secrets, seeds};
 use mainstay_model::{Privilege, Schema};
 use mainstay_store_postgres::introspect;
 use std::collections::BTreeSet;
@@ -80,6 +80,7 @@ fn adopted(mut loaded: project::Loaded) -> Result<(), String> {
         println!("not served: {}: {}", not.object, not.reason);
     }
     loaded.adopt(found.schema).map_err(|p| p.to_string())?;
+    println!("{}", runtime.block_on(accounts::standing(&loaded))?);
     println!("ok");
     Ok(())
 }

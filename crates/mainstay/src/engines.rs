@@ -82,7 +82,7 @@ pub async fn stores(loaded: &Loaded, wanted: &dyn Fn(&str) -> bool) -> Result<Op
     for (name, store) in loaded.project.stores.iter().filter(|(name, _)| wanted(name)) {
         let index = opened.stores.len() as u16;
         opened.stores.push(match store.url.scheme().as_str() {
-            "sqlite" => sqlite(loaded, name, store, index)?,
+            "sqlite" => sqlite(loaded, name, index)?,
             "postgres" | "postgresql" => {
                 let captured = captured_by_postgres(loaded, &loaded.schema);
                 let store = PostgresStore::open(postgres(loaded, name, store, index), loaded.schema.clone(), captured)
@@ -124,20 +124,39 @@ fn stream_from(loaded: &Loaded) -> usize {
     loaded.project.cache.max_entry.max(1 << 20) as usize
 }
 
-fn sqlite(
-    loaded: &Loaded,
-    name: &str,
-    store: &mainstay_config::project::Store,
-    index: u16,
-) -> Result<Arc<dyn Store>, String> {
+/// How a store in a file is opened.
+pub fn sqlite_config(loaded: &Loaded, name: &str) -> Result<mainstay_store_sqlite::Config, String> {
+    let store = &loaded.project.stores[name];
     let path = store.sqlite_file().ok_or_else(|| {
         format!(
             "{}: an embedded store needs a file, as in sqlite:.mainstay/{name}.db",
             store.at
         )
     })?;
-    if let Some(parent) = path.parent() {
-        std::fs::create_dir_all(parent).map_err(|e| format!("{}: {}: {e}", store.at, parent.display()))?;
+    Ok(mainstay_store_sqlite::Config {
+        name: name.to_owned(),
+        bound: loaded.project.cache.bound,
+        long_read_threads: store.readers as usize,
+        statement_timeout: store.timeout,
+        idempotency_kept: loaded.project.api.idempotency,
+        stream_from_bytes: stream_from(loaded),
+        sequences: loaded
+            .sequence_values
+            .iter()
+            .map(|(name, next)| (name.to_string(), *next))
+            .collect(),
+        ..mainstay_store_sqlite::Config::new(path)
+    })
+}
+
+fn sqlite(loaded: &Loaded, name: &str, index: u16) -> Result<Arc<dyn Store>, String> {
+    let config = mainstay_store_sqlite::Config {
+        index,
+        ..sqlite_config(loaded, name)?
+    };
+    if let Some(parent) = config.path.parent() {
+        let at = &loaded.project.stores[name].at;
+        std::fs::create_dir_all(parent).map_err(|e| format!("{at}: {}: {e}", parent.display()))?;
     }
     let seeds = loaded
         .seeds
@@ -150,22 +169,13 @@ fn sqlite(
             origin: format!("{}:{}", seed.span.file, seed.span.line),
         })
         .collect();
-    let config = mainstay_store_sqlite::Config {
-        name: name.to_owned(),
-        index,
-        bound: loaded.project.cache.bound,
-        long_read_threads: store.readers as usize,
-        statement_timeout: store.timeout,
-        idempotency_kept: loaded.project.api.idempotency,
-        stream_from_bytes: stream_from(loaded),
-        sequences: loaded
-            .sequence_values
-            .iter()
-            .map(|(name, next)| (name.to_string(), *next))
-            .collect(),
-        ..mainstay_store_sqlite::Config::new(path)
+    let schema = loaded.schema_of(name).clone();
+    // Beside an adopted database a file has nothing but accounts in it.
+    let captured = match Arc::ptr_eq(&schema, &loaded.schema) {
+        true => captured_by_sqlite(loaded),
+        false => mainstay_store_sqlite::Captured::none(),
     };
-    let opened = SqliteStore::open(config, loaded.schema.clone(), captured_by_sqlite(loaded), seeds);
+    let opened = SqliteStore::open(config, schema, captured, seeds);
     opened
         .map(|store| store as Arc<dyn Store>)
         .map_err(|e| format!("store \"{name}\": {e}"))

@@ -1,6 +1,7 @@
 //! A running process: which part of the project it is, and all its rooms put together, in the order in which they depend on
 //! one another.
 
+use crate::accounts::{self, auth_store};
 use crate::admin::{self, Operations};
 use crate::adopted;
 use crate::api::{AccountService, Calls, JOBS_PREFIX, JobStates, Later, RestService, Tokens};
@@ -8,8 +9,7 @@ use crate::cli::Serve;
 use crate::current::{Current, Generation};
 use crate::project::Loaded;
 use crate::{backup, engines, routes, secrets, subscriptions};
-use mainstay_account::Account;
-use mainstay_auth::{Key, Signer, Verifier};
+use mainstay_auth::Verifier;
 use mainstay_bus::Bus;
 use mainstay_cache::Cache;
 use mainstay_config::Project;
@@ -123,11 +123,6 @@ impl Part {
     }
 }
 
-/// Where accounts live.
-pub fn auth_store(project: &Project) -> Option<&str> {
-    project.auth.store.as_deref().or_else(|| project.default_store())
-}
-
 /// A process that answers.
 pub struct Instance {
     gateway: Option<Running>,
@@ -153,10 +148,16 @@ impl Instance {
             return Err(why);
         }
         let digest = adopted::take_in(&mut loaded).await?;
+        let role = match &loaded.accounts {
+            Some(tables) if part.api && part.opens(&loaded.project, &tables.store) => {
+                accounts::settle(&loaded, tables).await?
+            }
+            _ => None,
+        };
         let loaded = Arc::new(loaded);
         let opened = engines::stores(&loaded, &|name| part.opens(&loaded.project, name)).await?;
         let project = &loaded.project;
-        let stores = opened.stores;
+        let stores = opened.stores.clone();
         let cache = cache(&loaded);
         let bus = if part.worker && !stores.is_empty() {
             Some(engines::bus(&loaded, &part.suffix)?)
@@ -168,11 +169,16 @@ impl Instance {
         let make = generations(loaded.clone(), cache.clone(), jobs.clone());
         let current = Arc::new(Current::new(make, loaded.schema.clone(), stores.clone()));
         let engine = current.now().engine.clone();
-        let account = match auth_store(project) {
-            Some(store) if part.api && loaded.adopts().is_none() && stores.iter().any(|s| s.name() == store) => {
-                Some(account(project, &engine, &key, development, verifier.clone())?)
-            }
-            _ => None,
+        let account = match part.api {
+            true => accounts::served(
+                &loaded,
+                &opened,
+                &engine,
+                role.as_deref(),
+                (&key, development),
+                &verifier,
+            )?,
+            false => None,
         };
         let mut services: Vec<(&'static str, Arc<dyn mainstay_gateway::Service>)> = Vec::new();
         if part.api {
@@ -360,40 +366,6 @@ fn rest_config(project: &Project) -> RestConfig {
         },
         ..defaults
     }
-}
-
-fn account(
-    project: &Project,
-    engine: &Engine,
-    key: &Key,
-    development: bool,
-    verifier: Arc<Verifier>,
-) -> Result<Account, String> {
-    let auth = &project.auth;
-    let rate = |rate: mainstay_config::Rate| mainstay_account::Rate {
-        count: rate.count,
-        period: rate.period,
-    };
-    let defaults = mainstay_account::Config::default();
-    let config = mainstay_account::Config {
-        signup: auth.signup,
-        confirm: auth.confirm.unwrap_or(!development),
-        access_ttl: auth.access_ttl,
-        refresh_ttl: auth.refresh_ttl,
-        password_min: auth.password_min,
-        limit: rate(auth.limit),
-        refresh_limit: rate(auth.refresh_limit),
-        hashes: auth.hashes as usize,
-        issuer: auth.issuer.clone(),
-        audience: auth.audience.first().cloned().unwrap_or(defaults.audience.clone()),
-        ..defaults
-    };
-    let peer = Arc::new(|extensions: &http::Extensions| {
-        extensions
-            .get::<mainstay_gateway::Arrival>()
-            .map(|arrival| arrival.peer)
-    });
-    Account::new(engine.clone(), Signer::new(key), verifier, peer, config).map_err(|e| e.to_string())
 }
 
 fn start_admin(

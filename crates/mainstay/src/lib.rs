@@ -1,5 +1,6 @@
 //! The one composition root: what a project says becomes a running process here, and only here do all rooms meet.
 
+mod accounts;
 mod admin;
 mod adopted;
 mod api;

@@ -1,9 +1,11 @@
 //! `mainstay migrate`: what takes a database to the project's DDL, shown or done.
 
 use crate::cli::{Migrate, MigrateVerb};
+use crate::project;
 use mainstay_config::project::{Project, Store};
 use mainstay_schema as schema;
 use mainstay_store_postgres::migrate::{self, Options, SeedFile, Source, Statement, StatementKind};
+use mainstay_store_sqlite::migrate as sqlite;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -51,12 +53,7 @@ fn migrate(options: &Migrate, apply: bool) -> Result<bool, String> {
             continue;
         }
         if store.is_embedded() {
-            if !options.json {
-                println!(
-                    "-- store {name}: embedded; new tables, columns, indexes, functions, policies and grants are made at the next start, \
-                     other edits are refused there with the difference"
-                );
-            }
+            left |= embedded(options, apply, name, &mut plans)?;
             continue;
         }
         let source = source(&project, name)?;
@@ -93,23 +90,8 @@ async fn one(
     };
     if apply {
         let applied = migrate::apply(&client, source, &how).await.map_err(failed)?;
-        if options.json {
-            let json = serde_json::json!({
-                "statements": applied.statements,
-                "duration_ms": applied.duration.as_millis() as u64,
-                "retries": applied.retries,
-                "notes": applied.notes,
-            });
-            plans.insert(name.to_owned(), json);
-        } else {
-            for statement in &applied.statements {
-                println!("{statement};");
-            }
-            match applied.statements.len() {
-                0 => println!("-- store {name}: nothing to do"),
-                n => println!("-- store {name}: {n} statements in {} ms", applied.duration.as_millis()),
-            }
-        }
+        let (statements, took) = (&applied.statements, applied.duration);
+        said(options, name, statements, took, plans, applied.retries, &applied.notes);
         return Ok(false);
     }
     let plan = migrate::plan(&client, source, &how).await.map_err(failed)?;
@@ -123,6 +105,99 @@ async fn one(
         print!("{plan}");
     }
     Ok(!plan.is_empty())
+}
+
+/// The same for a file: what touches no row is done at the next start too, the rest only here.
+fn embedded(
+    options: &Migrate,
+    apply: bool,
+    name: &str,
+    plans: &mut serde_json::Map<String, serde_json::Value>,
+) -> Result<bool, String> {
+    let loaded = project::load(&options.dir, &options.set).map_err(|p| p.to_string())?;
+    let config = crate::engines::sqlite_config(&loaded, name)?;
+    let schema = loaded.schema_of(name);
+    let failed = |e: sqlite::Failure| format!("store {name}: {e}");
+    let new = || {
+        if !options.json {
+            println!("-- store {name}: there is no file yet; the first start makes it");
+        }
+    };
+    if apply {
+        let how = sqlite::Options {
+            allow_data_loss: options.allow_data_loss,
+            hook: None,
+        };
+        let applied = sqlite::apply(&config, schema, &how).map_err(failed)?;
+        if applied.new {
+            new();
+            return Ok(false);
+        }
+        said(options, name, &applied.statements, applied.duration, plans, 0, &[]);
+        return Ok(false);
+    }
+    let plan = sqlite::plan(&config, schema).map_err(failed)?;
+    if plan.new {
+        new();
+        return Ok(false);
+    }
+    if options.json {
+        let place = |span: &mainstay_model::Span| serde_json::json!({"file": &*span.file, "line": span.line, "column": span.column});
+        let steps: Vec<serde_json::Value> = plan
+            .steps
+            .iter()
+            .map(|s| {
+                serde_json::json!({
+                    "sql": s.sql,
+                    "object": s.object,
+                    "place": s.place.as_ref().map(place),
+                    "phase": "transaction",
+                    "loses_data": s.loses_data,
+                    "note": s.note,
+                })
+            })
+            .collect();
+        plans.insert(
+            name.to_owned(),
+            serde_json::json!({"steps": steps, "problems": plan.problems}),
+        );
+    } else {
+        match plan.steps.len() {
+            0 => println!("-- store {name}: nothing to do"),
+            n => println!("-- store {name}: {n} statements"),
+        }
+        print!("{plan}");
+    }
+    Ok(!plan.steps.is_empty() || !plan.problems.is_empty())
+}
+
+/// What was applied.
+fn said(
+    options: &Migrate,
+    name: &str,
+    statements: &[String],
+    took: std::time::Duration,
+    plans: &mut serde_json::Map<String, serde_json::Value>,
+    retries: u32,
+    notes: &[String],
+) {
+    if options.json {
+        let json = serde_json::json!({
+            "statements": statements,
+            "duration_ms": took.as_millis() as u64,
+            "retries": retries,
+            "notes": notes,
+        });
+        plans.insert(name.to_owned(), json);
+        return;
+    }
+    for statement in statements {
+        println!("{statement};");
+    }
+    match statements.len() {
+        0 => println!("-- store {name}: nothing to do"),
+        n => println!("-- store {name}: {n} statements in {} ms", took.as_millis()),
+    }
 }
 
 /// How many statements each server store is behind its DDL, by name; only those that are. Problems are sentences.

@@ -1,5 +1,6 @@
 //! A project as it lies on disk: `mainstay.toml`, the DDL of every service, and seed data, read and checked against one another.
 
+use crate::accounts::{self, Accounts};
 use crate::seeds;
 use mainstay_config::project::{Action, Project, Trigger};
 use mainstay_config::{Location, Problem, suggest};
@@ -16,6 +17,8 @@ pub struct Loaded {
     pub schema: Arc<Schema>,
     /// Rows that the DDL and `data/` bring, as text.
     pub seeds: Vec<mainstay_schema::Seed>,
+    /// Where accounts live beside an adopted database: without the wish none do.
+    pub accounts: Option<Arc<Accounts>>,
     /// `setval` of the DDL.
     pub sequence_values: Vec<(Arc<str>, i64)>,
     /// What works but is likely not meant.
@@ -43,6 +46,14 @@ impl Loaded {
         adopted(&self.project)
     }
 
+    /// What a store is opened with: everything, or only accounts where it has nothing else.
+    pub fn schema_of(&self, store: &str) -> &Arc<Schema> {
+        match &self.accounts {
+            Some(accounts) if accounts.store == store => &accounts.schema,
+            _ => &self.schema,
+        }
+    }
+
     /// Takes the schema of the adopted database, and holds against it what the file names.
     pub fn adopt(&mut self, schema: Schema) -> Result<(), Problems> {
         let problems = lines(against_schema(&self.project, &schema));
@@ -54,7 +65,8 @@ impl Loaded {
     }
 }
 
-fn adopted(project: &Project) -> Option<&String> {
+/// See [`Loaded::adopts`].
+pub fn adopted(project: &Project) -> Option<&String> {
     let mut servers = project.stores.iter().filter(|(_, s)| !s.is_embedded());
     let (name, _) = servers.next().filter(|_| project.ddl().is_empty())?;
     Some(name)
@@ -113,11 +125,12 @@ pub fn load(dir: &Path, overrides: &[String]) -> Result<Loaded, Problems> {
         return Err(Problems(problems));
     }
     Ok(Loaded {
-        project,
         schema: Arc::new(loaded_schema),
         seeds: rows,
         sequence_values: reading.sequence_values,
+        accounts: accounts::beside(&project).map(Arc::new),
         warnings,
+        project,
     })
 }
 

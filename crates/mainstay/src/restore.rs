@@ -159,7 +159,7 @@ fn matched(loaded: &Loaded, contents: &Contents, options: &Restore) -> Result<Ve
 /// what its database has.
 fn strangers(loaded: &Loaded, part: &Part) -> Vec<String> {
     let own = |name: &str| {
-        ["auth.", "mainstay.", "_mainstay_", "auth_", "sqlite_"]
+        ["auth.", "mainstay_auth.", "mainstay.", "_mainstay_", "auth_", "sqlite_"]
             .iter()
             .any(|prefix| name.starts_with(prefix))
     };

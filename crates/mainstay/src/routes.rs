@@ -1,6 +1,7 @@
 //! What the gateway is told: the project's own routes, the API's, and those of services that other processes serve.
 
-use crate::instance::{Part, auth_store};
+use crate::accounts::auth_store;
+use crate::instance::Part;
 use http::{HeaderName, HeaderValue, Method};
 use mainstay_config::Project;
 use mainstay_config::project::{AuthRule, Limit, LimitKey, Route as Written, Server, Target as To};

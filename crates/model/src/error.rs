@@ -31,6 +31,8 @@ pub struct ErrorBody {
     pub outcome: Outcome,
     /// Of a transaction: the index of the step that failed, where it is one step's fault.
     pub step: Option<u16>,
+    /// Of a page that does not exist: how many rows there are.
+    pub total: Option<u64>,
 }
 
 /// Whether to try again.
@@ -68,6 +70,7 @@ impl Error {
             retry: Retry::Never,
             outcome: Outcome::None,
             step: None,
+            total: None,
         }))
     }
 
@@ -107,6 +110,12 @@ impl Error {
     /// Fixes the HTTP status.
     pub fn status(mut self, status: u16) -> Error {
         self.0.status = Some(status);
+        self
+    }
+
+    /// Says how many rows there are.
+    pub fn total(mut self, rows: u64) -> Error {
+        self.0.total = Some(rows);
         self
     }
 

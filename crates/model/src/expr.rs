@@ -109,6 +109,8 @@ pub enum ExprKind {
     Call(Builtin, Vec<Expr>),
     /// A function of the schema's own, used as a scalar.
     UserCall(FunctionId, Vec<Expr>),
+    /// A value of a domain as it is shown, or one of it from how it is written: the function behind an implicit cast.
+    Represented(Box<crate::DomainCast>, Box<Expr>),
     /// An aggregate.
     Aggregate(Box<Aggregate>),
     /// `ARRAY[…]`
@@ -471,7 +473,10 @@ impl Expr {
             | ExprKind::WholeRow(_)
             | ExprKind::Embedded(_)
             | ExprKind::Opaque { .. } => {}
-            ExprKind::Not(inner) | ExprKind::Cast(inner) | ExprKind::EmbeddedColumn(_, inner) => inner.walk(visit),
+            ExprKind::Not(inner)
+            | ExprKind::Cast(inner)
+            | ExprKind::Represented(_, inner)
+            | ExprKind::EmbeddedColumn(_, inner) => inner.walk(visit),
             ExprKind::Is { operand, .. } => operand.walk(visit),
             ExprKind::And(list)
             | ExprKind::Or(list)

@@ -102,8 +102,13 @@ pub enum Count {
     Exact,
     /// From the planner's statistics.
     Planned,
-    /// Counted up to a limit, planned beyond it.
-    Estimated,
+    /// Counted up to so many, planned beyond.
+    Estimated(u64),
+}
+
+impl Count {
+    /// Up to so many rows an estimate is exact, where nothing else is said.
+    pub const ESTIMATE_FROM: u64 = 1000;
 }
 
 /// One thing that a row yields.

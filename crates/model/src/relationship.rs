@@ -103,7 +103,7 @@ impl Schema {
             if own.len() < 2 || !self.may_be_junction(RelationId(junction as u32)) {
                 continue;
             }
-            let key = self.shown_key(RelationId(junction as u32));
+            let key = self.key_of(RelationId(junction as u32));
             let pairs = own.iter().flat_map(|left| own.iter().map(move |right| (*left, *right)));
             for (left, right) in pairs.map(|(left, right)| (&edges[left], &edges[right])) {
                 if !is_junction(&key, left, right) {
@@ -129,7 +129,7 @@ impl Schema {
     }
 
     /// The columns of the primary key; of a view, the columns that show the whole key of a table.
-    fn shown_key(&self, relation: RelationId) -> Vec<u32> {
+    pub fn key_of(&self, relation: RelationId) -> Vec<u32> {
         let Some(view) = self.relation(relation).view() else {
             return self.relation(relation).primary_key().to_vec();
         };

@@ -71,6 +71,7 @@ pub fn rewrite_expr(expr: &Expr, with: &mut dyn Rewrite) -> Result<Expr> {
         ExprKind::WholeRow(source) => ExprKind::WholeRow(with.source(*source)),
         ExprKind::Not(inner) => ExprKind::Not(boxed(inner, with)?),
         ExprKind::Cast(inner) => ExprKind::Cast(boxed(inner, with)?),
+        ExprKind::Represented(cast, inner) => ExprKind::Represented(cast.clone(), boxed(inner, with)?),
         ExprKind::EmbeddedColumn(n, inner) => ExprKind::EmbeddedColumn(*n, boxed(inner, with)?),
         ExprKind::And(list) => ExprKind::And(exprs(list, with)?),
         ExprKind::Or(list) => ExprKind::Or(exprs(list, with)?),

@@ -79,7 +79,7 @@ pub enum DeclaredType {
 }
 
 /// An implicit cast between a domain and `json` or `text`, made by a function.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct DomainCast {
     /// The type cast from: a domain's key in [`Schema::types`], or `json` or `text`.
     pub source: Arc<str>,
@@ -557,6 +557,18 @@ impl Schema {
         self.function_names
             .get(&(Arc::from(namespace), Arc::from(name)))
             .map_or(&[], Vec::as_slice)
+    }
+
+    /// How values of one type are made of those of another, if one of the two is a domain that says so.
+    pub fn representation(&self, source: &str, target: &str) -> Option<&DomainCast> {
+        self.representations
+            .iter()
+            .find(|cast| *cast.source == *source && *cast.target == *target)
+    }
+
+    /// How a column's values are made of what a body has for them, if its domain says so.
+    pub fn written(&self, column: &Column) -> Option<&DomainCast> {
+        self.representation("json", column.domain.as_deref()?)
     }
 
     /// Fills the name indexes; call after relations or functions were added.

@@ -109,6 +109,7 @@ impl Rewrite for Slots {
             | ExprKind::InSelect { .. }
             | ExprKind::Call(..)
             | ExprKind::UserCall(..)
+            | ExprKind::Represented(..)
             | ExprKind::Case { .. }
             | ExprKind::Aggregate(_)
             | ExprKind::Embedded(_)

@@ -9,6 +9,7 @@ use mainstay_model::{Claim, Error, Identity, QueryShape, RelationId, Result, Sch
 use mainstay_store::Capabilities;
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
@@ -96,8 +97,19 @@ impl Place {
     }
 }
 
-/// A shape and a role: what a plan belongs to.
-type PlanKey = (Arc<QueryShape>, Arc<str>);
+/// A shape and a role: what a plan belongs to. Hashed once; a shape is large.
+#[derive(Clone, PartialEq, Eq)]
+struct PlanKey {
+    hash: u64,
+    shape: Arc<QueryShape>,
+    role: Arc<str>,
+}
+
+impl Hash for PlanKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
 
 /// The last number given to a plan. Stores and caches know plans by number and may outlive an engine: no two plans of a process
 /// share one.
@@ -113,6 +125,7 @@ pub(crate) struct Plans {
     id: u64,
     stores: HashMap<Arc<str>, Place>,
     known: RwLock<HashMap<PlanKey, Arc<Plan>, ahash::RandomState>>,
+    hasher: ahash::RandomState,
 }
 
 /// Plans by the address of their shape, and for each the roles that have one: an address is hashed in no time, a shape is not.
@@ -147,7 +160,11 @@ impl Plans {
             plan.touch();
             return Ok(plan);
         }
-        let key = (shape.clone(), role.clone());
+        let key = PlanKey {
+            hash: self.hasher.hash_one((shape, role)),
+            shape: shape.clone(),
+            role: role.clone(),
+        };
         let known = self.known.read().unwrap_or_else(|e| e.into_inner()).get(&key).cloned();
         let plan = match known {
             Some(plan) => {
@@ -163,7 +180,7 @@ impl Plans {
                         known.clear();
                     }
                 }
-                known.entry(key.clone()).or_insert(plan).clone()
+                known.entry(key).or_insert(plan).clone()
             }
         };
         RECENT.with_borrow_mut(|recent| {
@@ -179,13 +196,10 @@ impl Plans {
     /// Every plan that is kept, with what it has cost.
     pub fn statements(&self) -> Vec<Statement> {
         let known = self.known.read().unwrap_or_else(|e| e.into_inner());
-        known
-            .iter()
-            .map(|((_, role), plan)| Statement::of(plan, role))
-            .collect()
+        known.iter().map(|(key, plan)| Statement::of(plan, &key.role)).collect()
     }
 
-    fn make(&self, schema: &Schema, shape: &QueryShape, role: &Arc<str>) -> Result<Plan> {
+    fn make(&self, schema: &Schema, shape: &Arc<QueryShape>, role: &Arc<str>) -> Result<Plan> {
         let is_native = |store: &str| self.stores.get(store).is_some_and(|place| place.native);
         if let Some(name) = native::of_shape(schema, shape, &is_native)?
             && let Some(place) = self.stores.get(&name)
@@ -194,7 +208,7 @@ impl Plans {
             // here, so that nothing of it can be kept.
             return Ok(Plan {
                 id: LAST_PLAN.fetch_add(1, Ordering::Relaxed) + 1,
-                shape: Arc::new(shape.clone()),
+                shape: shape.clone(),
                 store: place.index,
                 claims: vec![Claim::All],
                 cacheable: Err(if place.feed {

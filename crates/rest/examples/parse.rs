@@ -9,6 +9,10 @@ use mainstay_rest::{Rest, RestConfig};
 use mainstay_store::{Answer, BoxFuture, Capabilities, CommitListener, Load, LoadFailure, Loaded, Read, Store};
 use std::sync::Arc;
 
+/// The binary's own.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const SCHEMA: &str = "CREATE TABLE item (id bigint PRIMARY KEY, name text NOT NULL, note text NOT NULL, price numeric(10,2) NOT NULL, \
      stock integer NOT NULL, made timestamptz NOT NULL); GRANT SELECT ON item TO anon;";
 

@@ -1,7 +1,6 @@
 //! Names to columns and text to values: a tree of levels becomes the shape of a query and its parameters.
 
 use crate::cursor::{Field, Operand};
-use crate::filter::{Condition, Quantifier, Test, Tree};
 use crate::level::Level;
 use crate::order::OrderTerm;
 use crate::preceding::{Preceding, Reference};
@@ -11,8 +10,8 @@ use crate::select::SelectedField;
 use crate::skeleton::Origin;
 use crate::{RestConfig, error, spread, types};
 use mainstay_model::{
-    Aggregate, AggregateFunction, Builtin, Call, Earlier, Embed, EmbedJoin, Error, Expr, ExprKind, IsTest, Item,
-    Operator, OrderBy, Projected, QueryShape, RelationRef, Returns, Schema, Source, SourceId, Type, Value,
+    Aggregate, AggregateFunction, Builtin, Call, Earlier, Embed, EmbedJoin, Error, Expr, ExprKind, Item, Operator,
+    OrderBy, Projected, QueryShape, RelationRef, Returns, Schema, Source, SourceId, Type, Value,
 };
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -115,6 +114,24 @@ impl<'s> Binder<'s> {
     }
 
     fn level(&mut self, level: &Level<'_>, rows: &Rows<'s>, from: Source, everything: bool) -> Bound<QueryShape> {
+        let bound = self.level_bound(level, rows, from, everything);
+        // A relationship that is not there is told of before a column that is not.
+        bound.map_err(|error| match &*error.code {
+            "42703" => self.unrelated(level, rows).unwrap_or(error),
+            _ => error,
+        })
+    }
+
+    fn unrelated(&self, level: &Level<'_>, rows: &Rows<'s>) -> Option<Error> {
+        level.embeds.iter().find_map(|child| {
+            match relationship::find(self.schema, self.namespace, rows, &child.name, child.hint.as_deref()) {
+                Ok(way) => self.unrelated(child, &way.rows),
+                Err(error) => Some(error),
+            }
+        })
+    }
+
+    fn level_bound(&mut self, level: &Level<'_>, rows: &Rows<'s>, from: Source, everything: bool) -> Bound<QueryShape> {
         let mut shape = QueryShape::of(from);
         if everything {
             self.star(rows, &mut shape.select);
@@ -167,8 +184,9 @@ impl<'s> Binder<'s> {
 
     fn star(&self, rows: &Rows<'s>, select: &mut Vec<Item>) {
         select.extend(rows.all().into_iter().map(|(index, name, ty)| {
+            let value = Expr::column(index, ty.clone());
             Item::Field(Projected {
-                expr: Expr::column(index, ty.clone()),
+                expr: self.shown(value, rows),
                 name,
             })
         }));
@@ -225,7 +243,14 @@ impl<'s> Binder<'s> {
             });
         }
         let value = match &selected.field {
-            Some(field) => Some(cast(self.field(field, rows)?, &selected.cast, self.schema)?),
+            Some(field) => {
+                let value = self.field(field, rows)?;
+                let value = match selected.aggregate {
+                    None => self.shown(value, rows),
+                    Some(_) => value,
+                };
+                Some(cast(value, &selected.cast, self.schema)?)
+            }
             None => None,
         };
         let (expr, own_name) = match selected.aggregate {
@@ -280,7 +305,12 @@ impl<'s> Binder<'s> {
         };
         for arrow in &field.path {
             if !value.ty.is_json() {
-                return Err(error::no_operator(&value.ty, if arrow.text { "->>" } else { "->" }));
+                let sign = if arrow.text { "->>" } else { "->" };
+                let right = match &arrow.operand {
+                    Operand::Key(_) => "unknown",
+                    Operand::Index(_) => "integer",
+                };
+                return Err(error::no_operator_with(&value.ty, sign, right));
             }
             let key = match &arrow.operand {
                 Operand::Key(key) => Expr::literal(Value::Text(key.to_string()), Type::Text),
@@ -332,7 +362,10 @@ impl<'s> Binder<'s> {
                 if !one {
                     return Err(error::order_not_to_one(rows.name, level.embeds[index].shown_name()));
                 }
-                let inner = self.field(field, inner_rows)?;
+                let inner = match called_so(&level.embeds[index], field) {
+                    Some(selected) => self.selected(selected, inner_rows)?.expr,
+                    None => self.field(field, inner_rows)?,
+                };
                 let ty = inner.ty.clone();
                 Expr::new(ExprKind::EmbeddedColumn(index as u16, Box::new(inner)), ty)
             }
@@ -349,132 +382,6 @@ impl<'s> Binder<'s> {
             descending,
             nulls_first: term.nulls_first.unwrap_or(descending),
         })
-    }
-
-    // Filters
-
-    fn tree(&mut self, tree: &Tree<'_>, rows: &Rows<'s>, level: &Level<'_>) -> Bound<Expr> {
-        match tree {
-            Tree::Condition(condition) => self.condition(condition, rows, level),
-            Tree::Group { negated, any, members } => {
-                let members = members
-                    .iter()
-                    .map(|m| self.tree(m, rows, level))
-                    .collect::<Bound<Vec<_>>>()?;
-                let group = if *any { Expr::any(members) } else { Expr::all(members) };
-                Ok(if *negated { group.negate() } else { group })
-            }
-        }
-    }
-
-    fn condition(&mut self, condition: &Condition<'_>, rows: &Rows<'s>, level: &Level<'_>) -> Bound<Expr> {
-        let Condition {
-            field, negated, test, ..
-        } = condition;
-        if field.path.is_empty()
-            && let Some(index) = level.embed(&field.name)
-        {
-            match test {
-                Test::Is(IsTest::Null, is_not) => {
-                    let any = Expr::condition(ExprKind::Embedded(index as u16));
-                    return Ok(if negated ^ is_not { any } else { any.negate() });
-                }
-                _ if rows.column(&field.name).is_none() => return Err(error::embed_operator(&field.name)),
-                _ => {}
-            }
-        }
-        let left = self.field(field, rows)?;
-        self.compared(left, condition)
-    }
-
-    /// What is tested for a value.
-    pub fn compared(&mut self, left: Expr, condition: &Condition<'_>) -> Bound<Expr> {
-        let Condition { negated, test, .. } = condition;
-        if let Test::Is(test, is_not) = test {
-            if *test != IsTest::Null && left.ty != Type::Bool {
-                let word = ["TRUE", "FALSE", "UNKNOWN"]
-                    [(*test == IsTest::False) as usize + 2 * (*test == IsTest::Unknown) as usize];
-                let message = format!("argument of IS {word} must be type boolean, not type {}", left.ty);
-                return Err(Error::new("42804", message));
-            }
-            let operand = Box::new(left);
-            return Ok(Expr::condition(ExprKind::Is {
-                operand,
-                test: *test,
-                negated: negated ^ is_not,
-            }));
-        }
-        let condition = self.test(left, test)?;
-        Ok(if *negated { condition.negate() } else { condition })
-    }
-
-    fn test(&mut self, left: Expr, test: &Test<'_>) -> Bound<Expr> {
-        match test {
-            Test::In(values) => {
-                refuse_operator(Operator::Eq, "=", &left.ty)?;
-                let (list, ty) = types::list(values, &left.ty, self.schema)?;
-                self.momentary |= values.iter().any(|text| types::is_momentary(text, &left.ty));
-                let array = Box::new(self.param(list, ty)?);
-                let operand = Box::new(left);
-                Ok(Expr::condition(ExprKind::Quantified {
-                    operator: Operator::Eq,
-                    all: false,
-                    operand,
-                    array,
-                }))
-            }
-            Test::Operator {
-                operator,
-                symbol,
-                quantifier,
-                pattern,
-                value,
-            } => {
-                refuse_operator(*operator, symbol, &left.ty)?;
-                let value: Cow<'_, str> = if *pattern && value.contains('*') {
-                    value.replace('*', "%").into()
-                } else {
-                    Cow::Borrowed(value)
-                };
-                // A pattern is text, whatever kind of text it is matched against.
-                let ty = if is_pattern(*operator) {
-                    Type::Text
-                } else {
-                    left.ty.clone()
-                };
-                match quantifier {
-                    Some(quantifier) => {
-                        let ty = Type::Array(Box::new(ty));
-                        self.momentary |= types::is_momentary(&value, &ty);
-                        let (value, ty) = types::operand(&value, &ty, self.schema)?;
-                        let array = Box::new(self.param(value, ty)?);
-                        let (operator, all) = (*operator, *quantifier == Quantifier::All);
-                        Ok(Expr::condition(ExprKind::Quantified {
-                            operator,
-                            all,
-                            operand: Box::new(left),
-                            array,
-                        }))
-                    }
-                    None => {
-                        let right = self.comparand(&value, &ty)?;
-                        Ok(Expr::compare(*operator, left, right))
-                    }
-                }
-            }
-            Test::Search {
-                operator,
-                language,
-                value,
-            } => {
-                let mut operands = vec![left, self.param(Value::Text(value.to_string()), Type::Text)?];
-                if let Some(language) = language {
-                    operands.push(Expr::literal(Value::Text(language.to_string()), Type::Text));
-                }
-                Ok(Expr::condition(ExprKind::Operator(*operator, operands)))
-            }
-            Test::Is(..) => Err(Error::internal("IS is bound with its negation")),
-        }
     }
 
     /// Column = value, for rows addressed by their key.
@@ -506,35 +413,12 @@ impl<'s> Binder<'s> {
     }
 }
 
-fn is_pattern(operator: Operator) -> bool {
-    matches!(
-        operator,
-        Operator::Like | Operator::ILike | Operator::Match | Operator::IMatch
-    )
-}
-
-/// 42883 for an operator that Postgres does not have for the type.
-fn refuse_operator(operator: Operator, symbol: &str, ty: &Type) -> Bound<()> {
-    // What is kept in its text form only: the engine says what it can do with it.
-    if matches!(ty, Type::Other(_)) {
-        return Ok(());
-    }
-    let exists = match operator {
-        Operator::Like | Operator::ILike | Operator::Match | Operator::IMatch => ty.is_text(),
-        Operator::Contains | Operator::ContainedBy => matches!(ty, Type::Array(_) | Type::Jsonb),
-        Operator::Overlaps => matches!(ty, Type::Array(_)),
-        Operator::StrictlyLeft
-        | Operator::StrictlyRight
-        | Operator::NotExtendsLeft
-        | Operator::NotExtendsRight
-        | Operator::Adjacent => false,
-        _ => !matches!(ty, Type::Json | Type::Row(_)),
+/// What a spread shows under a name of its own: outside of it, that is how it is called.
+fn called_so<'l, 'a>(level: &'l Level<'a>, field: &Field<'_>) -> Option<&'l SelectedField<'a>> {
+    let is_meant = |selected: &&SelectedField<'_>| {
+        selected.aggregate.is_none() && selected.alias.as_deref() == Some(&*field.name) && field.path.is_empty()
     };
-    if exists {
-        Ok(())
-    } else {
-        Err(error::no_operator(ty, symbol))
-    }
+    level.fields.iter().flatten().filter(|_| level.spread).find(is_meant)
 }
 
 /// What an aggregate yields of values of a type, and what it is called.

@@ -1,8 +1,8 @@
 //! The dialect's errors: every code, its sentence and its status stand here and nowhere else.
 
-use crate::raised;
+use crate::{raised, range};
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{CONTENT_RANGE, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{Response, StatusCode};
 use mainstay_model::{Error, Retry, Type, write_json_string};
 use std::fmt::Display;
@@ -200,7 +200,12 @@ pub(crate) fn unknown_column(source: &str, column: &str) -> Error {
 
 /// 42883: an operator that a type does not have.
 pub(crate) fn no_operator(left: &Type, operator: &str) -> Error {
-    Error::new("42883", format!("operator does not exist: {left} {operator} unknown"))
+    no_operator_with(left, operator, "unknown")
+}
+
+/// As above, with the type of the right side.
+pub(crate) fn no_operator_with(left: &Type, operator: &str, right: &str) -> Error {
+    Error::new("42883", format!("operator does not exist: {left} {operator} {right}"))
         .hint("No operator matches the given name and argument types. You might need to add explicit type casts.")
 }
 
@@ -280,7 +285,7 @@ pub(crate) fn status(error: &Error, anonymous: bool) -> StatusCode {
         // The class decides.
         _ => match code.get(..2).unwrap_or_default() {
             "08" => 503,
-            // A limit that the request itself has exceeded, which PostgREST takes for a fault of the server.
+            // A limit that the request itself has exceeded; what exceeds the database's own, it says itself.
             "54" => 400,
             "09" | "21" | "25" | "2D" | "38" | "39" | "3B" | "40" | "55" | "57" | "58" => 500,
             "0L" | "0P" | "28" => 403,
@@ -352,6 +357,9 @@ pub(crate) fn response(error: &Error, anonymous: bool, operation: Option<u16>) -
     }
     if let Retry::After(seconds) = error.retry {
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if error.total.is_some() {
+        headers.insert(CONTENT_RANGE, range::content_range(0, 0, error.total));
     }
     response
 }

@@ -486,6 +486,7 @@ fn list<'a>(cursor: &mut Cursor<'a>, place: Place) -> Parsed<Vec<Cow<'a, str>>> 
     cursor.expect("(")?;
     let mut values = Vec::new();
     loop {
+        cursor.skip_spaces();
         values.push(match quoted_whole(cursor) {
             Some(quoted) => quoted,
             None => Cow::Borrowed(cursor.take_while(|c| c != ',' && c != ')')),

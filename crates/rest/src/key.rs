@@ -52,7 +52,7 @@ pub(crate) fn conflict_target(
 ) -> Result<Option<Vec<u32>>, Error> {
     let table = schema.relation(relation);
     let Some(asked) = asked else {
-        return Ok(Some(table.primary_key().to_vec()).filter(|key| !key.is_empty()));
+        return Ok(Some(schema.key_of(relation)).filter(|key| !key.is_empty()));
     };
     let column = |name: &Cow<'_, str>| {
         table
@@ -101,7 +101,7 @@ pub(crate) fn of_filters(schema: &Schema, relation: RelationId, root: &Level<'_>
             types::operand(value, &table.columns[column as usize].ty, schema)?.0,
         ));
     }
-    let key = table.primary_key();
+    let key = schema.key_of(relation);
     if key.is_empty() || found.len() != key.len() || !found.iter().all(|(column, _)| key.contains(column)) {
         return Err(error::put_filters());
     }
@@ -142,10 +142,15 @@ pub(crate) fn location(schema: &Schema, relation: RelationId, outcome: &StepOutc
     }
     let table = schema.relation(relation);
     let mut url = format!("{PREFIX}/{}", encode_component(&table.name));
-    for (i, (column, text)) in outcome.key.iter().enumerate() {
-        let name = &table.columns.get(*column as usize)?.name;
+    for (i, column) in schema.key_of(relation).into_iter().enumerate() {
+        let name = &table.columns.get(column as usize)?.name;
         url.push(if i == 0 { '?' } else { '&' });
-        url.push_str(&format!("{}=eq.{}", encode_component(name), encode_component(text)));
+        url.push_str(&encode_component(name));
+        // A view may have no row of one of its tables.
+        match outcome.key.iter().find(|(known, _)| *known == column) {
+            Some((_, text)) => url.push_str(&format!("=eq.{}", encode_component(text))),
+            None => url.push_str("=is.null"),
+        }
     }
     HeaderValue::try_from(url).ok()
 }

@@ -3,6 +3,7 @@
 
 mod bind;
 mod call;
+mod comparison;
 mod condition;
 mod csv;
 mod cursor;

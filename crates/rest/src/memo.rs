@@ -117,7 +117,21 @@ impl Weighter<SeenOwned, Arc<Prepared>> for ByBytes {
 /// What requests mean, by what they look like. Bounded in bytes.
 pub(crate) struct Memo {
     seen: Cache<SeenOwned, Arc<Prepared>, ByBytes, ahash::RandomState>,
-    shapes: Mutex<HashSet<Arc<QueryShape>, ahash::RandomState>>,
+    shapes: Mutex<HashSet<Shape, ahash::RandomState>>,
+    hasher: ahash::RandomState,
+}
+
+/// A shape, hashed once: it is large.
+#[derive(PartialEq, Eq)]
+struct Shape {
+    hash: u64,
+    shape: Arc<QueryShape>,
+}
+
+impl Hash for Shape {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
 }
 
 impl Memo {
@@ -132,6 +146,7 @@ impl Memo {
                 quick_cache::sync::DefaultLifecycle::default(),
             ),
             shapes: Mutex::default(),
+            hasher: ahash::RandomState::new(),
         }
     }
 
@@ -146,15 +161,19 @@ impl Memo {
 
     /// One `Arc` for all requests of a shape: what is known of a shape elsewhere is found by its address.
     pub fn share(&self, shape: QueryShape) -> Arc<QueryShape> {
+        let new = Shape {
+            hash: self.hasher.hash_one(&shape),
+            shape: Arc::new(shape),
+        };
         let mut shapes = self.shapes.lock().unwrap_or_else(|e| e.into_inner());
-        if let Some(known) = shapes.get(&shape) {
-            return known.clone();
+        if let Some(known) = shapes.get(&new) {
+            return known.shape.clone();
         }
         if shapes.len() >= SHAPES_MAX {
             shapes.clear();
         }
-        let shape = Arc::new(shape);
-        shapes.insert(shape.clone());
+        let shape = new.shape.clone();
+        shapes.insert(new);
         shape
     }
 }

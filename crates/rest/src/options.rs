@@ -28,7 +28,7 @@ impl Permitted {
             insert: writable.insert && may(Privilege::Insert),
             update: writable.update && may(Privilege::Update),
             delete: writable.delete && may(Privilege::Delete),
-            keyed: !relation.primary_key().is_empty(),
+            keyed: !schema.key_of(id).is_empty(),
         }
     }
 

@@ -255,6 +255,14 @@ pub(crate) fn value(raw: &Raw<'_>, ty: &Type, schema: &Schema) -> Result<Value, 
     }
 }
 
+/// A value as JSON, as it was written; text is a string.
+pub(crate) fn json(raw: &Raw<'_>, schema: &Schema) -> Result<Value, Error> {
+    match raw {
+        Raw::Text(text) => Ok(Value::Text(serde_json::Value::from(text.as_ref()).to_string())),
+        raw => value(raw, &Type::Json, schema),
+    }
+}
+
 fn json_value(json: &str, ty: &Type, schema: &Schema) -> Result<Value, Error> {
     match (json.as_bytes().first(), ty) {
         (Some(b'n'), _) => Ok(Value::Null),

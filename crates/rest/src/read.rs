@@ -13,9 +13,9 @@ use crate::skeleton::{self, Origin, Skeleton, Slot};
 use crate::zone::Zone;
 use crate::{Outlet, Place, Rest, RestConfig, Route, error, handler, key, raised, range};
 use bytes::Bytes;
-use http::header::CACHE_CONTROL;
+use http::header::{CACHE_CONTROL, CONTENT_LOCATION};
 use http::request::Parts;
-use http::{HeaderMap, Method, Request, Response};
+use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use mainstay_model::{Count, Earlier, Error, Expr, Identity, Query, Representation, Schema};
 use mainstay_query::{Asked, Consistency, ReadOptions, Reply};
 use std::sync::Arc;
@@ -55,6 +55,13 @@ pub(crate) enum Expect {
         void: bool,
         rows_max: Option<u64>,
     },
+}
+
+impl Expect {
+    /// Whether the rows are those of a table or a view.
+    fn is_of_relation(&self) -> bool {
+        matches!(self, Expect::Rows | Expect::One)
+    }
 }
 
 impl Prepared {
@@ -162,13 +169,34 @@ impl<D: Data> Rest<D> {
         };
         let reply = known.counted(reply);
         Some(match known.answer(reply, &route, &request.headers, head) {
-            Ok(response) => response,
+            Ok(mut response) => {
+                if known.expect.is_of_relation() {
+                    response::locate(&mut response, &request.uri);
+                }
+                response
+            }
             Err(error) => error::response(&error, anonymous, None),
         })
     }
 
     /// A read of any kind: understood, or remembered; then asked; then answered.
     pub(crate) async fn read(
+        &self,
+        request: &Request<Bytes>,
+        route: &Route<'_>,
+        identity: &Identity,
+        outlet: &mut Outlet,
+    ) -> Result<Response<Bytes>, Error> {
+        let mut response = self.rows(request, route, identity, outlet).await?;
+        let said = response.headers().get(CONTENT_LOCATION);
+        // What the database has set stays.
+        if matches!(route, Route::Relation(_)) && said.is_none_or(HeaderValue::is_empty) {
+            response::locate(&mut response, request.uri());
+        }
+        Ok(response)
+    }
+
+    async fn rows(
         &self,
         request: &Request<Bytes>,
         route: &Route<'_>,
@@ -357,7 +385,7 @@ pub(crate) fn prepare(
     }
     shape.document.clone_from(&chosen.document);
     if id.is_none() {
-        shape.count = preferences.count.unwrap_or(Count::None);
+        shape.count = preferences.counted(config.page_limit(role));
     }
     preferences.check()?;
     let zone = preferences.timezone.map(Zone::named).transpose()?;
@@ -381,7 +409,7 @@ pub(crate) fn prepare(
             None => Expect::Rows,
         },
         offset,
-        headers: Head::new(fixed),
+        headers: Head::new(fixed, id.is_none()),
         momentary: binder.momentary,
         slots: Vec::new(),
         earlier: binder.earlier,

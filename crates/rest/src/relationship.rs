@@ -166,6 +166,21 @@ fn none(
 }
 
 fn ambiguous(schema: &Schema, origin: &Rows<'_>, target: &str, ways: &[&Relationship]) -> Error {
+    let mut ways = ways.to_vec();
+    // What is told apart last is the kind of relationship: to many, to one, one to one, through others.
+    ways.sort_by_key(|way| {
+        let rank = match way.cardinality {
+            Cardinality::OneToMany => 0,
+            Cardinality::ManyToOne => 1,
+            Cardinality::OneToOne(_) => 2,
+            Cardinality::ManyToMany => 3,
+        };
+        let through = way
+            .through
+            .as_ref()
+            .map(|(junction, ..)| &schema.relation(*junction).name);
+        (&schema.relation(way.target).name, rank, through, &way.constraint)
+    });
     let mut details = vec![b'['];
     let mut hints = Vec::new();
     for (i, way) in ways.iter().enumerate() {

@@ -3,9 +3,12 @@
 use crate::condition;
 use crate::range;
 use bytes::Bytes;
-use http::header::{AGE, CACHE_CONTROL, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderName, VARY as VARY_NAME};
+use http::header::{
+    AGE, CACHE_CONTROL, CONTENT_LOCATION, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderName, VARY as VARY_NAME,
+};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use mainstay_query::{CacheVerdict, Phases, Reply};
+use smallvec::SmallVec;
 
 /// Everything in a request that decides what it is answered.
 pub(crate) const VARY: &str = "Authorization, apikey, Accept, Accept-Profile, Prefer, Range";
@@ -73,11 +76,15 @@ pub(crate) struct Head {
 }
 
 impl Head {
-    pub fn new(fixed: HeaderMap) -> Head {
+    /// `located`: the answer will say where it is found ([`locate`]).
+    pub fn new(fixed: HeaderMap, located: bool) -> Head {
         let mut hit = fixed.clone();
         let empty = HeaderValue::from_static("");
         for name in [ETAG, AGE, CONTENT_RANGE] {
             hit.insert(name, empty.clone());
+        }
+        if located {
+            hit.insert(CONTENT_LOCATION, empty);
         }
         hit.insert(CACHE_STATUS, cache_status(&CacheVerdict::Hit));
         // A clone is as large as what is in it.
@@ -149,6 +156,24 @@ pub(crate) fn of_reply(
     with_body(status, headers, if is_head { Bytes::new() } else { reply.body })
 }
 
+/// Says in `Content-Location` where a relation's rows are found, with the parameters in the order of their names: one address for what
+/// is asked in several ways.
+pub(crate) fn locate(response: &mut Response<Bytes>, uri: &http::Uri) {
+    let (path, query) = (uri.path(), uri.query().unwrap_or_default());
+    let mut pairs: SmallVec<[&str; 8]> = query.split('&').filter(|pair| !pair.is_empty()).collect();
+    pairs.sort_by_key(|pair| pair.split_once('=').map_or(*pair, |(name, _)| name));
+    // One allocation: it is written for every read.
+    let mut address = Vec::with_capacity(path.len() + 1 + query.len());
+    address.extend_from_slice(path.as_bytes());
+    for (at, pair) in pairs.into_iter().enumerate() {
+        address.push(if at == 0 { b'?' } else { b'&' });
+        address.extend_from_slice(pair.as_bytes());
+    }
+    if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(address)) {
+        response.headers_mut().insert(CONTENT_LOCATION, value);
+    }
+}
+
 /// The answer to a read of which only the first part is there: what is said of all of its rows, and of its bytes, is not known yet.
 pub(crate) fn of_part(head: &Head, reply: Reply, is_head: bool) -> Response<Bytes> {
     let mut headers = head.fixed.clone();
@@ -162,5 +187,31 @@ fn cache_status(verdict: &CacheVerdict) -> HeaderValue {
         CacheVerdict::Stored => HeaderValue::from_static("mainstay; fwd=miss; stored"),
         CacheVerdict::Collapsed => HeaderValue::from_static("mainstay; fwd=miss; collapsed"),
         other => HeaderValue::try_from(other.header()).unwrap_or(HeaderValue::from_static("mainstay; fwd=bypass")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_address_for_what_is_asked_in_several_ways() {
+        for (asked, want) in [
+            ("/rest/v1/items", "/rest/v1/items"),
+            ("/rest/v1/items?", "/rest/v1/items"),
+            ("/rest/v1/items?b=eq.1", "/rest/v1/items?b=eq.1"),
+            (
+                "/rest/v1/items?b=eq.1&a=eq.1&&b=eq.0",
+                "/rest/v1/items?a=eq.1&b=eq.1&b=eq.0",
+            ),
+            (
+                "/rest/v1/items?or=(a.eq.1,b.eq.2)&limit=5",
+                "/rest/v1/items?limit=5&or=(a.eq.1,b.eq.2)",
+            ),
+        ] {
+            let mut response = Response::new(Bytes::new());
+            locate(&mut response, &asked.parse().expect("a URI"));
+            assert_eq!(response.headers()[CONTENT_LOCATION], want, "{asked}");
+        }
     }
 }

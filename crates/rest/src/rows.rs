@@ -72,6 +72,14 @@ impl<'s> Rows<'s> {
         }
     }
 
+    /// The domain that a column was declared with.
+    pub fn domain(&self, index: u32) -> Option<&'s str> {
+        match self.columns {
+            Columns::Relation(columns) => columns.get(index as usize)?.domain.as_deref(),
+            Columns::Named(_) | Columns::One(..) | Columns::None => None,
+        }
+    }
+
     /// A column's name.
     pub fn column_name(&self, index: u32) -> Option<&'s str> {
         match self.columns {

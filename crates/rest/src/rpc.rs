@@ -255,11 +255,11 @@ impl<D: Data> Rest<D> {
         shape.count = if void {
             Count::None
         } else {
-            preferences.count.unwrap_or_default()
+            preferences.counted(self.config.page_limit(role))
         };
         let zone = preferences.timezone.map(Zone::named).transpose()?;
         let honoured = Honoured {
-            rollback: self.config.rollback && !is_read(method),
+            rollback: self.config.rollback,
             max_affected: true,
             ..Honoured::default()
         };
@@ -281,7 +281,7 @@ impl<D: Data> Rest<D> {
                 rows_max: max_affected,
             },
             offset,
-            headers: response::Head::new(answer_headers),
+            headers: response::Head::new(answer_headers, false),
             momentary: binder.momentary,
             slots: Vec::new(),
             earlier: binder.earlier,

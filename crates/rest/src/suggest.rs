@@ -1,7 +1,7 @@
 //! "Perhaps you meant …": the nearest of some names, if one is near enough.
 
 /// How alike a name of a table or function must be: from 0 (nothing in common) to 1 (the same).
-pub(crate) const NAME: f64 = 0.6;
+pub(crate) const NAME: f64 = 0.75;
 /// How alike anything may be whose existence the caller knows of already.
 pub(crate) const NEAR: f64 = 0.33;
 

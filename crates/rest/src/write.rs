@@ -102,7 +102,7 @@ impl<'r> Writing<'r> {
     }
 
     fn is_counted(&self) -> bool {
-        matches!(self.preferences.count, Some(Count::Exact | Count::Estimated))
+        matches!(self.preferences.count, Some(Count::Exact | Count::Estimated(_)))
     }
 
     /// What is answered of the rows written, if anything is: the filters and the page have chosen the rows already.
@@ -349,7 +349,9 @@ impl<D: Data> Rest<D> {
         }
         let key = key::of_filters(schema, writing.relation, &asked.root)?;
         let payload = self.payload(request, None)?;
-        let (columns, rows) = cells(schema, &writing, payload, false)?;
+        let (columns, mut rows) = cells(schema, &writing, payload, false)?;
+        // One row has the key: of several the first is meant.
+        rows.truncate(1);
         let [row] = &*rows else { return Err(error::put_key()) };
         for (column, wanted) in &key {
             let given = columns.iter().position(|c| c == column).map(|i| &row[i]);
@@ -437,6 +439,9 @@ pub(crate) fn cells(
     };
     let columns = payload.keys.iter().map(column).collect::<Result<Vec<_>, _>>()?;
     let types: Vec<_> = columns.iter().map(|c| &table.columns[*c as usize].ty).collect();
+    // What a domain makes of its values itself is handed on as JSON.
+    let written = |column: &u32| schema.written(&table.columns[*column as usize]).is_some();
+    let written: Vec<bool> = columns.iter().map(written).collect();
     let comparable: Vec<_> = types.iter().map(|ty| types::comparable(ty)).collect();
     let mut rows = Vec::with_capacity(payload.rows.len());
     for row in payload.rows {
@@ -457,6 +462,7 @@ pub(crate) fn cells(
                 continue;
             }
             cells.push(match raw {
+                Some(raw) if written[i] => Cell::Value(payload::json(raw, schema)?),
                 Some(raw) => Cell::Value(payload::value(raw, &comparable[i], schema)?.fit(types[i])?),
                 None if missing_default => Cell::Default,
                 None => Cell::Value(Value::Null),

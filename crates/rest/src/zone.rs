@@ -13,10 +13,15 @@ pub(crate) struct Zone {
 }
 
 impl Zone {
-    /// By name (`Europe/Berlin`) or offset (`05:30`, `-03:00`). Errors: 22023.
+    /// By name (`Europe/Berlin`) or offset, as Postgres reads it: hours are east of Greenwich (`-4`), hours and minutes are written as
+    /// POSIX has them, west of it (`+05:30`). Errors: 22023.
     pub fn named(name: &str) -> Result<Zone, Error> {
         let zone = match offset(name) {
-            Some(offset) => Ok(TimeZone::fixed(offset)),
+            Some((_, seconds)) if seconds != 0 => {
+                let error = Error::new("22023", format!("time zone \"{name}\" appears to use leap seconds"));
+                return Err(error.detail("PostgreSQL does not support leap seconds."));
+            }
+            Some((offset, _)) => Ok(TimeZone::fixed(offset)),
             None => TimeZone::get(name),
         };
         match zone {
@@ -89,19 +94,22 @@ impl Zone {
     }
 }
 
-/// `[+|-]hh[:mm]`
-fn offset(text: &str) -> Option<Offset> {
+/// `[+|-]hh[:mm[:ss]]`, and the seconds.
+fn offset(text: &str) -> Option<(Offset, i32)> {
     let (sign, digits) = match text.as_bytes().first()? {
         b'-' => (-1, &text[1..]),
         b'+' => (1, &text[1..]),
         _ => (1, text),
     };
-    let (hours, minutes) = digits.split_once(':').unwrap_or((digits, "0"));
+    let (hours, more) = digits.split_once(':').unwrap_or((digits, "0"));
+    let (minutes, seconds) = more.split_once(':').unwrap_or((more, "0"));
+    let sign = if digits.contains(':') { -sign } else { sign };
     let number = |text: &str, most: i32| -> Option<i32> {
         let all_digits = !text.is_empty() && text.len() <= 2 && text.bytes().all(|b| b.is_ascii_digit());
         text.parse().ok().filter(|n| all_digits && *n <= most)
     };
-    Offset::from_seconds(sign * (number(hours, 15)? * 3600 + number(minutes, 59)? * 60)).ok()
+    let offset = Offset::from_seconds(sign * (number(hours, 15)? * 3600 + number(minutes, 59)? * 60)).ok()?;
+    Some((offset, number(seconds, 59)?))
 }
 
 #[cfg(test)]
@@ -114,8 +122,9 @@ mod tests {
         let us = 1_697_632_679_611_000;
         for (zone, want) in [
             ("America/Los_Angeles", "\"2023-10-18T05:37:59.611-07:00\""),
-            ("05:30", "\"2023-10-18T18:07:59.611+05:30\""),
-            ("-03:00", "\"2023-10-18T09:37:59.611-03:00\""),
+            ("+05:30", "\"2023-10-18T07:07:59.611-05:30\""),
+            ("-05:30:00", "\"2023-10-18T18:07:59.611+05:30\""),
+            ("-4", "\"2023-10-18T08:37:59.611-04:00\""),
             ("UTC", "\"2023-10-18T12:37:59.611+00:00\""),
         ] {
             let mut out = Vec::new();
@@ -123,6 +132,7 @@ mod tests {
             assert_eq!(String::from_utf8(out).unwrap(), want, "{zone}");
         }
         assert_eq!(Zone::named("Jupiter/Red_Spot").unwrap_err().code, "22023");
+        assert!(Zone::named("05:30:15").unwrap_err().message.contains("leap seconds"));
         assert!(!Zone::named("UTC").unwrap().write_json(i64::MAX, &mut Vec::new()));
     }
 }

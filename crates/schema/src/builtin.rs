@@ -4,6 +4,11 @@
 /// The name under which problems in this text would be reported.
 pub(crate) const FILE: &str = "<auth>";
 
+/// The declaration in a schema of another name.
+pub(crate) fn declared_in(namespace: &str) -> String {
+    AUTH.replace("auth.", &format!("{namespace}."))
+}
+
 /// The declaration.
 pub(crate) const AUTH: &str = "
 CREATE TABLE auth.users (

@@ -102,6 +102,24 @@ pub fn read(sources: &[Source]) -> Reading {
     read_with(sources, &Options::default())
 }
 
+/// The tables of accounts by themselves, for a database whose schema is not ours to write: the model, and the statements that make
+/// them in the schema `namespace`, which they expect to be there.
+pub fn accounts(store: &str, namespace: &str) -> (Schema, String) {
+    let declared = builtin::declared_in(namespace);
+    let reading = read(&[Source {
+        file: builtin::FILE.into(),
+        text: format!("CREATE SCHEMA {namespace};\n{declared}"),
+        store: store.into(),
+        service: None,
+    }]);
+    debug_assert!(
+        reading.problems.iter().all(|p| p.severity != Severity::Error),
+        "{:?}",
+        reading.problems
+    );
+    (reading.schema, declared)
+}
+
 /// As [`read`], with what the project has besides. Never panics: what cannot be read is a problem in the [`Reading`].
 pub fn read_with(sources: &[Source], options: &Options) -> Reading {
     // SQL is nested, and walking it is recursive: on a stack of its own, so that no caller's is too small.

@@ -2,5 +2,6 @@
 //! engines run what it writes and know nothing of how it came about.
 
 pub mod json_text;
+pub mod narrowing;
 pub mod postgres;
 pub mod sqlite;

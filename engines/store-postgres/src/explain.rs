@@ -18,13 +18,13 @@ impl PostgresStore {
     pub(crate) async fn explained(&self, read: Read<'_>, wanted: Explain) -> Result<Explanation> {
         let ready = Ready::of(&self.server, &self.schema, self.generation, &read)?;
         let explain = self.explaining(&ready.main, &read.identity.role, wanted);
-        let write = |batch: &mut Batch<'_>| {
+        let write = |batch: &mut Batch<'_>, _: bool| {
             self.begin(batch, &ready, &read)?;
             let main = explain.write(batch, read.params, None)?;
             Ok(Layout { main, response: None })
         };
         let bytes_max = self.server.config.answer_bytes_max;
-        let asked = self.ask(bytes_max, write).await?;
+        let asked = self.ask(bytes_max, None, write).await?;
         let (response, layout) = asked.ok_or_else(|| failure::too_large(bytes_max))?;
         Ok(Explanation {
             statements: vec![ready.main.shown(read.params, None)?],
@@ -69,6 +69,7 @@ impl PostgresStore {
                     time_zone: representation.and_then(|r| r.time_zone()),
                     statement_timeout_ms: self.timeout_ms(),
                     traceparent: transaction.traceparent.as_deref(),
+                    asynchronous: false,
                 },
             };
             let plan = match wanted.analyze {
@@ -104,7 +105,7 @@ impl PostgresStore {
     async fn planned(&self, planning: &Planning<'_>) -> Result<String> {
         let bytes_max = self.server.config.answer_bytes_max;
         let asked = self
-            .ask(bytes_max, |batch| {
+            .ask(bytes_max, None, |batch, _| {
                 let main = planning.write(self, batch)?;
                 Ok(Layout { main, response: None })
             })

@@ -59,7 +59,7 @@ pub(crate) fn lost(lost: Lost, bytes_max: usize) -> Error {
         Lost::Connection(_, Some(server)) if !server.code.starts_with("08") => {
             failed(*server).status(503).retry(Retry::After(1))
         }
-        Lost::Connection(..) => Error::new("08006", "the connection to the database was lost")
+        Lost::Connection(..) | Lost::Behind => Error::new("08006", "the connection to the database was lost")
             .status(503)
             .retry(Retry::After(1)),
     }
@@ -101,14 +101,16 @@ pub(crate) fn failed(server: ServerError) -> Error {
         // A lock that is not to be had.
         "55P03" => Retry::Safe,
         // Too many connections, disk full, out of memory, shutting down, starting up.
-        "53300" | "53400" | "57P01" | "57P02" | "57P03" | "57P05" => Retry::After(1),
+        "53300" | "57P01" | "57P02" | "57P03" | "57P05" => Retry::After(1),
         "53100" | "53200" | "53000" => Retry::After(10),
         _ => Retry::Never,
     };
     let status = match code.as_str() {
         "53100" => Some(507),
-        "55P03" | "53300" | "53400" | "53200" | "53000" => Some(503),
+        "55P03" | "53300" | "53200" | "53000" => Some(503),
         code if code.starts_with("57P") => Some(503),
+        // The server's own limits, such as the depth of its stack.
+        code if code.starts_with("54") => Some(500),
         _ => None,
     };
     let hint = hint.or_else(|| match code.as_str() {
@@ -150,6 +152,8 @@ mod tests {
             ("40001", None, Retry::Safe),
             ("40P01", None, Retry::Safe),
             ("53300", Some(503), Retry::After(1)),
+            ("53400", None, Retry::Never),
+            ("54001", Some(500), Retry::Never),
             ("53100", Some(507), Retry::After(10)),
             ("57P01", Some(503), Retry::After(1)),
         ] {

@@ -2,7 +2,7 @@
 //! record changes. All of it only where it is missing; nothing that is there is taken away.
 
 use crate::config::Captured;
-use mainstay_model::{ChangeKind, Relation, Schema, write_json_string};
+use mainstay_model::{ChangeKind, Relation, Schema, Type, write_json_string};
 use mainstay_sql::postgres::{quote_identifier, quote_literal};
 use std::fmt::Write;
 use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryRow};
@@ -10,14 +10,15 @@ use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryRow};
 /// Instances that start together install one after the other.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(1835363955, 2)";
 
-const TABLES: &str = "\
+/// Made all or none.
+pub(crate) const TABLES: &str = "\
 CREATE SCHEMA IF NOT EXISTS mainstay;
 CREATE TABLE IF NOT EXISTS mainstay.outbox (
   sequence bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   id text NOT NULL DEFAULT gen_random_uuid()::text,
   topic text NOT NULL,
   key text NOT NULL DEFAULT '',
-  time_us bigint NOT NULL DEFAULT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint,
+  time_us bigint NOT NULL DEFAULT (date_part('epoch', clock_timestamp()) * 1000000)::bigint,
   payload text NOT NULL,
   traceparent text DEFAULT nullif(current_setting('mainstay.traceparent', true), '')
 );
@@ -36,6 +37,10 @@ CREATE TABLE IF NOT EXISTS mainstay.consumed (
 CREATE INDEX IF NOT EXISTS idempotency_at ON mainstay.idempotency (at);
 CREATE INDEX IF NOT EXISTS consumed_at ON mainstay.consumed (at);
 ";
+
+/// Whether [`TABLES`] are. Asked of the catalogue: `to_regclass` fails where the schema may not be used.
+pub(crate) const TABLES_ARE_THERE: &str = "(SELECT count(*) = 3 FROM pg_class WHERE relnamespace = to_regnamespace('mainstay') \
+    AND relname IN ('outbox', 'idempotency', 'consumed'))";
 
 /// Functions that schemas count on: (signature, definition). `emit` stands where functions without a `search_path` of ours find it.
 const FUNCTIONS: [(&str, &str); 4] = [
@@ -87,12 +92,7 @@ pub(crate) async fn install(
 ) -> Result<Shortcomings, String> {
     let mut short = Shortcomings::new();
     roles(client, &mut short).await;
-    let tables = one(
-        client,
-        "SELECT to_regclass('mainstay.outbox') IS NOT NULL AND to_regclass('mainstay.idempotency') IS NOT NULL \
-         AND to_regclass('mainstay.consumed') IS NOT NULL",
-    )
-    .await;
+    let tables = one(client, &format!("SELECT {TABLES_ARE_THERE}")).await;
     if tables != Some(true) {
         in_transaction(client, TABLES).await?;
     }
@@ -220,10 +220,14 @@ async fn capture(client: &mut Client, relation: &Relation, kinds: &[&str]) -> Re
         .filter(|(_, bit)| (known | wanted) & bit != 0)
         .map(|(name, _)| *name)
         .collect();
+    // Settings of its own cost a function as much as the rest of it does. Names in the body need none.
+    let settings = match relation.columns.iter().all(|column| is_written_alike(&column.ty)) {
+        true => "",
+        false => "SET search_path = pg_catalog, pg_temp SET \"TimeZone\" = 'UTC'",
+    };
     let sql = format!(
         "SET LOCAL lock_timeout = '10s'; \
-         CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER \
-         SET search_path = pg_catalog, pg_temp SET \"TimeZone\" = 'UTC' AS {}; \
+         CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER {settings} AS {}; \
          DROP TRIGGER IF EXISTS mainstay_capture ON {table}; \
          CREATE TRIGGER mainstay_capture AFTER {} ON {table} FOR EACH ROW EXECUTE FUNCTION {function}()",
         quote_literal(&body),
@@ -235,38 +239,59 @@ async fn capture(client: &mut Client, relation: &Relation, kinds: &[&str]) -> Re
 /// `{"table","op","old","new"}`; the key a row had before decides: all that happens to one row stays in one order also when its key
 /// moves.
 fn capture_body(relation: &Relation) -> String {
-    let mut head = Vec::new();
-    head.extend_from_slice(b"{\"table\":");
-    write_json_string(&relation.name, &mut head);
-    head.extend_from_slice(b",\"op\":\"");
-    let head = quote_literal(&String::from_utf8_lossy(&head));
-    let topic = quote_literal(&format!("change.{}.", relation.name));
+    let mut table = Vec::new();
+    write_json_string(&relation.name, &mut table);
+    let table = String::from_utf8_lossy(&table);
     let key = |row: &str| {
-        let mut out = String::new();
-        for (at, column) in relation.primary_key().iter().enumerate() {
-            let comma = if at > 0 { " || ',' || " } else { "" };
-            let name = quote_identifier(&relation.columns[*column as usize].name);
-            let _ = write!(out, "{comma}{row}.{name}::text");
+        let columns: Vec<String> = relation
+            .primary_key()
+            .iter()
+            .map(|column| {
+                let name = quote_identifier(&relation.columns[*column as usize].name);
+                format!("{row}.{name}::pg_catalog.text")
+            })
+            .collect();
+        match columns.as_slice() {
+            [] => "''".to_owned(),
+            [one] => one.clone(),
+            several => format!("pg_catalog.concat({})", several.join(", ',', ")),
         }
-        if out.is_empty() { "''".to_owned() } else { out }
     };
     let mut body = String::from("BEGIN ");
     for (op, name, old, new) in [
-        ("INSERT", "insert", "'null'", "row_to_json(NEW)"),
-        ("UPDATE", "update", "row_to_json(OLD)", "row_to_json(NEW)"),
-        ("DELETE", "delete", "row_to_json(OLD)", "'null'"),
+        ("INSERT", "insert", None, Some("NEW")),
+        ("UPDATE", "update", Some("OLD"), Some("NEW")),
+        ("DELETE", "delete", Some("OLD"), None),
     ] {
         let branch = if op == "INSERT" { "IF" } else { "ELSIF" };
-        let row = if op == "INSERT" { "NEW" } else { "OLD" };
+        let image = |row: Option<&str>| match row {
+            Some(row) => format!("pg_catalog.row_to_json({row})"),
+            None => "'null'".to_owned(),
+        };
+        let topic = quote_literal(&format!("change.{}.{name}", relation.name));
+        let head = quote_literal(&format!("{{\"table\":{table},\"op\":\"{name}\",\"old\":"));
         let _ = write!(
             body,
-            "{branch} TG_OP = '{op}' THEN INSERT INTO mainstay.outbox (topic, key, payload) VALUES ({topic} || '{name}', {}, \
-             {head} || '{name}\",\"old\":' || {old} || ',\"new\":' || {new} || '}}'); ",
-            key(row)
+            "{branch} TG_OP OPERATOR(pg_catalog.=) '{op}' THEN \
+             INSERT INTO mainstay.outbox (topic, key, time_us, payload) VALUES ({topic}, {key}, \
+             (pg_catalog.date_part('epoch', pg_catalog.clock_timestamp()) OPERATOR(pg_catalog.*) 1000000)::pg_catalog.int8, \
+             pg_catalog.concat({head}, {old}, ',\"new\":', {new}, '}}')); ",
+            key = key(old.or(new).unwrap_or("NEW")),
+            old = image(old),
+            new = image(new),
         );
     }
     body.push_str("END IF; RETURN NULL; END");
     body
+}
+
+/// Whether values of a type are the same text whatever the time zone and the path of who writes them.
+fn is_written_alike(ty: &Type) -> bool {
+    match ty {
+        Type::Array(of) => is_written_alike(of),
+        Type::TimestampTz | Type::Row(_) | Type::Void | Type::Unknown | Type::Other(_) => false,
+        _ => true,
+    }
 }
 
 /// A name that fits PostgreSQL's 63 bytes, told apart by a hash where it is cut.
@@ -285,7 +310,7 @@ fn short_name(name: &str) -> String {
 }
 
 /// A statement or several, all or none, one instance at a time.
-async fn in_transaction(client: &mut Client, sql: &str) -> Result<(), String> {
+pub(crate) async fn in_transaction(client: &mut Client, sql: &str) -> Result<(), String> {
     let transaction = client.transaction().await.map_err(told)?;
     transaction.batch_execute(LOCK).await.map_err(told)?;
     transaction.batch_execute(sql).await.map_err(told)?;

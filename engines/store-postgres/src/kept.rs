@@ -1,5 +1,6 @@
 //! Steps that were compiled before: most writes differ from an earlier one in values alone.
 
+use crate::pace::Pace;
 use crate::plan::{self, Counts, Form, Prepared};
 use crate::server::Server;
 use mainstay_model::{Action, Cell, Result, Schema, Step};
@@ -16,6 +17,7 @@ pub(crate) struct Kept {
     pub status: Status,
     pub count: Option<Counts>,
     pub form: Form,
+    pub pace: Pace,
 }
 
 /// A compiled step beside the one that it was compiled from.
@@ -83,6 +85,7 @@ fn compile(server: &Server, schema: &Schema, role: &str, step: &Step, options: O
             Action::Read => plan::form(schema, step.returning.as_ref()),
             _ => Form::Rows,
         },
+        pace: Pace::default(),
     })
 }
 

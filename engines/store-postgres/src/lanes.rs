@@ -3,7 +3,7 @@
 
 use crate::failure;
 use crate::server::Server;
-use crate::wire::Connection;
+use crate::wire::{Connection, Together};
 use mainstay_model::Result;
 use parking_lot::Mutex;
 use std::cell::RefCell;
@@ -67,6 +67,13 @@ impl Lanes {
         for lane in &self.lanes {
             lane.current.lock().take();
         }
+    }
+
+    /// A connection on which a read would join others.
+    pub fn joinable(server: &Server, together: &Together) -> Option<Connection> {
+        let lanes = Lanes::here(server);
+        let mut open = lanes.lanes.iter().filter_map(Lane::get);
+        open.find(|connection| connection.can_join(together))
     }
 
     /// A connection to send a read on. Errors: 08001 and the like when there is none to be had, 53300 when too many wait.

@@ -3,6 +3,7 @@
 //!
 //! `docs/adr/0013-postgresql-store.md` says why it is so.
 
+mod accounts;
 mod address;
 mod asks;
 mod backup;
@@ -20,6 +21,7 @@ pub mod migrate;
 mod once;
 mod open_error;
 mod outbox;
+mod pace;
 mod plan;
 mod pool;
 mod read;
@@ -32,6 +34,7 @@ mod value;
 mod wire;
 mod write;
 
+pub use accounts::{AccountTables, Standing};
 pub use backup::PostgresRecovery;
 pub use config::{Captured, Config};
 pub use follow::Follower;

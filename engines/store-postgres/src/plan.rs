@@ -1,5 +1,6 @@
 //! Reads as they are sent: compiled once per plan and thread, and how their answers are encoded.
 
+use crate::pace::Pace;
 use crate::server::Server;
 use crate::settings::search_path;
 use crate::value;
@@ -8,7 +9,7 @@ use mainstay_model::{
     Action, EmbedJoin, Encoder, Error, Expr, ExprKind, Item, QueryShape, RelationId, Representation, Result, Returns,
     Schema, Source, Type, Value, ValueRef,
 };
-use mainstay_sql::postgres::{self, Compiled, Counting, ESTIMATE_FROM, Options, Output, ROWS_OF_DOCUMENT, Slot};
+use mainstay_sql::postgres::{self, Compiled, Counting, Options, Output, ROWS_OF_DOCUMENT, Slot};
 use mainstay_store::{Explained, Read};
 use rustc_hash::FxHashMap;
 use std::cell::RefCell;
@@ -41,6 +42,7 @@ pub(crate) struct Ready {
     pub inert: bool,
     /// Its answer was larger than one is buffered: so many more times it is asked for where it may go on.
     pub large: AtomicU8,
+    pub pace: Pace,
 }
 
 /// What an answer is.
@@ -57,6 +59,8 @@ pub(crate) enum Form {
 
 /// The statements that count.
 pub(crate) struct Counts {
+    /// Up to so many rows an estimate is exact.
+    up_to: u64,
     pub exact: Option<Prepared>,
     pub planned: Option<Prepared>,
 }
@@ -115,6 +119,11 @@ impl Prepared {
         Ok((first, between, batch.execute(PORTAL, 0)))
     }
 
+    /// The number that its text is known by.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
     /// The same values for another text, whose columns come as text.
     pub fn as_explained(&self, server: &Server, role: &str, sql: String) -> Prepared {
         Prepared::new(server, role, sql, self.slots.clone(), Vec::new())
@@ -144,8 +153,14 @@ impl Prepared {
 
 impl Counts {
     pub fn new(server: &Server, role: &str, counting: Counting) -> Counts {
-        let Counting { exact, planned, slots } = counting;
+        let Counting {
+            exact,
+            planned,
+            up_to,
+            slots,
+        } = counting;
         Counts {
+            up_to,
             exact: exact.map(|sql| Prepared::new(server, role, sql, slots.clone(), vec![true])),
             planned: planned.map(|sql| Prepared::new(server, role, sql, slots.clone(), Vec::new())),
         }
@@ -179,7 +194,7 @@ impl Counts {
         };
         Ok(match (exact, planned) {
             // Of an estimate: counted up to a limit, planned beyond it, but never fewer than were counted.
-            (Some(exact), Some(planned)) if exact > ESTIMATE_FROM => Some(planned.max(exact)),
+            (Some(exact), Some(planned)) if exact > self.up_to => Some(planned.max(exact)),
             (Some(exact), _) => Some(exact),
             (None, planned) => planned,
         })
@@ -323,6 +338,7 @@ impl Ready {
             inert: is_inert(schema, shape),
             columns,
             large: AtomicU8::new(0),
+            pace: Pace::default(),
         })
     }
 }

@@ -2,9 +2,10 @@
 
 use crate::failure;
 use crate::server::Server;
-use crate::wire::{ConnectError, Connection};
+use crate::wire::{ConnectError, Connection, Together, WeakConnection};
 use mainstay_model::Result;
 use parking_lot::Mutex;
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -21,7 +22,13 @@ pub(crate) struct Pool {
 pub(crate) struct Held<'a> {
     connection: Option<Connection>,
     server: &'a Arc<Server>,
-    _permit: SemaphorePermit<'a>,
+    /// `None`: it is held by somebody else, with whom it is shared.
+    permit: Option<SemaphorePermit<'a>>,
+}
+
+thread_local! {
+    /// Connections on which an insertion of this thread has been begun, and has perhaps not left yet.
+    static BEGUN: RefCell<Vec<(u64, WeakConnection)>> = const { RefCell::new(Vec::new()) };
 }
 
 struct Queued<'a>(&'a AtomicUsize);
@@ -40,6 +47,30 @@ impl Pool {
             waiting: AtomicUsize::new(0),
             queue,
         }
+    }
+
+    /// A connection on which an insertion would join others.
+    pub fn joinable<'a>(server: &'a Arc<Server>, together: &Together) -> Option<Held<'a>> {
+        BEGUN.with_borrow_mut(|begun| {
+            let mut found = None;
+            begun.retain(|(id, connection)| {
+                if *id != server.id || found.is_some() {
+                    return true;
+                }
+                let Some(connection) = connection.upgrade().filter(Connection::is_joinable) else {
+                    return false;
+                };
+                if connection.can_join(together) {
+                    found = Some(connection);
+                }
+                true
+            });
+            found.map(|connection| Held {
+                connection: Some(connection),
+                server,
+                permit: None,
+            })
+        })
     }
 
     /// A connection. Errors: 53300 when too many wait or one waits too long, 08001 and the like when there is none to be had.
@@ -71,7 +102,7 @@ impl Pool {
         Ok(Held {
             connection: Some(connection),
             server,
-            _permit: permit,
+            permit: Some(permit),
         })
     }
 
@@ -133,9 +164,17 @@ impl Held<'_> {
         }
     }
 
+    /// Others may join what was sent on it, until that leaves.
+    pub fn has_begun(&self) {
+        if self.permit.is_some() {
+            let begun = (self.server.id, self.connection().downgrade());
+            BEGUN.with_borrow_mut(|all| all.push(begun));
+        }
+    }
+
     /// Gives it back: its transaction is over.
     pub fn release(mut self) {
-        if let Some(connection) = self.connection.take() {
+        if let Some(connection) = self.connection.take().filter(|_| self.permit.is_some()) {
             self.server.pool.put(self.server, connection);
         }
     }

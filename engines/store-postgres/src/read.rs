@@ -2,17 +2,21 @@
 
 use crate::failure;
 use crate::lanes::Lanes;
+use crate::pace;
 use crate::plan::{Form, Ready, Sink};
 use crate::settings::{self, RESPONSE, Settings};
 use crate::store::PostgresStore;
-use crate::wire::{Batch, Lost, Response, ServerError};
-use mainstay_model::{Error, Fence, Result};
+use crate::wire::{Batch, Lost, Response, ServerError, Together};
+use mainstay_model::{Error, Fence, Identity, Result};
 use mainstay_store::{Answer, Read};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// A read whose connection went is tried again, if that was soon; a failure that is the server's moment's as well.
 const ATTEMPTS: usize = 3;
 const SOON: Duration = Duration::from_secs(2);
+/// What takes longer is slow, whoever it waited for.
+const TOO_LONG: Duration = Duration::from_millis(20);
 
 /// Which statements a batch has, before and after the one that matters.
 pub(crate) struct Layout {
@@ -35,7 +39,11 @@ impl PostgresStore {
         let server = &self.server;
         // Before the snapshot: what this process has committed until now is in it, and perhaps more.
         let seen = server.listeners.position();
-        let asked = self.ask(bytes_max, |batch| self.batch(batch, ready, read)).await?;
+        let asked = self
+            .ask(bytes_max, Some((ready, read)), |batch, joins| {
+                self.batch(batch, ready, read, joins)
+            })
+            .await?;
         let Some((response, layout)) = asked else {
             return Ok(None);
         };
@@ -75,13 +83,8 @@ impl PostgresStore {
         read: &Read<'_>,
         statement_timeout_ms: Option<u64>,
     ) -> Result<()> {
-        let server = &self.server;
         let identity = read.identity;
-        // Whoever asks as the login role itself, without claims, needs nothing set; and where no code runs, nothing can write.
-        let plain = identity.claims.is_empty()
-            && identity.request.is_none()
-            && server.config.pre_request.is_none()
-            && *server.login() == *identity.role;
+        let plain = self.is_plain(identity);
         let settings = Settings {
             identity: (!plain).then_some(identity),
             search_path: ready.path.as_deref(),
@@ -89,14 +92,44 @@ impl PostgresStore {
             time_zone: read.representation.time_zone(),
             statement_timeout_ms,
             traceparent: None,
+            asynchronous: false,
         };
         settings.write(batch)?;
         self.pre_request(batch)?;
         Ok(())
     }
 
-    fn batch(&self, batch: &mut Batch<'_>, ready: &Ready, read: &Read<'_>) -> Result<Layout> {
-        self.begin(batch, ready, read)?;
+    /// Whoever asks as the login role itself, without claims, needs nothing set; and where no code runs, nothing can write.
+    fn is_plain(&self, identity: &Identity) -> bool {
+        let server = &self.server;
+        identity.claims.is_empty()
+            && identity.request.is_none()
+            && server.config.pre_request.is_none()
+            && *server.login() == *identity.role
+    }
+
+    /// What a read may share its settings and its transaction with: reads of the same caller that are quick, where no code can change
+    /// what the next one sees.
+    fn together(&self, ready: &Ready, read: &Read<'_>) -> Option<Together> {
+        let (server, identity) = (&self.server, read.identity);
+        let plain = self.is_plain(identity);
+        let shares = !ready.calls
+            && server.config.pre_request.is_none()
+            && !server.is_pooled()
+            && identity.request.is_none()
+            && read.representation.time_zone().is_none()
+            && (ready.inert || (!plain && !server.asks.settings.load(Ordering::Relaxed)))
+            && ready.pace.is_quick(&server.shortest, pace::READ);
+        shares.then(|| Together::Reads {
+            caller: (!plain).then(|| identity.clone()),
+            path: ready.path.clone(),
+        })
+    }
+
+    fn batch(&self, batch: &mut Batch<'_>, ready: &Ready, read: &Read<'_>, joins: bool) -> Result<Layout> {
+        if !joins {
+            self.begin(batch, ready, read)?;
+        }
         let main = ready.main.write(batch, read.params, None)?;
         if let Some(count) = &ready.count {
             count.write(batch, read.params, None)?;
@@ -123,20 +156,39 @@ impl PostgresStore {
         (self.server.is_pooled() && !timeout.is_zero()).then_some(timeout.as_millis() as u64)
     }
 
-    /// Sends a batch and waits, again if that is safe and may help. `None`: the answer is larger than `bytes_max`.
+    /// Sends a batch and waits, again if that is safe and may help; `known` is what it asks, if that may be asked together with others.
+    /// `None`: the answer is larger than `bytes_max`.
     pub(crate) async fn ask(
         &self,
         bytes_max: usize,
-        write: impl Fn(&mut Batch<'_>) -> Result<Layout>,
+        known: Option<(&Ready, &Read<'_>)>,
+        write: impl Fn(&mut Batch<'_>, bool) -> Result<Layout>,
     ) -> Result<Option<(Response, Layout)>> {
+        let server = &self.server;
         let began = Instant::now();
         let mut attempt = 1;
+        let mut together = known.and_then(|(ready, read)| self.together(ready, read));
         loop {
-            let connection = Lanes::take(&self.server).await?;
-            let (layout, exchange) = connection.send_for(bytes_max, &write)?;
+            let joinable = together.as_ref().and_then(|together| Lanes::joinable(server, together));
+            let connection = match joinable {
+                Some(connection) => connection,
+                None => Lanes::take(server).await?,
+            };
+            let idle = connection.in_flight() == 0;
+            let sent = Instant::now();
+            let (layout, exchange) = connection.send_together(bytes_max, together.take(), &write)?;
             let again = attempt < ATTEMPTS && began.elapsed() < SOON;
+            let answered = exchange.wait().await;
+            if let Some((ready, _)) = known
+                && (idle || sent.elapsed() > TOO_LONG)
+                && answered.is_ok()
+            {
+                server.shortest.at_least(sent);
+                ready.pace.took(sent);
+            }
             attempt += 1;
-            match exchange.wait().await {
+            match answered {
+                Err(Lost::Behind) => attempt -= 1,
                 Ok(response) => match response.error() {
                     None => return Ok(Some((response, layout))),
                     Some(error) if again && is_stale(&error) => connection.forget_statements(),

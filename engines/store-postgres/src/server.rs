@@ -1,12 +1,14 @@
 //! The server behind all connections of a store: how one is opened, what the server is, and when it is not worth asking.
 
 use crate::address::Address;
+use crate::asks::Asks;
 use crate::config::Config;
 use crate::failure;
 use crate::introspect::{self, Reload};
 use crate::lanes::Lanes;
 use crate::listeners::Listeners;
 use crate::outbox::Handed;
+use crate::pace::Pace;
 use crate::pool::Pool;
 use crate::settings::{FIRST_FREE, search_path};
 use crate::wire::{self, ConnectError, Connection, Limits, Lost, Opened, Single, SingleLimits, Tls, cells};
@@ -60,8 +62,11 @@ pub(crate) struct Server {
     texts: RwLock<HashMap<Arc<str>, u64, ahash::RandomState>>,
     next_text: AtomicU64,
     pub installed: AtomicBool,
-    /// Whether something in the database looks at callers' requests.
-    pub reads_requests: AtomicBool,
+    pub asks: Asks,
+    /// PostgreSQL itself, and not what speaks its wire.
+    is_postgres: AtomicBool,
+    /// The shortest way to the server and back.
+    pub shortest: Pace,
     /// Answers that go on, each with a connection of its own.
     pub streams: Arc<Semaphore>,
 }
@@ -96,7 +101,9 @@ impl Server {
             texts: RwLock::default(),
             next_text: AtomicU64::new(FIRST_FREE),
             installed: AtomicBool::new(false),
-            reads_requests: AtomicBool::new(true),
+            asks: Asks::default(),
+            is_postgres: AtomicBool::new(false),
+            shortest: Pace::default(),
             streams: Arc::new(Semaphore::new(config.stream_connections)),
             config,
         }))
@@ -301,7 +308,7 @@ impl Server {
                 Some(server) => ConnectError::Server(server),
                 None => ConnectError::Io(why),
             },
-            Lost::TooLarge => ConnectError::Io("the answer is too large".to_owned()),
+            Lost::TooLarge | Lost::Behind => ConnectError::Io("the answer cannot be used".to_owned()),
         })?;
         if let Some(error) = response.error() {
             return Err(ConnectError::Server(Box::new(error)));
@@ -346,6 +353,8 @@ impl Server {
                 mainstay_telemetry::warn!("store", "{}: missing: {missing}", self.config.name);
             }
         }
+        let itself = banner.starts_with("PostgreSQL") && !banner.contains("CockroachDB") && !banner.contains("-YB-");
+        self.is_postgres.store(itself, Ordering::Relaxed);
         let facts = Arc::new(facts);
         let _ = self.login.set(facts.login.clone());
         *self.facts.write() = facts.clone();
@@ -386,6 +395,11 @@ impl Server {
     /// each role has its own.
     pub fn text_for(&self, role: &str, sql: &str) -> u64 {
         self.text(&format!("{role}\0{sql}"))
+    }
+
+    /// Whether an insertion that was committed has reached the log, if its commit waits for that: whatever it inserted into.
+    pub fn logs_insertions(&self) -> bool {
+        !self.is_pooled() && !self.asks.unlogged.load(Ordering::Relaxed) && self.is_postgres.load(Ordering::Relaxed)
     }
 
     /// Why there is no connection, for a client.

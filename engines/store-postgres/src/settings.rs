@@ -20,6 +20,8 @@ pub(crate) struct Settings<'a> {
     pub statement_timeout_ms: Option<u64>,
     /// For the changes that are captured.
     pub traceparent: Option<&'a str>,
+    /// The commit does not wait for the log; somebody else sees to that.
+    pub asynchronous: bool,
 }
 
 const ROLE: usize = 1;
@@ -29,9 +31,10 @@ const READ_ONLY: usize = 8;
 const TIME_ZONE: usize = 16;
 const TIMEOUT: usize = 32;
 const TRACE: usize = 64;
+const ASYNCHRONOUS: usize = 128;
 
 /// Numbers of statements below this one are of settings.
-pub(crate) const FIRST_FREE: u64 = 128;
+pub(crate) const FIRST_FREE: u64 = 256;
 
 impl Settings<'_> {
     fn mask(&self) -> usize {
@@ -43,6 +46,7 @@ impl Settings<'_> {
             | bit(self.time_zone.is_some(), TIME_ZONE)
             | bit(self.statement_timeout_ms.is_some(), TIMEOUT)
             | bit(self.traceparent.is_some(), TRACE)
+            | bit(self.asynchronous, ASYNCHRONOUS)
     }
 
     /// Adds the statement to a batch, if there is anything to set. Whether there was.
@@ -112,6 +116,9 @@ fn statement(mask: usize) -> &'static (String, usize) {
                 }
             }
             set("role");
+        }
+        if mask & ASYNCHRONOUS != 0 {
+            conditions.push("pg_catalog.set_config('synchronous_commit', 'off', true) IS NULL".to_owned());
         }
         if mask & READ_ONLY != 0 {
             conditions.push("pg_catalog.set_config('transaction_read_only', 'on', true) IS NULL".to_owned());

@@ -1,6 +1,7 @@
 //! One step of a transaction: its statement, and its outcome out of the rows that come back.
 
 use crate::kept::{self, Kept};
+use crate::pace::Pace;
 use crate::plan::{self, Form, KEPT, Prepared, Sink};
 use crate::store::PostgresStore;
 use crate::value;
@@ -86,8 +87,8 @@ impl<'a> Run<'a> {
             }
         };
         if let (Action::Insert { relation, .. }, None) = (&step.action, &step.returning) {
+            let key = schema.key_of(relation.relation);
             let relation = schema.relation(relation.relation);
-            let key = relation.primary_key();
             let readable = |column: &u32| relation.allows(role, Privilege::Select, Some(*column));
             options.key = !key.is_empty() && (role == server.login() || key.iter().all(readable));
         }
@@ -108,6 +109,11 @@ impl<'a> Run<'a> {
             kept,
             keeps,
         })
+    }
+
+    /// The statement, and how long it takes.
+    pub fn statement(&self) -> (&Prepared, &Pace) {
+        (&self.kept.statement, &self.kept.pace)
     }
 
     /// Adds it to a batch; says how many statements it is.

@@ -1,6 +1,5 @@
 //! The store as the contract asks for it, for one generation of the schema; generations share the server and its connections.
 
-use crate::asks;
 use crate::config::{Captured, Config};
 use crate::failure;
 use crate::install;
@@ -61,9 +60,18 @@ impl PostgresStore {
             install_now(&self.server, &schema, captured).await?;
         } else {
             // Not looked for again, so it may be there now.
-            self.server.reads_requests.store(true, Ordering::Relaxed);
+            self.server.asks.forget();
         }
         Ok(PostgresStore::over(self.server.clone(), schema))
+    }
+
+    /// The same server for what Mainstay keeps there for itself: another schema, for which nothing is made and nobody is asked before.
+    pub fn aside(&self, schema: Arc<Schema>) -> Arc<PostgresStore> {
+        let mut store = PostgresStore::over(self.server.clone(), schema);
+        if let Some(store) = Arc::get_mut(&mut store) {
+            store.pre_request_sql = None;
+        }
+        store
     }
 
     /// What the server is; empty before it was reached.
@@ -136,9 +144,7 @@ impl PostgresStore {
 async fn install_now(server: &Arc<Server>, schema: &Schema, captured: &Captured) -> Result<(), OpenError> {
     let mut client = server.client().await.map_err(|error| open_error(server, error))?;
     let name = &server.config.name;
-    server
-        .reads_requests
-        .store(asks::reads_requests(&client).await, Ordering::Relaxed);
+    server.asks.ask(&client).await;
     if !server.config.install {
         let there = install::row(&client, "SELECT to_regclass('mainstay.outbox') IS NOT NULL").await;
         let there = there.is_ok_and(|row| row.is_some_and(|row| row.get(0) == Some("t")));
@@ -217,7 +223,7 @@ impl Store for PostgresStore {
 
     fn wants_requests(&self) -> bool {
         // What is asked before each request may come and look at it at any time.
-        self.server.config.pre_request.is_some() || self.server.reads_requests.load(Ordering::Relaxed)
+        self.server.config.pre_request.is_some() || self.server.asks.requests.load(Ordering::Relaxed)
     }
 
     fn read<'a>(&'a self, read: Read<'a>) -> BoxFuture<'a, Result<Answer>> {

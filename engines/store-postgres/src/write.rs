@@ -1,26 +1,30 @@
 //! A write: as few round trips as it takes. A step of which nothing must be looked at before the commit goes out with its settings
 //! as one batch, which is one transaction; else BEGIN, what can be sent without an answer to what went before, and COMMIT.
 
+mod ending;
+
 use crate::failure;
-use crate::outbox::EMIT;
+use crate::pace;
 use crate::pool::{Held, Pool};
 use crate::read::is_stale;
-use crate::settings::{self, RESPONSE, Settings};
+use crate::settings::Settings;
 use crate::step::{self, Run};
 use crate::store::PostgresStore;
-use crate::wire::{Batch, Exchange, Lost, Message, Response};
-use bytes::BufMut;
+use crate::wire::{Batch, Exchange, Lost, Message, Response, Together};
 use mainstay_model::{
     Action, Change, ChangeKind, Committed, Error, Identity, Representation, ResponseSettings, Result, Retry, Row,
     StepOutcome, Transaction,
 };
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A transaction that ran into another one is done again so many times.
 const ATTEMPTS: u32 = 4;
+/// An insertion of more rows travels alone.
+const ROWS_TOGETHER: usize = 16;
 
 const REMEMBER: &str = "UPDATE mainstay.idempotency SET outcomes = $2 WHERE scope = $1";
+const LOG: &str = "SELECT pg_catalog.pg_logical_emit_message(true, 'mainstay', '')";
 const RESET: &str = "SELECT 1 WHERE pg_catalog.set_config('role', 'none', true) IS NULL";
 
 /// What a statement of a batch is for.
@@ -44,6 +48,8 @@ pub(crate) struct Attempt<'a> {
     identity: &'a Identity,
     representations: &'a [Arc<dyn Representation>],
     pub held: Held<'a>,
+    /// An insertion that others may travel with.
+    insertion: Option<(Run<'a>, Together)>,
     outcomes: Vec<StepOutcome>,
     rows: Vec<Vec<Row>>,
     response: Option<Box<ResponseSettings>>,
@@ -107,12 +113,20 @@ impl PostgresStore {
         identity: &Identity,
         representations: &[Arc<dyn Representation>],
     ) -> Result<Committed> {
+        let insertion = self.insertion(transaction, identity, representations)?;
+        let joined = insertion
+            .as_ref()
+            .and_then(|(_, together)| Pool::joinable(&self.server, together));
         let mut attempt = Attempt {
             store: self,
             transaction,
             identity,
             representations,
-            held: Pool::take(&self.server).await?,
+            held: match joined {
+                Some(held) => held,
+                None => Pool::take(&self.server).await?,
+            },
+            insertion,
             outcomes: Vec::with_capacity(transaction.steps.len()),
             rows: Vec::new(),
             response: None,
@@ -160,6 +174,49 @@ impl PostgresStore {
     }
 }
 
+impl PostgresStore {
+    /// A transaction that is one insertion which may travel with others: it stays a transaction of its own, and is acknowledged when it
+    /// is in the log. One that was slow lately may wait for somebody's lock, which others should not have to.
+    fn insertion<'a>(
+        &self,
+        transaction: &'a Transaction,
+        identity: &Identity,
+        representations: &[Arc<dyn Representation>],
+    ) -> Result<Option<(Run<'a>, Together)>> {
+        let server = &self.server;
+        let [step] = transaction.steps.as_slice() else {
+            return Ok(None);
+        };
+        let Action::Insert {
+            relation,
+            rows,
+            conflict: None,
+            ..
+        } = &step.action
+        else {
+            return Ok(None);
+        };
+        let is_table = |table: &mainstay_model::Table| !table.foreign;
+        let may = (1..=ROWS_TOGETHER).contains(&rows.len())
+            && self.schema.relation(relation.relation).table().is_some_and(is_table)
+            && !transaction.dry_run
+            && transaction.idempotency.is_none()
+            && transaction.consumed.is_empty()
+            && transaction.emit.is_empty()
+            && !step::is_limited(step)
+            && server.logs_insertions();
+        if !may {
+            return Ok(None);
+        }
+        let run = Run::new(self, step, &[], None, &identity.role, representations.first())
+            .map_err(|error| error.at_step(0))?;
+        let (statement, pace) = run.statement();
+        let together = (statement.sql().starts_with("INSERT") && pace.is_quick(&server.shortest, pace::INSERTION))
+            .then(|| Together::Insertions(statement.id()));
+        Ok(together.map(|together| (run, together)))
+    }
+}
+
 /// A code of our own for a statement that must be prepared anew; nobody sees it.
 const STALE: &str = "26000";
 
@@ -202,6 +259,7 @@ impl Attempt<'_> {
             }
         }
         if transaction.dry_run {
+            self.as_if_committed().await?;
             self.rollback().await?;
             return Ok(Ended::Undone);
         }
@@ -215,10 +273,16 @@ impl Attempt<'_> {
         let server = &store.server;
         let transaction = self.transaction;
         let mut runs = Vec::with_capacity(range.len());
+        let mut together = None;
         for index in range.clone() {
             let step = &transaction.steps[index];
             if step::is_nothing(step) {
                 runs.push(None);
+                continue;
+            }
+            if let Some((run, with)) = self.insertion.take_if(|_| alone) {
+                runs.push(Some(run));
+                together = Some(with);
                 continue;
             }
             let wanted = transaction.refers_to(index).then(|| columns_wanted(transaction, index));
@@ -243,37 +307,43 @@ impl Attempt<'_> {
         let mut parts = Vec::with_capacity(8);
         let (open, set) = (self.open, self.set);
         let path = transaction.steps.first().and_then(|step| self.path(step));
-        let sent = self.held.connection().send(|batch| {
-            if !open && !alone {
-                begin(store, batch, &mut parts)?;
-            }
-            if !set {
-                let settings = Settings {
-                    identity: Some(self.identity),
-                    search_path: path.as_deref(),
-                    read_only: false,
-                    time_zone: self.representations.iter().find_map(|r| r.time_zone()),
-                    statement_timeout_ms: store.timeout_ms(),
-                    traceparent: transaction.traceparent.as_deref(),
-                };
-                if settings.write(batch)? {
-                    parts.push(Part::Plain);
+        let shares = together.is_some();
+        let began = Instant::now();
+        let sent = self
+            .held
+            .connection()
+            .send_together(usize::MAX, together, |batch, joins| {
+                if !open && !alone {
+                    begin(store, batch, &mut parts)?;
                 }
-                if store.pre_request(batch)? {
-                    parts.push(Part::Plain);
+                if !set {
+                    let settings = Settings {
+                        identity: Some(self.identity),
+                        search_path: path.as_deref(),
+                        read_only: false,
+                        time_zone: self.representations.iter().find_map(|r| r.time_zone()),
+                        statement_timeout_ms: store.timeout_ms(),
+                        traceparent: transaction.traceparent.as_deref(),
+                        asynchronous: joins,
+                    };
+                    if settings.write(batch)? {
+                        parts.push(Part::Plain);
+                    }
+                    if store.pre_request(batch)? {
+                        parts.push(Part::Plain);
+                    }
                 }
-            }
-            for (index, run) in range.clone().zip(&runs) {
-                let Some(run) = run else { continue };
-                let statements = run.write(batch)?;
-                parts.push(Part::Step(index));
-                parts.extend((1..statements).map(|_| Part::Plain));
-            }
-            if commits {
-                self.tail(batch, &mut parts, &[], !alone)?;
-            }
-            Ok(())
-        });
+                for (index, run) in range.clone().zip(&runs) {
+                    let Some(run) = run else { continue };
+                    let statements = run.write(batch)?;
+                    parts.push(Part::Step(index));
+                    parts.extend((1..statements).map(|_| Part::Plain));
+                }
+                if commits {
+                    self.tail(batch, &mut parts, &[], !alone)?;
+                }
+                Ok(())
+            });
         let ((), exchange) = match sent {
             Ok(sent) => sent,
             Err(error) => {
@@ -285,7 +355,17 @@ impl Attempt<'_> {
         };
         self.open = !alone;
         self.set = true;
+        if shares {
+            self.held.has_begun();
+        }
         let response = self.wait(exchange, &parts, commits).await?;
+        if !response.is_durable {
+            self.log().await?;
+        }
+        if let [Some(run)] = runs.as_slice() {
+            server.shortest.at_least(began);
+            run.statement().1.took(began);
+        }
         if commits {
             self.open = false;
         }
@@ -317,6 +397,17 @@ impl Attempt<'_> {
         Ok(())
     }
 
+    /// Waits until what this connection has committed is in the log: a transaction that writes nothing but a line there.
+    async fn log(&mut self) -> Result<(), Failed> {
+        let server = &self.store.server;
+        let sent = self.held.connection().send(|batch| batch.plain(server.text(LOG), LOG));
+        let (_, exchange) = sent.map_err(|error| (error.outcome_unknown(), false))?;
+        self.wait(exchange, &[Part::Plain], true)
+            .await
+            .map(drop)
+            .map_err(|(error, usable)| (error.outcome_unknown(), usable))
+    }
+
     /// Steps that do nothing have their outcomes, too.
     fn skip_to(&mut self, index: usize) {
         while self.outcomes.len() < index {
@@ -324,98 +415,6 @@ impl Attempt<'_> {
             let step = &self.transaction.steps[at];
             self.outcomes.push(step::nothing(self.representations.get(at), step));
             self.rows.push(Vec::new());
-        }
-    }
-
-    /// What is written last, and COMMIT.
-    fn tail(
-        &self,
-        batch: &mut Batch<'_>,
-        parts: &mut Vec<Part>,
-        outcomes: &[StepOutcome],
-        commits: bool,
-    ) -> Result<()> {
-        let server = &self.store.server;
-        let transaction = self.transaction;
-        let calls = transaction
-            .steps
-            .iter()
-            .any(|s| matches!(s.action, Action::Call(_)) || s.returning.as_ref().is_some_and(|r| r.document.is_some()));
-        if calls || server.config.pre_request.is_some() {
-            batch.plain(server.text(RESPONSE), RESPONSE)?;
-            parts.push(Part::Response);
-        }
-        if !transaction.emit.is_empty() || transaction.idempotency.is_some() {
-            batch.plain(server.text(RESET), RESET)?;
-            parts.push(Part::Plain);
-        }
-        for record in &transaction.emit {
-            batch.statement(server.text(EMIT), EMIT, &[false; 6], &[], |values| {
-                values.bytes(record.id.as_bytes())?;
-                values.bytes(record.topic.as_bytes())?;
-                values.bytes(record.key.as_bytes())?;
-                values.bytes(record.time_us.to_string().as_bytes())?;
-                values.bytes(record.payload.as_bytes())?;
-                match record.traceparent.as_ref().or(transaction.traceparent.as_ref()) {
-                    Some(parent) => values.bytes(parent.as_bytes())?,
-                    None => values.null(),
-                }
-                Ok(())
-            })?;
-            parts.push(Part::Plain);
-        }
-        if let Some(idempotency) = &transaction.idempotency {
-            batch.statement(server.text(REMEMBER), REMEMBER, &[true, true], &[], |values| {
-                values.bytes(&idempotency.scope)?;
-                values.with(|out| out.put_slice(&mainstay_store::outcomes::write(outcomes)))
-            })?;
-            parts.push(Part::Plain);
-        }
-        if commits {
-            batch.plain(server.text("COMMIT"), "COMMIT")?;
-            parts.push(Part::Commit);
-        }
-        Ok(())
-    }
-
-    async fn commit(&mut self) -> Result<(), Failed> {
-        let mut parts = Vec::new();
-        let sent = self
-            .held
-            .connection()
-            .send(|batch| self.tail(batch, &mut parts, &self.outcomes, true));
-        let ((), exchange) = match sent {
-            Ok(sent) => sent,
-            Err(error) => {
-                self.rollback().await?;
-                return Err((error, true));
-            }
-        };
-        let response = self.wait(exchange, &parts, true).await?;
-        self.open = false;
-        self.take_response(&response, &parts);
-        Ok(())
-    }
-
-    fn take_response(&mut self, response: &Response, parts: &[Part]) {
-        let at = parts.iter().position(|part| *part == Part::Response);
-        if let Some(row) = at.and_then(|at| response.rows(at).next()) {
-            self.response = settings::response(row);
-        }
-    }
-
-    pub async fn rollback(&mut self) -> Result<(), Failed> {
-        let server = &self.store.server;
-        self.open = false;
-        let sent = self
-            .held
-            .connection()
-            .send(|batch| batch.plain(server.text("ROLLBACK"), "ROLLBACK"));
-        let bytes_max = server.config.answer_bytes_max;
-        let lost = |lost| (failure::lost(lost, bytes_max), false);
-        match sent {
-            Ok((_, exchange)) => exchange.wait().await.map(drop).map_err(lost),
-            Err(error) => Err((error, false)),
         }
     }
 

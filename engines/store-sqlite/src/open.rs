@@ -6,6 +6,7 @@ use crate::config::{Config, Seed};
 use crate::connection;
 use crate::context::SequenceState;
 use crate::counter::Counter;
+use crate::history;
 use crate::open_error::{OpenError, OpenErrorKind};
 use crate::reconcile::reconcile;
 use crate::seed;
@@ -17,6 +18,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Duration;
 
 /// The format of the file that this version reads and writes.
 const FORMAT: &str = "1";
@@ -131,15 +133,11 @@ fn prepare(
 ) -> Result<Prepared, OpenError> {
     let path = &*config.path;
     let failed = |error: rusqlite::Error| explain(path, &error);
-    for statement in sqlite::meta_tables().iter().chain(TABLES) {
-        conn.execute_batch(statement).map_err(failed)?;
+    own_tables(conn).map_err(failed)?;
+    let ran = reconcile(conn, schema, &config.name, path)?;
+    if !is_new && !ran.is_empty() {
+        history::record(conn, &ran, Duration::ZERO).map_err(failed)?;
     }
-    conn.execute(
-        "INSERT OR IGNORE INTO _mainstay_meta (key, value) VALUES ('format', ?1)",
-        [FORMAT],
-    )
-    .map_err(failed)?;
-    reconcile(conn, schema, &config.name, path)?;
     if is_new {
         seed::load(conn, schema, &config.name, path, seeds)?;
         for (name, next) in &config.sequences {
@@ -154,7 +152,20 @@ fn prepare(
     Ok((positions, sequence, sequences(conn, schema).map_err(failed)?))
 }
 
-fn sequences(conn: &Connection, schema: &Schema) -> rusqlite::Result<HashMap<String, SequenceState>> {
+/// The tables of our own.
+pub(crate) fn own_tables(conn: &Connection) -> rusqlite::Result<()> {
+    for statement in sqlite::meta_tables().iter().chain(TABLES).chain([&history::TABLE]) {
+        conn.execute_batch(statement)?;
+    }
+    conn.execute(
+        "INSERT OR IGNORE INTO _mainstay_meta (key, value) VALUES ('format', ?1)",
+        [FORMAT],
+    )
+    .map(drop)
+}
+
+/// The values that sequences go on with.
+pub(crate) fn sequences(conn: &Connection, schema: &Schema) -> rusqlite::Result<HashMap<String, SequenceState>> {
     let mut all: HashMap<String, SequenceState> = schema
         .sequences
         .iter()
@@ -185,7 +196,7 @@ fn sequences(conn: &Connection, schema: &Schema) -> rusqlite::Result<HashMap<Str
 }
 
 /// What the file was before.
-struct Found {
+pub(crate) struct Found {
     /// Tables, views and indexes.
     objects: i64,
     /// `format` of `_mainstay_meta`; absent without one.
@@ -193,7 +204,7 @@ struct Found {
 }
 
 impl Found {
-    fn look(conn: &Connection) -> rusqlite::Result<Found> {
+    pub(crate) fn look(conn: &Connection) -> rusqlite::Result<Found> {
         let objects = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
         let ours: bool = conn.query_row(
             "SELECT count(*) FROM sqlite_schema WHERE name = '_mainstay_meta'",
@@ -212,11 +223,11 @@ impl Found {
         Ok(Found { objects, format })
     }
 
-    fn is_new(&self) -> bool {
+    pub(crate) fn is_new(&self) -> bool {
         self.objects == 0
     }
 
-    fn check(&self, path: &Path) -> Result<(), OpenError> {
+    pub(crate) fn check(&self, path: &Path) -> Result<(), OpenError> {
         match self.format.as_deref() {
             Some(FORMAT) => Ok(()),
             Some(other) => Err(OpenError::new(

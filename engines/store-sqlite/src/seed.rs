@@ -120,7 +120,7 @@ fn table(conn: &Rc<Connection>, schema: &Schema, store: &str, seed: &Seed) -> Re
     Ok(())
 }
 
-fn said(error: &Error) -> String {
+pub(crate) fn said(error: &Error) -> String {
     match &error.details {
         Some(details) => format!("{} ({details})", error.message),
         None => error.message.clone(),
@@ -207,7 +207,7 @@ pub(crate) fn set_sequence(conn: &Connection, schema: &Schema, name: &str, next:
 }
 
 /// A sequence behind a column goes on above the values that were loaded. SQLite sees to its own (INTEGER PRIMARY KEY).
-fn advance_sequences(conn: &Connection, schema: &Schema, id: RelationId) -> rusqlite::Result<()> {
+pub(crate) fn advance_sequences(conn: &Connection, schema: &Schema, id: RelationId) -> rusqlite::Result<()> {
     let relation = schema.relation(id);
     for (at, column) in relation.columns.iter().enumerate() {
         let own = relation.primary_key() == [at as u32] && column.ty.is_integer();

@@ -1,9 +1,11 @@
 //! One binary of all end-to-end tests; each file a subject.
 
 mod adopted;
+mod adopted_accounts;
 mod backup;
 mod cache;
 mod cli;
+mod dialect;
 mod durability;
 mod errors;
 mod events;
@@ -13,6 +15,7 @@ mod import;
 mod isolation;
 mod media;
 mod migrate;
+mod migrate_sqlite;
 mod northwind;
 mod openapi;
 mod postgrest_js;

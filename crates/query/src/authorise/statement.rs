@@ -68,7 +68,7 @@ impl Rewrite for Authoriser<'_> {
             ExprKind::Cast(inner) if may_mean_now(inner, &expr.ty) => {
                 self.facts.volatile.get_or_insert("depends on the clock");
             }
-            ExprKind::Opaque { .. } => {
+            ExprKind::Opaque { .. } | ExprKind::Represented(..) => {
                 self.facts.volatile.get_or_insert("opaque SQL");
             }
             ExprKind::UserCall(function, args) => return self.inline(*function, args, &expr.ty),

@@ -64,7 +64,7 @@ fn answers() {
             "clients?offset=11",
             &[("prefer", "count=exact")],
             "",
-            r#"416 {"code":"PGRST103","message":"Requested range not satisfiable","details":"An offset of 11 was requested, but there are only 10 rows.","hint":null}"#,
+            r#"416 content-range=*/10 {"code":"PGRST103","message":"Requested range not satisfiable","details":"An offset of 11 was requested, but there are only 10 rows.","hint":null}"#,
         ),
         (
             one(),

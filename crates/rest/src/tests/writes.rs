@@ -478,7 +478,7 @@ fn writes_that_mean_nothing_are_refused() {
             "PUT",
             "clients?id=eq.1",
             &[],
-            "[{\"id\":1},{\"id\":1}]",
+            "[{\"id\":2},{\"id\":1}]",
             "400 PGRST115: Payload values do not match URL in primary key column(s)",
         ),
         (

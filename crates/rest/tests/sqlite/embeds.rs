@@ -135,13 +135,13 @@ fn related_rows() {
     assert_eq!((ambiguous.status(), &body["code"]), (300, &"PGRST201".into()));
     assert_eq!(body["details"].as_array().unwrap().len(), 2);
     assert_eq!(
-        body["details"][0],
+        body["details"][1],
         serde_json::json!({"cardinality": "many-to-one", "embedding": "desks with people",
             "relationship": "desks_owner_fkey using desks(owner) and people(id)"})
     );
     assert_eq!(
         body["hint"],
-        "Try changing 'people' to one of the following: 'people!desks_owner_fkey', 'people!desks_guest_fkey'. Find the desired \
+        "Try changing 'people' to one of the following: 'people!desks_guest_fkey', 'people!desks_owner_fkey'. Find the desired \
          relationship in the 'details' key."
     );
 }

@@ -2,7 +2,7 @@
 
 use super::name::quote_identifier;
 use super::render::{Renderer, RowSource};
-use mainstay_model::{Expr, FunctionId, Result};
+use mainstay_model::{Expr, FunctionId, Result, Type};
 
 impl<'a> Renderer<'a> {
     /// A call as a row source under an alias.
@@ -10,6 +10,13 @@ impl<'a> Renderer<'a> {
         let args = self.arguments(function, args)?;
         let (columns, one) = self.function_columns(function);
         let name = self.function(function);
+        if let [(column, Type::Row(row))] = &*columns
+            && **row == *"record"
+        {
+            // What its columns are is known when it has run: the row as one value.
+            let from = format!("(SELECT {name}({args}) AS {}) AS {alias}", quote_identifier(column));
+            return Ok((from, RowSource::new(alias, columns)));
+        }
         let names = match columns.first() {
             Some((column, _)) if one => format!("({})", quote_identifier(column)),
             _ => String::new(),

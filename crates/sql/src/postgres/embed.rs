@@ -1,6 +1,7 @@
 //! Related rows within their outer row's statement. Those that are shown as JSON are subqueries among the values, which the database
 //! computes for the rows of the page only; those whose values are wanted one by one are joined beside.
 
+use super::SlotValue;
 use super::query::{Clauses, Rows, Value, named, numbered};
 use super::render::{Lateral, Level, Renderer, RowSource, Scope, nth_embed, where_clause};
 use mainstay_model::{Embed, EmbedJoin, Error, Expr, Item, Result, Schema, Source, SourceId, Type};
@@ -61,13 +62,13 @@ impl<'a> Renderer<'a> {
         let rows = self.linked(embed, &outer)?;
         let selected = self.level(&embed.query, rows, Clauses::ALL)?;
         let word = super::query::select_word(&embed.query);
-        let one = match embed.one {
-            true => self.at_most_one(embed),
+        let inner = format!("{word} {}{}", named(&selected.columns), selected.tail);
+        let alias = self.alias();
+        let one = match embed.one && !is_unique(self.schema, embed) {
+            true => " LIMIT 1",
             false => "",
         };
-        let inner = format!("{word} {}{}{one}", named(&selected.columns), selected.tail);
-        let alias = self.alias();
-        let objects = format!("SELECT row_to_json({alias}.*) FROM ({inner}) AS {alias}");
+        let objects = format!("SELECT row_to_json({alias}.*) FROM ({inner}) AS {alias}{one}");
         Ok(if embed.one {
             format!("({objects})")
         } else {
@@ -76,13 +77,21 @@ impl<'a> Renderer<'a> {
         })
     }
 
-    /// ` LIMIT 1` where nothing else sees to it that a related row is one.
-    fn at_most_one(&self, embed: &Embed) -> &'static str {
-        if embed.query.limit.is_some() || embed.query.offset.is_some() || is_unique(self.schema, embed) {
-            ""
-        } else {
-            " LIMIT 1"
+    /// The page of a related row: where nothing else sees to it that there is one at most, no more than that.
+    fn page_of_one(&mut self, embed: &Embed) -> Result<String> {
+        let shape = &embed.query;
+        if is_unique(self.schema, embed) {
+            return self.page(shape);
         }
+        let Some(limit) = shape.limit else {
+            return Ok(format!("{} LIMIT 1", self.page(shape)?));
+        };
+        let limit = self.slot(SlotValue::Param(limit), &Type::Int8)?;
+        let offset = match shape.offset {
+            Some(offset) => format!(" OFFSET {}", self.slot(SlotValue::Param(offset), &Type::Int8)?),
+            None => String::new(),
+        };
+        Ok(format!(" LIMIT least({limit}, 1){offset}"))
     }
 
     /// Whether an embed has any row.
@@ -190,11 +199,10 @@ impl<'a> Renderer<'a> {
                     ties.push(r.expr(filter)?);
                 }
                 tail = r.order_by(&shape.order)?;
-                tail.push_str(&r.page(shape)?);
+                tail.push_str(&r.page_of_one(lateral.embed)?);
                 beside = r.joined(&lateral.level, &mut ties)?;
                 Ok(())
             })?;
-            tail.push_str(self.at_most_one(lateral.embed));
             let word = if lateral.embed.inner { "JOIN" } else { "LEFT JOIN" };
             let columns = numbered(lateral.columns.borrow().iter());
             sql.push_str(&format!(

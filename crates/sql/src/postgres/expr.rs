@@ -2,7 +2,7 @@
 
 use super::SlotValue;
 use super::name::{parameter_type_name, quote_literal, type_name};
-use super::render::{Renderer, nth_embed};
+use super::render::{Renderer, nth_embed, qualified};
 use mainstay_model::{
     Aggregate, AggregateFunction, Claim, Error, Expr, ExprKind, FunctionId, IsTest, Operator, OrderBy, Result, Select,
     Type, Value,
@@ -81,6 +81,9 @@ impl<'a> Renderer<'a> {
             ExprKind::Cast(inner) => format!("({})::{}", self.expr(inner)?, type_name(&expr.ty)),
             ExprKind::Call(function, args) => self.builtin(*function, args, &expr.ty)?,
             ExprKind::UserCall(function, args) => self.user_call(*function, args)?,
+            ExprKind::Represented(cast, inner) => {
+                format!("{}({})", qualified(&cast.namespace, &cast.name), self.expr(inner)?)
+            }
             ExprKind::Aggregate(aggregate) => self.aggregate(aggregate)?,
             ExprKind::Array(items) => format!("ARRAY[{}]::{}", self.list(items)?, type_name(&expr.ty)),
             ExprKind::WholeRow(source) => self.source(*source)?.row()?,

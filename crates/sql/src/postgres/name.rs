@@ -21,6 +21,10 @@ pub fn quote_literal(text: &str) -> String {
 /// A type as it is declared, with length and precision.
 pub fn type_name(ty: &Type) -> String {
     match ty {
+        // What has no schema is in `public`, which need not be where names are looked for.
+        Type::Enum(name) | Type::Row(name) if !name.contains(['.', '"']) && **name != *"record" => {
+            format!("\"public\".{}", named_type(name))
+        }
         Type::Enum(name) | Type::Row(name) | Type::Other(name) => named_type(name),
         Type::Array(element) => format!("{}[]", type_name(element)),
         Type::Unknown => "text".to_owned(),

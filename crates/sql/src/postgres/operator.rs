@@ -1,7 +1,7 @@
 //! Operators, and full text search, which is one operator with four ways of writing the query.
 
 use super::expr::infix;
-use super::name::quote_identifier;
+use super::name::{quote_identifier, quote_literal};
 use super::render::Renderer;
 use mainstay_model::{Error, Expr, ExprKind, Operator, Result, Type, Value};
 
@@ -48,7 +48,13 @@ impl<'a> Renderer<'a> {
             _ => return Err(Error::internal("a text search takes two or three operands")),
         };
         let configuration = match configuration {
-            Some(configuration) => format!("({})::regconfig, ", self.expr(configuration)?),
+            Some(configuration) => match &configuration.kind {
+                // A number would be taken for an internal one, and no such thing is not found but fails.
+                ExprKind::Literal(Value::Text(name)) if name == "-" || name.bytes().all(|b| b.is_ascii_digit()) => {
+                    format!("{}::regconfig, ", quote_literal(&quote_identifier(name)))
+                }
+                _ => format!("({})::regconfig, ", self.expr(configuration)?),
+            },
             None => String::new(),
         };
         let is_vector =

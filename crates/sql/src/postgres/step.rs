@@ -96,11 +96,7 @@ fn compile_write(schema: &Schema, relation: RelationId, step: &Step, options: Op
     let wants_key = is_insert && (options.key || step.returning.is_some() && shape.is_none());
     // A view has no xmax: there every row counts as new.
     let tells_new = merges && schema.relation(relation).table().is_some();
-    let key = if wants_key {
-        schema.relation(relation).primary_key()
-    } else {
-        &[]
-    };
+    let key = if wants_key { schema.key_of(relation) } else { Vec::new() };
     let simple = shape.is_some_and(|shape| {
         !tells_new && key.is_empty() && shape.order.is_empty() && is_row_by_row(shape) && !has_embeds(shape)
     });
@@ -140,7 +136,12 @@ fn compile_write(schema: &Schema, relation: RelationId, step: &Step, options: Op
         .iter()
         .map(|at| Ok(format!("{}::text", source.column(*at)?)))
         .collect::<Result<Vec<_>>>()?;
-    let new = "count(*) FILTER (WHERE w.\"?new\")";
+    // The rows of a partitioned table do not say whether they are new; those that were there have been counted.
+    let partitioned = is_partitioned(schema, relation);
+    let new = |over: &str| match partitioned {
+        true => format!("greatest(count(*){over} - {MERGED}, 0)"),
+        false => format!("count(*) FILTER (WHERE w.\"?new\"){over}"),
+    };
     let returned = |source: &RowSource| -> Result<String> {
         let used: Vec<u32> = source.used.borrow().iter().copied().collect();
         let mut terms = Vec::new();
@@ -148,7 +149,7 @@ fn compile_write(schema: &Schema, relation: RelationId, step: &Step, options: Op
             let name = quote_identifier(&source.columns[at as usize].0);
             terms.push(format!("{alias}.{name}"));
         }
-        if tells_new {
+        if tells_new && !partitioned {
             terms.push(format!("({alias}.xmax = 0) AS \"?new\""));
         }
         if terms.is_empty() {
@@ -163,7 +164,7 @@ fn compile_write(schema: &Schema, relation: RelationId, step: &Step, options: Op
         status.affected = Some(0);
         if tells_new {
             status.inserted = Some(columns.len());
-            terms.push(new.to_owned());
+            terms.push(new(""));
             columns.push(hidden("inserted", Type::Int8));
         }
         for (at, sql) in key.iter().zip(&keys) {
@@ -184,7 +185,7 @@ fn compile_write(schema: &Schema, relation: RelationId, step: &Step, options: Op
         let (mut terms, mut columns) = r.outputs(selected.columns);
         if tells_new {
             status.inserted = Some(columns.len());
-            terms.push(format!("{new} OVER ()"));
+            terms.push(new(" OVER ()"));
             columns.push(hidden("inserted", Type::Int8));
         }
         for (at, sql) in key.iter().zip(keys) {
@@ -199,7 +200,7 @@ fn compile_write(schema: &Schema, relation: RelationId, step: &Step, options: Op
     status.affected = Some(0);
     if tells_new {
         status.inserted = Some(counts.len());
-        counts.push((new.to_owned(), "inserted"));
+        counts.push((new(""), "inserted"));
     }
     for (at, sql) in key.iter().zip(keys) {
         status.key.push((*at, counts.len()));
@@ -213,6 +214,15 @@ fn compile_write(schema: &Schema, relation: RelationId, step: &Step, options: Op
     };
     let (tail, columns) = r.beside("", &source, answer)?;
     Ok(r.finish(format!("{}{tail}", returned(&source)?), columns, status))
+}
+
+/// How many rows of a partitioned table were there already, of all that this transaction has merged into.
+pub(super) const MERGED: &str = "coalesce(nullif(pg_catalog.current_setting('mainstay.merged', true), ''), '0')::int8";
+
+/// Whether a relation's rows lie in partitions.
+pub(super) fn is_partitioned(schema: &Schema, relation: RelationId) -> bool {
+    let table = schema.relation(relation).table();
+    table.is_some_and(|table| table.partition.is_some())
 }
 
 /// Whether the answer has just one row for each row touched.

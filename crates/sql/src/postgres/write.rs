@@ -2,10 +2,11 @@
 
 use super::SlotValue;
 use super::name::{is_binary, parameter_type_name, quote_identifier};
-use super::render::{Renderer, RowSource, Scope, row_of_text, where_clause};
+use super::render::{Renderer, RowSource, Scope, qualified, row_of_text, where_clause};
 use super::statement::refuse_check;
+use super::step::{MERGED, is_partitioned};
 use mainstay_model::{
-    Action, Cell, Column, Error, Expr, OnConflict, OrderBy, RelationId, RelationRef, Result, SourceId, Type,
+    Action, Cell, Column, DomainCast, Error, Expr, OnConflict, OrderBy, RelationId, RelationRef, Result, SourceId, Type,
 };
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -39,8 +40,14 @@ impl<'a> Renderer<'a> {
                 let mut sql = format!("INSERT INTO {} AS {alias}{source}", self.table(relation.relation));
                 if let Some(conflict) = conflict {
                     sql.push_str(&self.on_conflict(relation.relation, columns, conflict)?);
-                    if let Some(existing) = existing.filter(|_| sql.contains(" DO UPDATE SET ")) {
-                        sql.push_str(&format!(" WHERE {existing}"));
+                    if sql.contains(" DO UPDATE SET ") {
+                        let mut conditions: Vec<String> = existing.into_iter().collect();
+                        if is_partitioned(self.schema, relation.relation) {
+                            conditions.push(format!(
+                                "pg_catalog.set_config('mainstay.merged', ({MERGED} + 1)::text, true) IS NOT NULL"
+                            ));
+                        }
+                        sql.push_str(&where_clause(&conditions));
                     }
                 }
                 sql
@@ -103,6 +110,8 @@ impl<'a> Renderer<'a> {
     /// on how many there are.
     fn rows_given(&mut self, relation: RelationId, columns: &[u32], rows: &[Vec<Cell>]) -> Result<String> {
         let is_default = |row: &[Cell], at: usize| matches!(row.get(at), Some(Cell::Default));
+        // What an earlier step yields is a value of the column, however the column's values are written.
+        let is_single = |row: &[Cell], at: usize| matches!(row.get(at), Some(Cell::Default | Cell::Earlier(..)));
         // A column that no row gives takes its default by not being named.
         let given: Vec<usize> = (0..columns.len())
             .filter(|at| rows.iter().any(|row| !is_default(row, *at)))
@@ -119,13 +128,19 @@ impl<'a> Renderer<'a> {
                     vec!["(DEFAULT)"; many.len()].join(", ")
                 ))
             }
-            many if many.len() > 1 && given.iter().all(|at| !many.iter().any(|row| is_default(row, *at))) => {
+            many if many.len() > 1 && given.iter().all(|at| !many.iter().any(|row| is_single(row, *at))) => {
                 let (mut arrays, mut values, mut aliases) = (Vec::new(), Vec::new(), Vec::new());
                 for (n, (at, column)) in given.iter().zip(&named).enumerate() {
-                    let ty = self.declared(relation, *column)?.ty.clone();
+                    let declared = self.declared(relation, *column)?;
+                    let written = self.schema.written(declared);
+                    let ty = written.map_or_else(|| declared.ty.clone(), |_| Type::Json);
                     let at = *at as u16;
                     // unnest() opens nested arrays too, and an array of a type that has no binary form is hard to write: as texts.
-                    if is_binary(&ty) && !matches!(ty, Type::Array(_)) {
+                    if let Some(cast) = written {
+                        let array = Type::Array(Box::new(Type::Text));
+                        arrays.push(self.slot(SlotValue::ColumnTexts(at, ty), &array)?);
+                        values.push(represented(cast, &format!("v.c{n}::json")));
+                    } else if is_binary(&ty) && !matches!(ty, Type::Array(_)) {
                         let array = Type::Array(Box::new(ty));
                         arrays.push(self.slot(SlotValue::Column(at), &array)?);
                         values.push(format!("v.c{n}"));
@@ -154,14 +169,25 @@ impl<'a> Renderer<'a> {
                         values.push(if is_default(row, *at) {
                             "DEFAULT".to_owned()
                         } else {
-                            let ty = self.declared(relation, *column)?.ty.clone();
-                            self.slot(SlotValue::Cell(n as u32, *at as u16), &ty)?
+                            let declared = self.declared(relation, *column)?;
+                            self.cell(declared, &row[*at], SlotValue::Cell(n as u32, *at as u16))?
                         });
                     }
                     tuples.push(format!("({})", values.join(", ")));
                 }
                 Ok(format!(" ({names}) VALUES {}", tuples.join(", ")))
             }
+        }
+    }
+
+    /// A value for a column, as a parameter: as its domain has it written, if that says how.
+    fn cell(&mut self, column: &Column, given: &Cell, value: SlotValue) -> Result<String> {
+        match (given, self.schema.written(column)) {
+            (Cell::Value(_), Some(cast)) => {
+                let json = self.slot(value, &Type::Json)?;
+                Ok(represented(cast, &json))
+            }
+            _ => self.slot(value, &column.ty),
         }
     }
 
@@ -202,7 +228,7 @@ impl<'a> Renderer<'a> {
             let declared = self.declared(relation, *column)?;
             let value = match cell {
                 Cell::Default => "DEFAULT".to_owned(),
-                Cell::Value(_) | Cell::Earlier(..) => self.slot(SlotValue::Cell(0, at as u16), &declared.ty)?,
+                given => self.cell(declared, given, SlotValue::Cell(0, at as u16))?,
             };
             parts.push(format!("{} = {value}", quote_identifier(&declared.name)));
         }
@@ -276,6 +302,11 @@ impl<'a> Renderer<'a> {
         }
         Ok(conditions)
     }
+}
+
+/// A call of the function behind a domain's cast.
+fn represented(cast: &DomainCast, value: &str) -> String {
+    format!("{}({value})", qualified(&cast.namespace, &cast.name))
 }
 
 /// The scope in which a row is the row at hand.

@@ -416,7 +416,7 @@ pub(super) fn add_column(schema: &Schema, id: RelationId, index: u32) -> Result<
             "column \"{}\" of table \"{}\" cannot be added in place: {why}",
             column.name, relation.name
         ))
-        .hint("Undo the edit: `mainstay migrate`, which will rebuild tables, is not there yet."))
+        .hint("`mainstay migrate apply` makes the table anew."))
     };
     if table.primary_key.contains(&index) {
         return refuse("it is part of the primary key");

@@ -62,6 +62,10 @@ impl<'a> Renderer<'a> {
             }
             ExprKind::Embedded(index) => Ok(Term::plain(self.embedded(*index)?)),
             ExprKind::EmbeddedColumn(index, inner) => self.embedded_column(*index, inner),
+            ExprKind::Represented(cast, _) => Err(Error::unsupported(format!(
+                "SQLite has no function {}.{} that shows a domain's values",
+                cast.namespace, cast.name
+            ))),
             ExprKind::Opaque { sql, .. } => Err(Error::unsupported(format!(
                 "SQLite cannot evaluate the expression {sql}"
             ))

@@ -25,10 +25,10 @@ impl Found {
         wanted(options)
             .iter()
             .map(|wanted| {
-                if *wanted == "mainstay" {
+                if *wanted == "mainstay" || *wanted == "mainstay_auth" {
                     return Err(Error::new(
                         "3F000",
-                        "`[api] schemas` names `mainstay`, which holds what Mainstay keeps for itself and is never served",
+                        format!("`[api] schemas` names `{wanted}`, which holds what Mainstay keeps for itself and is never served"),
                     ));
                 }
                 let found = self.namespaces.iter().find(|n| *n.name == **wanted);

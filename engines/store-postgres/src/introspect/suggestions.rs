@@ -5,11 +5,12 @@ use mainstay_model::Schema;
 use std::sync::Arc;
 
 /// Schemas that are kept for a tool's own needs, and rarely meant to be served.
-const TOOLS: [&str; 8] = [
+const TOOLS: [&str; 9] = [
     "auth",
     "extensions",
     "graphql",
     "mainstay",
+    "mainstay_auth",
     "net",
     "realtime",
     "storage",

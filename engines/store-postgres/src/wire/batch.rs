@@ -1,6 +1,7 @@
 //! What is asked in one go: statements with their values, written straight into the connection's buffer. One Sync ends it, so that all of
 //! it is one transaction unless it says BEGIN.
 
+use super::queue::SYNC;
 use bytes::{BufMut, BytesMut};
 use mainstay_model::{Error, Result};
 use rustc_hash::FxHashMap;
@@ -173,9 +174,10 @@ impl<'a> Batch<'a> {
         });
     }
 
-    pub(super) fn finish(self) -> Parsed {
-        self.out.put_slice(b"S\0\0\0\x04");
-        self.parsed
+    /// Ends it. What it prepares, and how many statements it is.
+    pub(super) fn finish(self) -> (Parsed, usize) {
+        self.out.put_slice(SYNC);
+        (self.parsed, self.count)
     }
 }
 
@@ -255,7 +257,7 @@ mod tests {
             batch
                 .statement(7, "select $1", &[false], &[true], |values| values.bytes(b"x"))
                 .unwrap();
-            let parsed = batch.finish();
+            let (parsed, _) = batch.finish();
             (out.to_vec(), parsed)
         };
         let (first, parsed) = write(&mut statements);

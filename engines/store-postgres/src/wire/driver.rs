@@ -3,6 +3,7 @@
 
 use super::batch::{Batch, Parsed, Statements};
 use super::connect::{Opened, Socket, socket};
+use super::queue::{Lost, Queue, Together, Told};
 use super::response::{Message, Response, ServerError};
 use super::tls::Tls;
 use crate::address::Host;
@@ -10,11 +11,10 @@ use bytes::{Buf, BytesMut};
 use mainstay_model::Result;
 use parking_lot::Mutex;
 use postgres_protocol::message::frontend;
-use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -33,6 +33,9 @@ pub(crate) struct Connection {
     handle: Arc<Handle>,
 }
 
+/// A connection that is not kept alive by being known.
+pub(crate) struct WeakConnection(Weak<Handle>);
+
 struct Handle(Arc<Inner>);
 
 struct Inner {
@@ -48,30 +51,12 @@ struct Inner {
 
 struct State {
     out: BytesMut,
-    waiting: VecDeque<Waiting>,
+    queue: Queue,
     statements: Statements,
     waker: Option<Waker>,
     /// No more is taken.
     ending: bool,
     lost: Option<Lost>,
-}
-
-struct Waiting {
-    /// `None` once it has been told.
-    reply: Option<Reply>,
-    /// It wants no larger answer: beyond so many bytes it is told so at once, and its query cancelled.
-    bytes_max: usize,
-}
-
-type Reply = oneshot::Sender<Result<Response, Lost>>;
-
-/// Why there is no answer.
-#[derive(Clone, Debug)]
-pub(crate) enum Lost {
-    /// The connection went; what the server said before, if it said anything.
-    Connection(String, Option<Box<ServerError>>),
-    /// The answer was larger than allowed.
-    TooLarge,
 }
 
 /// What the driver needs beyond the socket.
@@ -110,7 +95,7 @@ impl Connection {
         let inner = Arc::new(Inner {
             state: Mutex::new(State {
                 out: BytesMut::new(),
-                waiting: VecDeque::new(),
+                queue: Queue::default(),
                 statements: Statements::new(limits.statements_max, limits.named),
                 waker: None,
                 ending: false,
@@ -159,6 +144,17 @@ impl Connection {
         bytes_max: usize,
         write: impl FnOnce(&mut Batch<'_>) -> Result<T>,
     ) -> Result<(T, Exchange)> {
+        self.send_together(bytes_max, None, |batch, _| write(batch))
+    }
+
+    /// As [`Connection::send_for`]; `together` says what it may share its journey with, and `write` is told whether it joins what
+    /// others have begun: then, of reads, the settings are made, and an insertion must not wait for the log.
+    pub fn send_together<T>(
+        &self,
+        bytes_max: usize,
+        together: Option<Together>,
+        write: impl FnOnce(&mut Batch<'_>, bool) -> Result<T>,
+    ) -> Result<(T, Exchange)> {
         let (sender, reply) = oneshot::channel();
         let inner = &self.handle.0;
         let mut state = inner.state.lock();
@@ -173,25 +169,34 @@ impl Connection {
             // What is written matters to the caller, not to anybody else.
             let mut nowhere = BytesMut::new();
             let mut statements = Statements::new(16, true);
-            let value = write(&mut Batch::new(&mut nowhere, &mut statements))?;
+            let value = write(&mut Batch::new(&mut nowhere, &mut statements), false)?;
             return Ok((value, exchange));
         }
-        let State { out, statements, .. } = &mut *state;
+        let State {
+            out, statements, queue, ..
+        } = &mut *state;
+        let joins = together.as_ref().filter(|together| queue.can_join(together, out));
+        if let Some(together) = joins {
+            queue.begin_join(together, out);
+        }
         let mark = out.len();
         let mut batch = Batch::new(out, statements);
-        let value = match write(&mut batch) {
+        let value = match write(&mut batch, joins.is_some()) {
             Ok(value) => value,
             Err(error) => {
                 drop(batch);
-                state.out.truncate(mark);
+                out.truncate(mark);
+                if let Some(together) = joins {
+                    queue.abandon_join(together, out);
+                }
                 return Err(error);
             }
         };
-        let parsed = batch.finish();
-        state.waiting.push_back(Waiting {
-            reply: Some(sender),
-            bytes_max,
-        });
+        let (parsed, count) = batch.finish();
+        match joins {
+            Some(_) => queue.join(mark, out, sender, bytes_max, count),
+            None => queue.push(mark, sender, bytes_max, count, together),
+        }
         inner.in_flight.fetch_add(1, Ordering::Relaxed);
         let waker = state.waker.take();
         drop(state);
@@ -204,6 +209,22 @@ impl Connection {
             parsed,
         };
         Ok((value, exchange))
+    }
+
+    /// Whether what is sent now would join what others have begun.
+    pub fn can_join(&self, together: &Together) -> bool {
+        let state = self.handle.0.state.lock();
+        state.queue.can_join(together, &state.out)
+    }
+
+    /// Whether what was sent last has not left, and may be joined by something.
+    pub fn is_joinable(&self) -> bool {
+        self.handle.0.state.lock().queue.is_joinable()
+    }
+
+    /// The same, without keeping it alive.
+    pub fn downgrade(&self) -> WeakConnection {
+        WeakConnection(Arc::downgrade(&self.handle))
     }
 
     /// Batches without an answer.
@@ -231,6 +252,14 @@ impl Connection {
     /// Forgets what is prepared: the next batches prepare anew.
     pub fn forget_statements(&self) {
         self.handle.0.state.lock().statements.forget();
+    }
+}
+
+impl WeakConnection {
+    /// The connection, unless it has ended.
+    pub fn upgrade(&self) -> Option<Connection> {
+        let handle = self.0.upgrade()?;
+        Some(Connection { handle })
     }
 }
 
@@ -306,7 +335,7 @@ impl Driver {
             if !state.out.is_empty() && self.writing.is_empty() {
                 continue;
             }
-            if state.waiting.is_empty() {
+            if state.queue.is_empty() {
                 self.front_since = None;
                 if state.ending {
                     return Poll::Ready(String::new());
@@ -315,10 +344,7 @@ impl Driver {
                 self.front_since.get_or_insert_with(Instant::now);
             }
             // Whoever waits at the front and goes away has its query cancelled; those behind it are left until they are the front.
-            if let Some(reply) = state.waiting.front_mut().and_then(|front| front.reply.as_mut())
-                && !self.front_cancelled
-                && reply.poll_closed(cx).is_ready()
-            {
+            if !self.front_cancelled && state.queue.is_deserted(cx) {
                 self.front_cancelled = true;
                 self.inner.cancel(&self.cancel);
             }
@@ -347,6 +373,7 @@ impl Driver {
                 // The buffers change places, so that neither is allocated again.
                 self.writing.clear();
                 std::mem::swap(&mut self.writing, &mut state.out);
+                state.queue.depart();
             }
             match Pin::new(&mut self.socket).poll_write(cx, &self.writing) {
                 Poll::Ready(Ok(0)) => return Poll::Ready("the connection takes no more".to_owned()),
@@ -429,24 +456,19 @@ impl Driver {
             if tag == b'Z' {
                 let bytes = self.input.split_to(self.scanned).freeze();
                 self.scanned = 0;
-                let answer = if std::mem::take(&mut self.too_large) {
-                    Err(Lost::TooLarge)
-                } else {
-                    Ok(Response::new(bytes))
+                let answer = match std::mem::take(&mut self.too_large) {
+                    true => Err(Lost::TooLarge),
+                    false => Ok(bytes),
                 };
                 self.last_error = None;
                 self.front_cancelled = false;
                 let mut state = self.inner.state.lock();
-                let front = state.waiting.pop_front();
-                self.front_since = (!state.waiting.is_empty()).then(Instant::now);
+                let (told, count) = state.queue.answered(answer);
+                self.front_since = (!state.queue.is_empty()).then(Instant::now);
                 drop(state);
-                if let Some(front) = front {
-                    self.inner.in_flight.fetch_sub(1, Ordering::Relaxed);
-                    if let Some(reply) = front.reply {
-                        let _ = reply.send(answer);
-                    }
-                    answered = true;
-                }
+                self.inner.in_flight.fetch_sub(count, Ordering::Relaxed);
+                answered |= count > 0;
+                tell(told);
             }
         }
     }
@@ -455,19 +477,17 @@ impl Driver {
     fn bytes_max(&self) -> usize {
         let most = self.limits.answer_bytes_max.saturating_add(64 << 10);
         let state = self.inner.state.lock();
-        state.waiting.front().map_or(most, |front| front.bytes_max.min(most))
+        state.queue.bytes_max().map_or(most, |max| max.min(most))
     }
 
-    /// The answer at hand is larger than the one who waits for it wants: it is told, and what produces the rest is stopped.
+    /// The answer at hand is larger than those who wait for it want: they are told, and what produces the rest is stopped.
     fn refuse_front(&mut self) {
         let mut state = self.inner.state.lock();
-        let Some(front) = state.waiting.front_mut().filter(|front| front.bytes_max < usize::MAX) else {
+        let Some(told) = state.queue.refuse_front() else {
             return;
         };
-        if let Some(reply) = front.reply.take() {
-            let _ = reply.send(Err(Lost::TooLarge));
-        }
         drop(state);
+        tell(told);
         if !std::mem::replace(&mut self.front_cancelled, true) {
             self.inner.cancel(&self.cancel);
         }
@@ -483,6 +503,14 @@ impl Driver {
             let _ = socket.write_all(&goodbye).await;
             let _ = socket.shutdown().await;
         });
+    }
+}
+
+fn tell(told: Told) {
+    for (reply, answer) in told {
+        if let Some(reply) = reply {
+            let _ = reply.send(answer);
+        }
     }
 }
 
@@ -509,12 +537,10 @@ impl Inner {
         }
         state.lost = Some(lost.clone());
         self.closed.store(true, Ordering::Release);
-        let waiting = std::mem::take(&mut state.waiting);
+        let told = state.queue.end(&lost);
         drop(state);
         self.in_flight.store(0, Ordering::Relaxed);
-        for reply in waiting.into_iter().filter_map(|waiting| waiting.reply) {
-            let _ = reply.send(Err(lost.clone()));
-        }
+        tell(told);
     }
 
     /// Cancels what runs.

@@ -4,13 +4,15 @@
 mod batch;
 mod connect;
 mod driver;
+mod queue;
 mod response;
 mod single;
 mod tls;
 
 pub(crate) use batch::{Batch, Values};
 pub(crate) use connect::{ConnectError, Opened, open, socket};
-pub(crate) use driver::{Connection, Exchange, Limits, Lost};
+pub(crate) use driver::{Connection, Exchange, Limits, WeakConnection};
+pub(crate) use queue::{Lost, Together};
 pub(crate) use response::{Message, Response, ServerError, cells, command_rows};
 pub(crate) use single::{Ended, Single, SingleLimits};
 pub(crate) use tls::Tls;

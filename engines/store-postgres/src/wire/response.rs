@@ -5,6 +5,8 @@ use bytes::Bytes;
 /// The answer to one batch.
 pub(crate) struct Response {
     bytes: Bytes,
+    /// Whether what it committed is in the server's log.
+    pub is_durable: bool,
 }
 
 /// A message of an answer.
@@ -22,7 +24,10 @@ pub(crate) enum Message<'a> {
 
 impl Response {
     pub fn new(bytes: Bytes) -> Response {
-        Response { bytes }
+        Response {
+            bytes,
+            is_durable: true,
+        }
     }
 
     /// The messages that matter, in order.

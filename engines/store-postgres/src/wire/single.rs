@@ -3,7 +3,8 @@
 
 use super::batch::{Batch, Statements};
 use super::connect::Opened;
-use super::driver::{BLOCK_BYTES, Cancel, Lost, READ_BYTES};
+use super::driver::{BLOCK_BYTES, Cancel, READ_BYTES};
+use super::queue::Lost;
 use super::tls::Tls;
 use bytes::{Buf, BytesMut};
 use mainstay_model::Result;

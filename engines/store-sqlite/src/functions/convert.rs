@@ -54,7 +54,7 @@ pub(super) fn register(c: &Connection) -> rusqlite::Result<()> {
 }
 
 /// A cast, arrays to and from text included.
-fn cast(value: Value, from: &Type, to: &Type) -> Result<Value> {
+pub(crate) fn cast(value: Value, from: &Type, to: &Type) -> Result<Value> {
     match (from, to) {
         (Type::Bytea, Type::Bytea) => Ok(value),
         (Type::Json | Type::Jsonb, Type::Json | Type::Jsonb) => value.cast(from, to),

@@ -7,7 +7,7 @@
 mod aggregate;
 mod array;
 mod binary;
-mod convert;
+pub(crate) mod convert;
 mod format;
 mod json;
 mod moment;
