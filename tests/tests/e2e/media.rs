@@ -166,8 +166,6 @@ const SHOPS: &str = "
     INSERT INTO beacons VALUES (1, 1, 'SRID=4326;POINT(-71.1 42.3)');
     CREATE TABLE plain (id integer);
     CREATE FUNCTION shop(wanted integer) RETURNS SETOF shops LANGUAGE sql STABLE AS 'SELECT * FROM shops WHERE id = wanted';
-    CREATE FUNCTION near(s shops, other text) RETURNS boolean LANGUAGE sql STABLE
-      AS 'SELECT gis.st_dwithin(s.place, other::gis.geometry, 0.01)';
     GRANT USAGE ON SCHEMA gis TO ANON;
     GRANT SELECT, INSERT, UPDATE, DELETE ON shops, beacons, plain TO ANON;";
 
