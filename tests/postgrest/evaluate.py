@@ -270,7 +270,11 @@ class Evaluator:
                 break
             if word.text == "<-" and word.kind == "op" and depth == 0:
                 value = self.run(self.value(Parser(words[at + 1 :]).whole(), scope))
-                if not match(Parser(words[:at]).pattern(), value, scope):
+                parser = Parser(words[:at])
+                pattern = parser.pattern()
+                while parser.peek():
+                    pattern = ("con", pattern[1], [*pattern[2], parser.pattern()])
+                if not match(pattern, value, scope):
                     raise Unknown("a pattern does not match")
                 return value
         return self.run(self.value(Parser(words).whole(), scope))

@@ -15,7 +15,7 @@ pub struct Engine {
     pub name: &'static str,
     /// What it is for.
     pub purpose: &'static str,
-    /// Any one of these programs means that it is there.
+    /// Any one of these programs means that it is there; what PostgreSQL loads is found from where its programs are.
     programs: &'static [&'static str],
     /// A folder of versions, in each of which `bin/` holds the programs (Debian keeps PostgreSQL out of `PATH`).
     versions_in: Option<&'static str>,
@@ -44,6 +44,15 @@ pub const ENGINES: &[Engine] = &[
         programs: &["initdb"],
         versions_in: Some("/usr/lib/postgresql"),
         packages: &["postgresql"],
+        pip: None,
+        optional: false,
+    },
+    Engine {
+        name: "PostGIS",
+        purpose: "geometry in PostgreSQL, and GeoJSON of it",
+        programs: &["../lib/postgis-3.so"],
+        versions_in: Some("/usr/lib/postgresql"),
+        packages: &["postgresql-15-postgis-3"],
         pip: None,
         optional: false,
     },
@@ -160,7 +169,11 @@ impl Engine {
             .iter()
             .rev()
             .flat_map(|(_, path)| self.programs.iter().map(|name| path.join("bin").join(name)));
-        programs.into_iter().find(|program| is_executable(program))
+        let is_there = |path: &PathBuf| match path.extension() {
+            Some(extension) if extension == "so" => path.is_file(),
+            _ => is_executable(path),
+        };
+        programs.into_iter().find(is_there)
     }
 }
 

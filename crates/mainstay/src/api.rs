@@ -89,6 +89,13 @@ impl Service for AccountService {
     }
 }
 
+/// The trace of a request, for whoever tells of it.
+pub fn trace_of(extensions: &http::Extensions) -> Option<String> {
+    extensions
+        .get::<Arrival>()
+        .map(|arrival| arrival.trace.trace.to_string())
+}
+
 /// The trace goes on under the gateway's span.
 fn with_trace(mut request: Request<Bytes>) -> Request<Bytes> {
     if *request.method() != http::Method::GET

@@ -299,7 +299,7 @@ fn generations(loaded: Arc<Loaded>, cache: Option<Arc<Cache>>, jobs: Option<Jobs
         if !project.log.slow.is_zero() {
             engine = engine.with_slow(crate::slow::told(project.log.slow));
         }
-        let mut rest = Rest::new(engine.clone(), rest_config(project));
+        let mut rest = Rest::new(engine.clone(), rest_config(project)).with_trace(crate::api::trace_of);
         if let Some(jobs) = &jobs {
             rest = rest.with_background(Arc::new(Later(jobs.clone())));
         }

@@ -1,33 +1,28 @@
-//! Reads that a store was slow to answer, told of with their statement, their plan and who asked.
+//! What a store was slow to answer or to do, told of with its statements, their plan and the request behind it.
 
-use mainstay_query::{Slow, SlowRead};
-use std::sync::Arc;
+use mainstay_query::{Slow, SlowOperation};
 use std::time::Duration;
 
-/// Tells the log of reads that take so long.
+/// Tells the log of what takes so long.
 pub fn told(after: Duration) -> Slow {
-    Slow {
-        after,
-        told: Arc::new(|slow| mainstay_telemetry::warn!("slow", "{}", sentence(&slow))),
-    }
+    Slow::new(after, |slow| mainstay_telemetry::warn!("slow", "{}", sentence(&slow)))
 }
 
 /// Texts are left out: a log is read by more people than the rows are.
-fn sentence(slow: &SlowRead) -> String {
-    let asked = match &slow.identity.request {
-        Some(request) => format!("{} {}", request.method, request.path),
-        None => "a request".to_owned(),
-    };
-    let (statement, role) = (&slow.statement, &slow.identity.role);
+fn sentence(slow: &SlowOperation) -> String {
+    let request = slow.request.as_deref().unwrap_or("a task");
     let (sql, plan) = match &slow.explanation {
         Ok(explanation) => (explanation.sql(), explanation.plan.as_str()),
         Err(why) => (String::new(), &*why.message),
     };
+    let before = match &slow.statement {
+        Some(statement) => format!("{} calls, {} ms at most; ", statement.calls, statement.max_us / 1000),
+        None => String::new(),
+    };
     format!(
-        "{asked} by {role} waited {} ms for its store; {} calls, {} ms at most; {sql}\n{}",
+        "{request} by {} waited {} ms for its store; {before}{sql}\n{}",
+        slow.role,
         slow.took.as_millis(),
-        statement.calls,
-        statement.max_us / 1000,
         without_texts(plan),
     )
 }

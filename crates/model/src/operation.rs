@@ -34,6 +34,26 @@ pub struct QueryShape {
     pub offset: Option<u16>,
     /// Whether the number of all matching rows is wanted.
     pub count: Count,
+    /// The rows are wanted as one value that the database makes of them.
+    pub document: Option<Box<Document>>,
+}
+
+/// A value that the database makes of all rows of an answer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Document {
+    /// What an aggregate of the database's own says.
+    Aggregate {
+        /// Its schema.
+        namespace: Arc<str>,
+        /// Its name.
+        name: Arc<str>,
+        /// Rows of this relation are what it takes; else rows of any kind.
+        of: Option<RelationId>,
+        /// What it gives.
+        ty: crate::Type,
+    },
+    /// A FeatureCollection of GeoJSON (RFC 7946 §3.3), by the functions in this schema.
+    GeoJson(Arc<str>),
 }
 
 impl QueryShape {
@@ -49,6 +69,7 @@ impl QueryShape {
             limit: None,
             offset: None,
             count: Count::None,
+            document: None,
         }
     }
 
@@ -81,8 +102,13 @@ pub enum Count {
     Exact,
     /// From the planner's statistics.
     Planned,
-    /// Counted up to a limit, planned beyond it.
-    Estimated,
+    /// Counted up to so many, planned beyond.
+    Estimated(u64),
+}
+
+impl Count {
+    /// Up to so many rows an estimate is exact, where nothing else is said.
+    pub const ESTIMATE_FROM: u64 = 1000;
 }
 
 /// One thing that a row yields.

@@ -55,6 +55,8 @@ pub struct Schema {
     pub representations: Vec<DomainCast>,
     /// Functions and aggregates that yield a media type.
     pub media_handlers: Vec<MediaHandler>,
+    /// Where the functions are that make GeoJSON of rows (`st_asgeojson(record)`), if the database has them.
+    pub geojson: Option<Arc<str>>,
     /// What functions set for the transaction that calls them (`SET statement_timeout …`), where a database says so.
     pub function_settings: HashMap<FunctionId, Settings>,
     /// Changes whenever anything above does; part of every cache key.
@@ -98,6 +100,8 @@ pub struct MediaHandler {
     pub name: Arc<str>,
     /// `text/html`, `*/*`
     pub media_type: Arc<str>,
+    /// What the domain is over.
+    pub base: Type,
     /// What it is for.
     pub subject: MediaSubject,
 }

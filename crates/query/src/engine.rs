@@ -1,15 +1,16 @@
 //! The engine: one function shows a whole read, another a whole write, each stage a named call.
 
 use crate::plan::{Place, Plan, Plans};
+use crate::slow::{Asked, Slow, is_worth_telling};
 use crate::statements::Statement;
 use bytes::Bytes;
 use mainstay_cache::{Cache, Flight, Hit, Key, Lookup};
 use mainstay_model::{
     Changes, Committed, Error, Identity, Query, Representation, ResponseSettings, Result, Schema, Transaction,
 };
-use mainstay_store::{CommitListener, Explain, Explanation, Read, Rest, Store, Streamed};
+use mainstay_store::{CommitListener, Read, Rest, Store, Streamed};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Answers operations. Cheap to clone; one per process.
 #[derive(Clone)]
@@ -23,32 +24,8 @@ pub(crate) struct Inner {
     stores: Vec<Arc<dyn Store>>,
     pub(crate) cache: Option<Arc<Cache>>,
     pub(crate) plans: Plans,
-    slow: Option<Slow>,
+    pub(crate) slow: Option<Slow>,
 }
-
-/// When a read is slow, and who is told.
-#[derive(Clone)]
-pub struct Slow {
-    /// The store took this long or longer.
-    pub after: Duration,
-    /// Told of slow reads, of one statement at most every [`SLOW_EVERY`].
-    pub told: Arc<dyn Fn(SlowRead) + Send + Sync>,
-}
-
-/// A slow read.
-pub struct SlowRead {
-    /// What was read, with the values of this read.
-    pub statement: Statement,
-    /// How long the store took.
-    pub took: Duration,
-    /// Who asked, and with which request where the store has it told.
-    pub identity: Identity,
-    /// The statement and its plan, or why there is none.
-    pub explanation: Result<Explanation>,
-}
-
-/// A statement that stays slow is told of so often.
-pub const SLOW_EVERY: Duration = Duration::from_secs(10);
 
 /// How fresh an answer must be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -64,7 +41,9 @@ pub enum Consistency {
 
 /// What a read asks beyond the query.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct ReadOptions {
+pub struct ReadOptions<'r> {
+    /// The request that it is for.
+    pub asked: Asked<'r>,
     /// `Cache-Control: no-cache`: go to the store.
     pub bypass_cache: bool,
     /// A value says `now` or the like: nobody will ask for this answer again.
@@ -165,7 +144,7 @@ impl Engine {
         }
     }
 
-    /// Has somebody told of slow reads. Before the first clone is handed out; later it does nothing.
+    /// Has somebody told of what is slow. Before the first clone is handed out; later it does nothing.
     pub fn with_slow(mut self, slow: Slow) -> Engine {
         if let Some(inner) = Arc::get_mut(&mut self.inner) {
             inner.slow = Some(slow);
@@ -199,7 +178,7 @@ impl Engine {
         query: &Query,
         identity: &Identity,
         representation: &Arc<dyn Representation>,
-        options: ReadOptions,
+        options: ReadOptions<'_>,
     ) -> Result<Reply> {
         let answered = self.answer(query, identity, representation, options, false).await;
         answered.map(|(reply, _)| reply)
@@ -212,7 +191,7 @@ impl Engine {
         query: &Query,
         identity: &Identity,
         representation: &Arc<dyn Representation>,
-        options: ReadOptions,
+        options: ReadOptions<'_>,
     ) -> Result<(Reply, Option<Rest>)> {
         let goes_on = representation.streams();
         self.answer(query, identity, representation, options, goes_on).await
@@ -223,7 +202,7 @@ impl Engine {
         query: &Query,
         identity: &Identity,
         representation: &Arc<dyn Representation>,
-        options: ReadOptions,
+        options: ReadOptions<'_>,
         goes_on: bool,
     ) -> Result<(Reply, Option<Rest>)> {
         let began = Instant::now();
@@ -239,7 +218,15 @@ impl Engine {
             Ok(cache) => cache,
             Err(why) => {
                 let answer = self
-                    .ask(&plan, query, identity, representation, goes_on, &mut phases)
+                    .ask(
+                        &plan,
+                        query,
+                        identity,
+                        representation,
+                        goes_on,
+                        options.asked,
+                        &mut phases,
+                    )
                     .await?;
                 return Ok(reply(answer, CacheVerdict::Bypass(why), phases));
             }
@@ -252,13 +239,33 @@ impl Engine {
             Lookup::Hit(hit) => Ok((from_hit(hit, CacheVerdict::Hit, phases), None)),
             Lookup::Bypass(why) => {
                 let answer = self
-                    .ask(&plan, query, identity, representation, goes_on, &mut phases)
+                    .ask(
+                        &plan,
+                        query,
+                        identity,
+                        representation,
+                        goes_on,
+                        options.asked,
+                        &mut phases,
+                    )
                     .await?;
                 Ok(reply(answer, CacheVerdict::Bypass(why), phases))
             }
             Lookup::Miss => {
                 // Boxed: a hit should not carry the room for a miss.
-                Box::pin(self.fill(cache, key, &plan, query, identity, representation, goes_on, phases)).await
+                let for_whom = options.asked;
+                Box::pin(self.fill(
+                    cache,
+                    key,
+                    &plan,
+                    query,
+                    identity,
+                    representation,
+                    goes_on,
+                    for_whom,
+                    phases,
+                ))
+                .await
             }
         }
     }
@@ -270,7 +277,7 @@ impl Engine {
         query: &Query,
         identity: &Identity,
         representation: &Arc<dyn Representation>,
-        options: ReadOptions,
+        options: ReadOptions<'_>,
     ) -> Option<Reply> {
         let cache = self.inner.cache.as_ref()?;
         let schema = &self.inner.schema;
@@ -287,7 +294,7 @@ impl Engine {
     pub(crate) fn cache_for(
         &self,
         plan: &Plan,
-        options: ReadOptions,
+        options: ReadOptions<'_>,
     ) -> std::result::Result<&Arc<Cache>, &'static str> {
         match (&self.inner.cache, &plan.cacheable) {
             (None, _) => Err("off"),
@@ -315,6 +322,7 @@ impl Engine {
         identity: &Identity,
         representation: &Arc<dyn Representation>,
         goes_on: bool,
+        for_whom: Asked<'_>,
         mut phases: Phases,
     ) -> Result<(Reply, Option<Rest>)> {
         let began = Instant::now();
@@ -325,7 +333,7 @@ impl Engine {
                     let class = plan.class(identity);
                     let pending = cache.begin_fill(&key, plan.store, plan.footprint(&query.params, &class));
                     let asked = self
-                        .ask(plan, query, &class, representation, goes_on, &mut phases)
+                        .ask(plan, query, &class, representation, goes_on, for_whom, &mut phases)
                         .await;
                     let answer = match asked {
                         Ok(Streamed { answer, rest: None }) => answer,
@@ -358,11 +366,20 @@ impl Engine {
             }
         }
         let answer = self
-            .ask(plan, query, &plan.class(identity), representation, goes_on, &mut phases)
+            .ask(
+                plan,
+                query,
+                &plan.class(identity),
+                representation,
+                goes_on,
+                for_whom,
+                &mut phases,
+            )
             .await?;
         Ok(reply(answer, CacheVerdict::Miss("leaders gone"), phases))
     }
 
+    #[allow(clippy::too_many_arguments, reason = "the parts of one question, named")]
     async fn ask(
         &self,
         plan: &Arc<Plan>,
@@ -370,6 +387,7 @@ impl Engine {
         identity: &Identity,
         representation: &Arc<dyn Representation>,
         goes_on: bool,
+        asked: Asked<'_>,
         phases: &mut Phases,
     ) -> Result<Streamed> {
         let began = Instant::now();
@@ -389,31 +407,15 @@ impl Engine {
         phases.store_us = took.as_micros().min(u128::from(u32::MAX)) as u32;
         let rows = answer.as_ref().map_or(0, |a| a.answer.rows);
         plan.cost.add(u64::from(phases.store_us), rows, &query.params);
-        if let Some(slow) = self.inner.slow.as_ref().filter(|slow| took >= slow.after)
-            && answer.is_ok()
-            && plan.cost.is_time_to_tell(SLOW_EVERY)
-        {
-            let (engine, told) = (self.clone(), slow.told.clone());
-            let (identity, representation) = (identity.clone(), representation.clone());
-            let mut statement = Statement::of(plan, &identity.role);
-            statement.params.clone_from(&query.params);
-            tokio::spawn(async move {
-                let wanted = Explain::default();
-                let explanation = engine.explain(&statement, &identity, &*representation, wanted).await;
-                told(SlowRead {
-                    statement,
-                    took,
-                    identity,
-                    explanation,
-                });
-            });
+        if self.inner.slow.as_ref().is_some_and(|slow| took >= slow.after) && is_worth_telling(answer.as_ref().err()) {
+            self.slow_read(plan, query, identity, representation, took, asked);
         }
         answer
     }
 
     /// A write, from authorisation to the acknowledged commit.
     pub async fn write(&self, transaction: Transaction, identity: &Identity) -> Result<Committed> {
-        self.write_as(transaction, identity, &[]).await
+        self.write_as(transaction, identity, &[], Asked::default()).await
     }
 
     /// As [`Engine::write`]; `representations` has one for each step, which encodes what that step returns.
@@ -422,9 +424,19 @@ impl Engine {
         transaction: Transaction,
         identity: &Identity,
         representations: &[Arc<dyn Representation>],
+        asked: Asked<'_>,
     ) -> Result<Committed> {
         let (transaction, store) = self.authorised(transaction, identity)?;
-        store.write_as(&transaction, identity, representations).await
+        let Some(slow) = &self.inner.slow else {
+            return store.write_as(&transaction, identity, representations).await;
+        };
+        let began = Instant::now();
+        let committed = store.write_as(&transaction, identity, representations).await;
+        let took = began.elapsed();
+        if took >= slow.after && is_worth_telling(committed.as_ref().err()) {
+            slow.write(store, transaction, identity, representations, took, asked);
+        }
+        committed
     }
 
     /// A transaction as the caller may do it, and where.

@@ -78,7 +78,7 @@ impl Engine {
         query: &Query,
         identity: &Identity,
         representation: &dyn Representation,
-        options: ReadOptions,
+        options: ReadOptions<'_>,
     ) -> Result<Outlook> {
         let inner = &self.inner;
         let plan = inner.plans.authorised(&inner.schema, &query.shape, &identity.role)?;

@@ -8,11 +8,13 @@ mod footprint;
 mod narrow;
 mod native;
 mod plan;
+mod slow;
 mod statements;
 
 pub use authorise::body_of;
-pub use engine::{CacheVerdict, Consistency, Engine, Phases, ReadOptions, Reply, SLOW_EVERY, Slow, SlowRead};
+pub use engine::{CacheVerdict, Consistency, Engine, Phases, ReadOptions, Reply};
 pub use explain::Outlook;
 /// What a dialect asks of a plan, and what it gets.
 pub use mainstay_store::{Explain, Explained, Explanation, Rest as Following};
+pub use slow::{Asked, Named, SLOW_EVERY, Slow, SlowOperation};
 pub use statements::{MissingIndex, Statement, missing_indexes};

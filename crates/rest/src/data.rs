@@ -1,7 +1,7 @@
 //! What the dialect asks of the rest of the product: one read, one write, and the model.
 
 use mainstay_model::{Committed, Identity, Query, Representation, Result, Schema, Transaction};
-use mainstay_query::{Engine, Explain, Explanation, Following, ReadOptions, Reply};
+use mainstay_query::{Asked, Engine, Explain, Explanation, Following, ReadOptions, Reply};
 use std::future::Future;
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ pub trait Data: Send + Sync + 'static {
         query: &Query,
         identity: &Identity,
         representation: &Arc<dyn Representation>,
-        options: ReadOptions,
+        options: ReadOptions<'_>,
     ) -> impl Future<Output = Result<Reply>> + Send;
 
     /// As [`Data::read`], of an answer that may go on after what the reply has of it.
@@ -25,7 +25,7 @@ pub trait Data: Send + Sync + 'static {
         query: &Query,
         identity: &Identity,
         representation: &Arc<dyn Representation>,
-        options: ReadOptions,
+        options: ReadOptions<'_>,
     ) -> impl Future<Output = Result<(Reply, Option<Following>)>> + Send {
         async move {
             let reply = self.read(query, identity, representation, options).await;
@@ -39,7 +39,7 @@ pub trait Data: Send + Sync + 'static {
         _query: &Query,
         _identity: &Identity,
         _representation: &Arc<dyn Representation>,
-        _options: ReadOptions,
+        _options: ReadOptions<'_>,
     ) -> Option<Reply> {
         None
     }
@@ -65,12 +65,14 @@ pub trait Data: Send + Sync + 'static {
     /// Whether anything looks at the requests that callers make ([`Identity::request`]).
     fn wants_requests(&self) -> bool;
 
-    /// A write, from authorisation to the acknowledged commit. `representations` has the form of what each step returns.
+    /// A write, from authorisation to the acknowledged commit, for the request that asked for it. `representations` has the form of what
+    /// each step returns.
     fn write(
         &self,
         transaction: Transaction,
         identity: &Identity,
         representations: &[Arc<dyn Representation>],
+        asked: Asked<'_>,
     ) -> impl Future<Output = Result<Committed>> + Send;
 }
 
@@ -84,7 +86,7 @@ impl Data for Engine {
         query: &Query,
         identity: &Identity,
         representation: &Arc<dyn Representation>,
-        options: ReadOptions,
+        options: ReadOptions<'_>,
     ) -> Result<Reply> {
         Engine::read(self, query, identity, representation, options).await
     }
@@ -94,7 +96,7 @@ impl Data for Engine {
         query: &Query,
         identity: &Identity,
         representation: &Arc<dyn Representation>,
-        options: ReadOptions,
+        options: ReadOptions<'_>,
     ) -> Result<(Reply, Option<Following>)> {
         Engine::stream(self, query, identity, representation, options).await
     }
@@ -104,7 +106,7 @@ impl Data for Engine {
         query: &Query,
         identity: &Identity,
         representation: &Arc<dyn Representation>,
-        options: ReadOptions,
+        options: ReadOptions<'_>,
     ) -> Option<Reply> {
         Engine::at_hand(self, query, identity, representation, options)
     }
@@ -138,7 +140,8 @@ impl Data for Engine {
         transaction: Transaction,
         identity: &Identity,
         representations: &[Arc<dyn Representation>],
+        asked: Asked<'_>,
     ) -> Result<Committed> {
-        Engine::write_as(self, transaction, identity, representations).await
+        Engine::write_as(self, transaction, identity, representations, asked).await
     }
 }

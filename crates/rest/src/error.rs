@@ -280,14 +280,14 @@ pub(crate) fn status(error: &Error, anonymous: bool) -> StatusCode {
         "42883" | "42P01" => 404,
         "42P17" => 500,
         "53400" => 500,
-        // A limit that the request itself has exceeded; the others of its class are the server's.
-        "54000" => 400,
         "57P01" | "57P03" => 503,
         "P0001" => 400,
         // The class decides.
         _ => match code.get(..2).unwrap_or_default() {
             "08" => 503,
-            "09" | "21" | "25" | "2D" | "38" | "39" | "3B" | "40" | "54" | "55" | "57" | "58" => 500,
+            // A limit that the request itself has exceeded; what exceeds the database's own, it says itself.
+            "54" => 400,
+            "09" | "21" | "25" | "2D" | "38" | "39" | "3B" | "40" | "55" | "57" | "58" => 500,
             "0L" | "0P" | "28" => 403,
             "53" => 503,
             "F0" | "HV" | "P0" | "XX" => 500,
@@ -409,8 +409,7 @@ mod tests {
             ("P0002", "", false, 500),
             ("P0001", "", false, 400),
             ("XX000", "", false, 500),
-            ("54000", "", false, 400),
-            ("54001", "", false, 500),
+            ("54001", "", false, 400),
             ("MS404", "", false, 404),
             ("MS409", "", false, 409),
             ("MS422", "", false, 422),

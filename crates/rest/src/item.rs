@@ -40,7 +40,7 @@ impl<D: Data> Rest<D> {
         identity: &'r Identity,
         preceding: Option<&Arc<Preceding>>,
     ) -> Result<Plan<'r>, Error> {
-        let mut writing = Writing::begin(self, schema, request.headers(), name, &identity.role, preceding)?;
+        let mut writing = Writing::begin(self, schema, request, name, &identity.role, preceding)?;
         writing.item = true;
         let pairs = self.pairs(request)?;
         let asked = query_string::Request::read(&pairs, name, Arguments::None, &self.config.limits)?;
@@ -72,7 +72,7 @@ impl<D: Data> Rest<D> {
         identity: &Identity,
         preceding: Option<&Arc<Preceding>>,
     ) -> Result<Planned<'r>, Error> {
-        let mut writing = Writing::begin(self, schema, request.headers(), name, &identity.role, preceding)?;
+        let mut writing = Writing::begin(self, schema, request, name, &identity.role, preceding)?;
         writing.item = true;
         let pairs = self.pairs(request)?;
         let asked = query_string::Request::read(&pairs, name, Arguments::None, &self.config.limits)?;
@@ -138,7 +138,7 @@ impl<D: Data> Rest<D> {
         identity: &Identity,
         preceding: Option<&Arc<Preceding>>,
     ) -> Result<Planned<'r>, Error> {
-        let mut writing = Writing::begin(self, schema, request.headers(), name, &identity.role, preceding)?;
+        let mut writing = Writing::begin(self, schema, request, name, &identity.role, preceding)?;
         writing.item = true;
         let pairs = self.pairs(request)?;
         let asked = query_string::Request::read(&pairs, name, Arguments::None, &self.config.limits)?;

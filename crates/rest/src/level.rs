@@ -52,6 +52,11 @@ impl<'a> Level<'a> {
         root
     }
 
+    /// Whether the rows are wanted whole and alone: `*`, or no selection.
+    pub fn is_whole(&self) -> bool {
+        matches!(self.fields.as_slice(), [None]) && self.embeds.is_empty()
+    }
+
     fn take(&mut self, selection: Vec<Selected<'a>>) {
         for item in selection {
             match item {

@@ -13,12 +13,14 @@ mod error;
 mod facts;
 mod filter;
 mod group;
+mod handler;
 mod idempotency;
 mod item;
 mod key;
 mod level;
 mod media;
 mod memo;
+mod named;
 mod openapi;
 mod options;
 mod order;
@@ -50,6 +52,7 @@ mod write;
 mod zone;
 
 pub use data::Data;
+pub use named::TraceOf;
 pub use outlook::{Explained, Refused};
 pub use response::Facts;
 pub use rpc::{AsyncCall, Background};
@@ -193,6 +196,8 @@ pub struct Rest<D = Engine> {
     background: Option<Arc<dyn Background>>,
     /// Whether callers' requests travel with them.
     wants_requests: bool,
+    /// What finds a request's trace.
+    trace: Option<TraceOf>,
 }
 
 /// Where what follows the first part of an answer goes.
@@ -249,6 +254,7 @@ impl<D: Data> Rest<D> {
             descriptions: openapi::Descriptions::default(),
             background: None,
             wants_requests,
+            trace: None,
         }
     }
 

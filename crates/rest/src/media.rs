@@ -3,7 +3,7 @@
 use crate::error;
 use http::HeaderMap;
 use http::header::{ACCEPT, CONTENT_TYPE};
-use mainstay_model::{Error, Function, MediaSubject, Returns, Schema, Type};
+use mainstay_model::{Error, Returns, Type};
 
 /// A form of answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -94,7 +94,7 @@ fn offer(range: &str) -> Offer {
 }
 
 /// Members of `Accept`, the most wanted first, without those of quality 0.
-fn ranges(accept: &str) -> Vec<&str> {
+pub(crate) fn ranges(accept: &str) -> Vec<&str> {
     let mut ranges: Vec<(&str, f32)> = accept
         .split(',')
         .map(str::trim)
@@ -112,7 +112,7 @@ fn ranges(accept: &str) -> Vec<&str> {
     ranges.into_iter().map(|(range, _)| range).collect()
 }
 
-fn accept_text(headers: &HeaderMap) -> Option<&str> {
+pub(crate) fn accept_text(headers: &HeaderMap) -> Option<&str> {
     headers
         .get(ACCEPT)
         .and_then(|value| value.to_str().ok())
@@ -124,41 +124,35 @@ pub(crate) fn first(headers: &HeaderMap) -> Option<&str> {
     ranges(accept_text(headers)?).into_iter().next()
 }
 
-/// The form of rows. Errors: PGRST107.
-pub(crate) fn negotiate(headers: &HeaderMap) -> Result<Media, Error> {
-    negotiate_with(headers, None)
-}
-
 /// The form of what a function gives, which may be a document of its own. Errors: PGRST107.
 pub(crate) fn negotiate_with(headers: &HeaderMap, raw: Option<RawKind>) -> Result<Media, Error> {
     let Some(accept) = accept_text(headers) else {
         return Ok(Media::Json { strip_nulls: false });
     };
-    let found = ranges(accept).into_iter().find_map(|range| match (offer(range), raw) {
+    let found = ranges(accept).into_iter().find_map(|range| built_in(range, raw));
+    found.ok_or_else(|| error::not_acceptable(accept))
+}
+
+/// The form that a member of `Accept` names without anybody's help.
+pub(crate) fn built_in(range: &str, raw: Option<RawKind>) -> Option<Media> {
+    match (offer(range), raw) {
         (Offer::Rows(media), _) => Some(media),
         (Offer::Other, Some(raw)) => {
             let name = range.split(';').next().unwrap_or_default().trim();
             name.eq_ignore_ascii_case(raw.name()).then_some(Media::Raw(raw))
         }
         (Offer::OpenApi | Offer::Other, _) => None,
-    });
-    found.ok_or_else(|| error::not_acceptable(accept))
+    }
 }
 
-/// The media type that a function's result has by its declaration (a domain called `"image/png"`), if the client wants that one
-/// before anything else.
-pub(crate) fn own_of<'s>(schema: &'s Schema, function: &Function, headers: &HeaderMap) -> Option<&'s str> {
-    let handler = schema.media_handlers.iter().find(|handler| {
-        handler.subject == MediaSubject::Result
-            && handler.name == function.name
-            && handler.namespace == function.namespace
-    })?;
-    let first = first(headers)?;
-    let name = first.split(';').next().unwrap_or_default().trim();
-    match &*handler.media_type {
-        // Any type that the client names.
-        "*/*" => Some("application/octet-stream"),
-        own if name.eq_ignore_ascii_case(own) => Some(own),
+/// The form that a member of `Accept` names, where it is one that nobody else may make.
+pub(crate) fn of_dialect(range: &str) -> Option<Media> {
+    const VENDOR: &str = "application/vnd.pgrst.";
+    let is_ours = range
+        .get(..VENDOR.len())
+        .is_some_and(|start| start.eq_ignore_ascii_case(VENDOR));
+    match offer(range) {
+        Offer::Rows(media) if is_ours => Some(media),
         _ => None,
     }
 }
@@ -214,28 +208,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_function_may_have_a_media_type_of_its_own() {
-        let mut schema = crate::tests::fixture_schema();
-        let function = schema.functions[0].clone();
-        schema.media_handlers.push(mainstay_model::MediaHandler {
-            namespace: function.namespace.clone(),
-            name: function.name.clone(),
-            media_type: "image/png".into(),
-            subject: MediaSubject::Result,
-        });
-        for (accept, want) in [
-            ("image/png", Some("image/png")),
-            ("Image/PNG;q=0.9", Some("image/png")),
-            ("application/json, image/png", None),
-            ("*/*", None),
-        ] {
-            let mut headers = HeaderMap::new();
-            headers.insert(ACCEPT, accept.parse().unwrap());
-            assert_eq!(own_of(&schema, &function, &headers), want, "{accept}");
-        }
-    }
-
-    #[test]
     fn the_most_wanted_of_what_there_is() {
         let json = Media::Json { strip_nulls: false };
         for (accept, want) in [
@@ -261,8 +233,8 @@ mod tests {
         ] {
             let mut headers = HeaderMap::new();
             headers.insert(ACCEPT, accept.parse().unwrap());
-            assert_eq!(negotiate(&headers).ok(), want, "{accept}");
+            assert_eq!(negotiate_with(&headers, None).ok(), want, "{accept}");
         }
-        assert_eq!(negotiate(&HeaderMap::new()).ok(), Some(json));
+        assert_eq!(negotiate_with(&HeaderMap::new(), None).ok(), Some(json));
     }
 }

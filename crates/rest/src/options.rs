@@ -1,11 +1,11 @@
 //! `OPTIONS`: what may be done with a path, in `Allow`. CORS is the gateway's.
 
 use crate::data::Data;
-use crate::{Place, Rest, Route, call, error, is_read, key, response};
+use crate::{Place, Rest, Route, call, error, key, response};
 use bytes::Bytes;
 use http::header::ALLOW;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
-use mainstay_model::{Error, Function, FunctionId, Identity, Privilege, Relation, RelationId, Schema, Volatility};
+use mainstay_model::{Error, Identity, Privilege, Relation, RelationId, Schema};
 
 /// What a role may do with a relation.
 #[derive(Clone, Copy)]
@@ -55,16 +55,6 @@ impl<D: Data> Rest<D> {
             return None;
         }
         let route = Route::read(request.uri().path()).ok()?;
-        if let Route::Function(name) = &route
-            && is_read(request.method())
-        {
-            let schema = self.data.schema();
-            let place = Place::of(&schema, &self.config, request.headers(), false).ok()?;
-            let readable = |id: &FunctionId| call::is_readable(schema.function(*id));
-            if place.functions(&schema, name).iter().any(readable) {
-                return None;
-            }
-        }
         let options = self.options(&route, request.headers(), identity).ok()?;
         let allow = options.headers().get(ALLOW)?.to_str().ok()?;
         let known = allow.split(',').any(|method| method == request.method().as_str());
@@ -99,11 +89,7 @@ impl<D: Data> Rest<D> {
                     );
                     return Err(Error::new("PGRST202", message));
                 }
-                // What a volatile function does only the database knows, which refuses what is not read: GET is tried, not offered.
-                let offers = |f: &&Function| {
-                    call::is_readable(f) && (f.volatility != Volatility::Volatile || !f.body.is_empty())
-                };
-                if callable.iter().any(offers) {
+                if callable.iter().any(|f| call::is_readable(f)) {
                     allow.extend(["GET", "HEAD"]);
                 }
                 if !callable.is_empty() {

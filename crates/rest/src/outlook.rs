@@ -6,7 +6,7 @@ use crate::{Rest, Route, error, facts};
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use mainstay_model::{Action, Error, Identity, QueryShape, Schema, Source};
-use mainstay_query::{Engine, Explain, Explanation, Outlook};
+use mainstay_query::{Asked, Engine, Explain, Explanation, Outlook};
 use std::sync::Arc;
 
 /// What would come of a request.
@@ -69,7 +69,7 @@ impl Rest<Engine> {
         match self.plan(&schema, request, &route, identity, None).await? {
             Plan::Read(prepared, _) | Plan::Reading(prepared, _) => {
                 let (query, form) = (&prepared.query, &*prepared.representation);
-                let options = prepared.options(request.headers());
+                let options = prepared.options(request.headers(), Asked::default());
                 let outlook = self.data.outlook_of_read(query, identity, form, options)?;
                 let explanation = self.data.explain_read(query, identity, form, wanted).await;
                 Ok(Explained {

@@ -13,6 +13,7 @@ use http::{HeaderMap, Method, Request, Response, StatusCode};
 use mainstay_model::{
     Action, Call, Count, Error, Identity, QueryShape, Representation, Schema, Step, StepOutcome, Transaction,
 };
+use mainstay_query::Asked;
 use std::sync::Arc;
 
 /// Makes the response of what came of a step. The flag: it is an earlier request's outcome.
@@ -111,12 +112,23 @@ impl<D: Data> Rest<D> {
         outlet: &mut Outlet,
     ) -> Result<Response<Bytes>, Error> {
         let schema = self.data.schema();
+        let named = self.naming(request);
+        let asked = Asked(Some(&named));
         match self.plan(&schema, request, route, identity, None).await? {
             Plan::Read(prepared, route) => {
                 let none = http::HeaderMap::new();
                 let query = &prepared.query;
-                self.ask(&prepared, query, &route, identity, &none, false, &mut Outlet::Closed)
-                    .await
+                self.ask(
+                    &prepared,
+                    query,
+                    &route,
+                    identity,
+                    &none,
+                    false,
+                    asked,
+                    &mut Outlet::Closed,
+                )
+                .await
             }
             Plan::Reading(prepared, call) => {
                 if request.headers().contains_key("idempotency-key") {
@@ -124,7 +136,7 @@ impl<D: Data> Rest<D> {
                     return self.perform(planned, request, identity).await;
                 }
                 let (query, headers) = (&prepared.query, request.headers());
-                self.ask(&prepared, query, route, identity, headers, false, outlet)
+                self.ask(&prepared, query, route, identity, headers, false, asked, outlet)
                     .await
             }
             Plan::Write(planned) => self.perform(planned, request, identity).await,
@@ -151,7 +163,9 @@ impl<D: Data> Rest<D> {
             ..Transaction::default()
         };
         let representations = std::slice::from_ref(&planned.representation);
-        let committed = self.data.write(transaction, identity, representations).await;
+        let named = self.naming(request);
+        let asked = Asked(Some(&named));
+        let committed = self.data.write(transaction, identity, representations, asked).await;
         let committed = match (committed, planned.explain) {
             (Err(error), Some(explain)) => return Err(explain(error)),
             (committed, _) => committed?,

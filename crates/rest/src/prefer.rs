@@ -66,7 +66,7 @@ impl<'a> Preferences<'a> {
             "return=headers-only" => first(&mut self.returning, Return::HeadersOnly),
             "count=exact" => first(&mut self.count, Count::Exact),
             "count=planned" => first(&mut self.count, Count::Planned),
-            "count=estimated" => first(&mut self.count, Count::Estimated),
+            "count=estimated" => first(&mut self.count, Count::Estimated(Count::ESTIMATE_FROM)),
             "tx=commit" => first(&mut self.rollback, false),
             "tx=rollback" => first(&mut self.rollback, true),
             "handling=strict" => first(&mut self.strict, true),
@@ -100,6 +100,14 @@ impl<'a> Preferences<'a> {
             return Err(crate::error::invalid_preferences(&self.unknown));
         }
         Ok(())
+    }
+
+    /// How rows are counted of which a page has at most so many: an estimate is exact up to there.
+    pub fn counted(&self, page_limit: Option<u64>) -> Count {
+        match (self.count, page_limit) {
+            (Some(Count::Estimated(_)), Some(limit)) => Count::Estimated(limit),
+            (count, _) => count.unwrap_or_default(),
+        }
     }
 
     /// `max-affected`, which counts only when the caller is strict.
@@ -158,7 +166,7 @@ impl Preferences<'_> {
         match self.count {
             Some(Count::Exact) => add("count=exact"),
             Some(Count::Planned) => add("count=planned"),
-            Some(Count::Estimated) => add("count=estimated"),
+            Some(Count::Estimated(_)) => add("count=estimated"),
             Some(Count::None) | None => {}
         }
         match self.rollback.filter(|_| honoured.rollback) {

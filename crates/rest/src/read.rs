@@ -11,13 +11,13 @@ use crate::response::{self, Facts, Head};
 use crate::rows::Rows;
 use crate::skeleton::{self, Origin, Skeleton, Slot};
 use crate::zone::Zone;
-use crate::{Outlet, Place, Rest, RestConfig, Route, error, key, media, raised, range};
+use crate::{Outlet, Place, Rest, RestConfig, Route, error, handler, key, raised, range};
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_LOCATION};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use mainstay_model::{Count, Earlier, Error, Expr, Identity, Query, Representation, Schema};
-use mainstay_query::{Consistency, ReadOptions, Reply};
+use mainstay_query::{Asked, Consistency, ReadOptions, Reply};
 use std::sync::Arc;
 
 /// A read that has been understood: everything but who asks.
@@ -72,8 +72,9 @@ impl Prepared {
     }
 
     /// How it is asked for.
-    pub fn options(&self, headers: &HeaderMap) -> ReadOptions {
+    pub fn options<'r>(&self, headers: &HeaderMap, asked: Asked<'r>) -> ReadOptions<'r> {
         ReadOptions {
+            asked,
             bypass_cache: is_no_cache(headers),
             momentary: self.momentary,
             consistency: self.consistency,
@@ -152,7 +153,7 @@ impl<D: Data> Rest<D> {
         let anonymous = self.config.is_anonymous(&identity.role);
         let seen = Seen::of(&request.method, anonymous, &skeleton.text, &request.headers)?;
         let known = self.memo.get(&seen, schema.digest)?;
-        let options = known.options(&request.headers);
+        let options = known.options(&request.headers, Asked::default());
         let ask = |query: &Query| self.data.at_hand(query, identity, &known.representation, options);
         let reply = if known.slots.is_empty() {
             ask(&known.query)?
@@ -203,6 +204,8 @@ impl<D: Data> Rest<D> {
         outlet: &mut Outlet,
     ) -> Result<Response<Bytes>, Error> {
         let headers = request.headers();
+        let named = self.naming(request);
+        let asked = Asked(Some(&named));
         let schema = self.data.schema();
         let target = request.uri().path_and_query().map_or("/", |t| t.as_str());
         let head = *request.method() == Method::HEAD;
@@ -213,14 +216,18 @@ impl<D: Data> Rest<D> {
         if let Some(known) = seen.as_ref().and_then(|seen| self.memo.get(seen, schema.digest)) {
             if known.slots.is_empty() {
                 let query = &known.query;
-                return self.ask(&known, query, route, identity, headers, head, outlet).await;
+                return self
+                    .ask(&known, query, route, identity, headers, head, asked, outlet)
+                    .await;
             }
             if let Some(params) = skeleton::fill(&known.query.params, &known.slots, &skeleton.values, &schema)? {
                 let query = Query {
                     shape: known.query.shape.clone(),
                     params,
                 };
-                return self.ask(&known, &query, route, identity, headers, head, outlet).await;
+                return self
+                    .ask(&known, &query, route, identity, headers, head, asked, outlet)
+                    .await;
             }
         }
         let query = request.uri().query().unwrap_or_default();
@@ -250,7 +257,8 @@ impl<D: Data> Rest<D> {
             _ => Arc::new(prepared),
         };
         let query = &prepared.query;
-        self.ask(&prepared, query, route, identity, headers, head, outlet).await
+        self.ask(&prepared, query, route, identity, headers, head, asked, outlet)
+            .await
     }
 
     /// Understands a read of a relation, without remembering it.
@@ -282,9 +290,10 @@ impl<D: Data> Rest<D> {
         identity: &Identity,
         headers: &HeaderMap,
         head: bool,
+        asked: Asked<'_>,
         outlet: &mut Outlet,
     ) -> Result<Response<Bytes>, Error> {
-        let options = prepared.options(headers);
+        let options = prepared.options(headers, asked);
         let representation = &prepared.representation;
         let reply = match outlet {
             Outlet::Open(_) if prepared.may_go_on() => self.data.stream(query, identity, representation, options).await,
@@ -344,7 +353,6 @@ pub(crate) fn prepare(
 ) -> Result<(Prepared, Vec<Origin>), Error> {
     let place = Place::of(schema, config, headers, false)?;
     let preferences = Preferences::read(headers);
-    let media = media::negotiate(headers)?;
     let pairs = query_string::split(query, &config.limits)?;
     let (name, id) = match route {
         Route::Relation(name) => (name, None),
@@ -354,6 +362,8 @@ pub(crate) fn prepare(
     let relation = place.relation(schema, name, role)?;
     let rows = Rows::of_relation(schema, relation);
     let mut asked = query_string::Request::read(&pairs, rows.name, Arguments::None, &config.limits)?;
+    let chosen = handler::choose(schema, headers, handler::Of::Relation(relation, asked.root.is_whole()))?;
+    let media = chosen.media;
     let mut binder = Binder::new(schema, &place.namespace, config);
     binder.page_limit = config.page_limit(role);
     binder.preceding = preceding.cloned();
@@ -373,8 +383,9 @@ pub(crate) fn prepare(
             None => key,
         });
     }
+    shape.document.clone_from(&chosen.document);
     if id.is_none() {
-        shape.count = preferences.count.unwrap_or(Count::None);
+        shape.count = preferences.counted(config.page_limit(role));
     }
     preferences.check()?;
     let zone = preferences.timezone.map(Zone::named).transpose()?;
@@ -382,6 +393,8 @@ pub(crate) fn prepare(
         rollback: config.rollback,
         ..Honoured::default()
     });
+    let mut fixed = response::template(Some(media.content_type()), place.profile(), applied);
+    chosen.announce(&mut fixed);
     let prepared = Prepared {
         digest: schema.digest,
         query: Query {
@@ -396,10 +409,7 @@ pub(crate) fn prepare(
             None => Expect::Rows,
         },
         offset,
-        headers: Head::new(
-            response::template(Some(media.content_type()), place.profile(), applied),
-            id.is_none(),
-        ),
+        headers: Head::new(fixed, id.is_none()),
         momentary: binder.momentary,
         slots: Vec::new(),
         earlier: binder.earlier,

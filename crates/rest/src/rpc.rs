@@ -5,7 +5,7 @@ use crate::call::{self, Given};
 use crate::data::Data;
 use crate::encode::{self, Form};
 use crate::level::Level;
-use crate::media::{self, Content, Media, RawKind};
+use crate::media::{self, Content};
 use crate::payload;
 use crate::planned::{self, Plan};
 use crate::preceding::Preceding;
@@ -16,9 +16,9 @@ use crate::rows::Rows;
 use crate::select::Selected;
 use crate::skeleton::Origin;
 use crate::zone::Zone;
-use crate::{Place, Rest, error, idempotency, is_read, range, response};
+use crate::{Place, Rest, error, handler, idempotency, is_read, range, response};
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, LOCATION};
+use http::header::LOCATION;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use mainstay_model::{Call, Count, Error, FunctionId, Idempotency, Identity, Query, Returns, Schema, Source};
 use std::future::Future;
@@ -220,11 +220,8 @@ impl<D: Data> Rest<D> {
         preceding: Option<&Arc<Preceding>>,
     ) -> Result<Understood, Error> {
         let declared = schema.function(function);
-        let own = media::own_of(schema, declared, headers);
-        let media = match own {
-            Some(_) => Media::Raw(RawKind::Bytes),
-            None => media::negotiate_with(headers, RawKind::of(&declared.returns))?,
-        };
+        let chosen = handler::choose(schema, headers, handler::Of::Function(declared, root.is_whole()))?;
+        let media = chosen.media;
         preferences.check()?;
         let max_affected = preferences.enforced_max_affected();
         if max_affected.is_some() && !declared.returns.is_set() {
@@ -254,10 +251,11 @@ impl<D: Data> Rest<D> {
         binder.preceding = preceding.cloned();
         let call = call::bind(&mut binder, function, unnamed, given)?;
         let mut shape = binder.root(&root, &rows, Source::Call(call.clone()))?;
+        shape.document.clone_from(&chosen.document);
         shape.count = if void {
             Count::None
         } else {
-            preferences.count.unwrap_or_default()
+            preferences.counted(self.config.page_limit(role))
         };
         let zone = preferences.timezone.map(Zone::named).transpose()?;
         let honoured = Honoured {
@@ -268,9 +266,7 @@ impl<D: Data> Rest<D> {
         let applied = preferences.applied(honoured);
         let content_type = (!void).then(|| media.content_type());
         let mut answer_headers = response::template(content_type, place.profile(), applied);
-        if let Some(own) = own.and_then(|name| HeaderValue::try_from(name).ok()) {
-            answer_headers.insert(CONTENT_TYPE, own);
-        }
+        chosen.announce(&mut answer_headers);
         let prepared = Prepared {
             digest: schema.digest,
             query: Query {

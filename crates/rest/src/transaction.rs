@@ -14,6 +14,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 use mainstay_model::{
     Action, Error, Expr, Identity, Item, Projected, QueryShape, Schema, Source, Step, Transaction, write_json_string,
 };
+use mainstay_query::Asked;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -88,7 +89,9 @@ impl<D: Data> Rest<D> {
             rest.push((outcome, one.finish, one.explain));
         }
         show_what_is_referred_to(&mut transaction, &schema);
-        let committed = match self.data.write(transaction, identity, &representations).await {
+        let named = self.naming(request);
+        let asked = Asked(Some(&named));
+        let committed = match self.data.write(transaction, identity, &representations, asked).await {
             Ok(committed) => committed,
             Err(error) => {
                 let explain = error.step.and_then(|step| rest.into_iter().nth(step.into())?.2);

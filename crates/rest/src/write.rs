@@ -3,6 +3,7 @@
 use crate::bind::Binder;
 use crate::data::Data;
 use crate::encode::{self, Form};
+use crate::handler::{self, Chosen, Of};
 use crate::level::Level;
 use crate::media::{self, Media};
 use crate::payload::{self, Payload};
@@ -32,6 +33,8 @@ pub(crate) struct Writing<'r> {
     pub relation: RelationId,
     pub preferences: Preferences<'r>,
     pub media: Media,
+    /// Who makes it.
+    chosen: Chosen,
     /// The answer to a write of one row at its own path.
     pub item: bool,
     pub zone: Option<Zone>,
@@ -43,22 +46,24 @@ impl<'r> Writing<'r> {
     pub fn begin<D: Data>(
         rest: &Rest<D>,
         schema: &Schema,
-        headers: &'r HeaderMap,
+        request: &'r Request<Bytes>,
         name: &str,
         role: &str,
         preceding: Option<&Arc<Preceding>>,
     ) -> Result<Writing<'r>, Error> {
+        let headers = request.headers();
         let place = Place::of(schema, &rest.config, headers, true)?;
         let preferences = Preferences::read(headers);
-        let media = media::negotiate(headers)?;
         let relation = place.relation(schema, name, role)?;
+        let chosen = handler::choose(schema, headers, Of::Relation(relation, is_whole(request)))?;
         preferences.check()?;
         let zone = preferences.timezone.map(Zone::named).transpose()?;
         Ok(Writing {
             place,
             relation,
             preferences,
-            media,
+            media: chosen.media,
+            chosen,
             item: false,
             zone,
             preceding: preceding.cloned(),
@@ -97,7 +102,7 @@ impl<'r> Writing<'r> {
     }
 
     fn is_counted(&self) -> bool {
-        matches!(self.preferences.count, Some(Count::Exact | Count::Estimated))
+        matches!(self.preferences.count, Some(Count::Exact | Count::Estimated(_)))
     }
 
     /// What is answered of the rows written, if anything is: the filters and the page have chosen the rows already.
@@ -107,9 +112,9 @@ impl<'r> Writing<'r> {
         }
         (root.filters, root.limit, root.offset) = (Vec::new(), None, 0);
         let rows = Rows::of_relation(binder.schema, self.relation);
-        binder
-            .root(&root, &rows, bind::relation_source(self.relation))
-            .map(Some)
+        let mut shape = binder.root(&root, &rows, bind::relation_source(self.relation))?;
+        shape.document.clone_from(&self.chosen.document);
+        Ok(Some(shape))
     }
 
     /// A step that must touch exactly one row if the client takes nothing else.
@@ -152,6 +157,7 @@ impl<'r> Writing<'r> {
         let content_type = self.wants_representation().then(|| self.media.content_type());
         let profile = self.place.profile().filter(|_| content_type.is_some());
         let mut headers = response::template(content_type, profile, self.preferences.applied(honoured));
+        self.chosen.announce(&mut headers);
         if replayed {
             headers.insert(response::REPLAYED, HeaderValue::from_static("true"));
         }
@@ -177,7 +183,7 @@ impl<D: Data> Rest<D> {
         identity: &Identity,
         preceding: Option<&Arc<Preceding>>,
     ) -> Result<Planned<'r>, Error> {
-        let writing = Writing::begin(self, schema, request.headers(), name, &identity.role, preceding)?;
+        let writing = Writing::begin(self, schema, request, name, &identity.role, preceding)?;
         let pairs = self.pairs(request)?;
         let asked = query_string::Request::read(&pairs, name, Arguments::None, &self.config.limits)?;
         let preferences = &writing.preferences;
@@ -239,7 +245,7 @@ impl<D: Data> Rest<D> {
         identity: &Identity,
         preceding: Option<&Arc<Preceding>>,
     ) -> Result<Planned<'r>, Error> {
-        let writing = Writing::begin(self, schema, request.headers(), name, &identity.role, preceding)?;
+        let writing = Writing::begin(self, schema, request, name, &identity.role, preceding)?;
         let pairs = self.pairs(request)?;
         let asked = query_string::Request::read(&pairs, name, Arguments::None, &self.config.limits)?;
         let payload = self.payload(request, asked.columns)?;
@@ -291,7 +297,7 @@ impl<D: Data> Rest<D> {
         identity: &Identity,
         preceding: Option<&Arc<Preceding>>,
     ) -> Result<Planned<'r>, Error> {
-        let writing = Writing::begin(self, schema, request.headers(), name, &identity.role, preceding)?;
+        let writing = Writing::begin(self, schema, request, name, &identity.role, preceding)?;
         let pairs = self.pairs(request)?;
         let asked = query_string::Request::read(&pairs, name, Arguments::None, &self.config.limits)?;
         let rows = Rows::of_relation(schema, writing.relation);
@@ -335,7 +341,7 @@ impl<D: Data> Rest<D> {
         identity: &Identity,
         preceding: Option<&Arc<Preceding>>,
     ) -> Result<Planned<'r>, Error> {
-        let writing = Writing::begin(self, schema, request.headers(), name, &identity.role, preceding)?;
+        let writing = Writing::begin(self, schema, request, name, &identity.role, preceding)?;
         let pairs = self.pairs(request)?;
         let asked = query_string::Request::read(&pairs, name, Arguments::None, &self.config.limits)?;
         if asked.paged {
@@ -393,6 +399,14 @@ impl<D: Data> Rest<D> {
             &self.config.limits,
         )
     }
+}
+
+/// Whether the rows written are wanted whole: no selection, or `*`.
+fn is_whole(request: &Request<Bytes>) -> bool {
+    let mut pairs = request.uri().query().unwrap_or_default().split('&');
+    pairs
+        .find_map(|pair| pair.strip_prefix("select="))
+        .is_none_or(|select| select == "*")
 }
 
 /// The values of the first row of a body, by column.

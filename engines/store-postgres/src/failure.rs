@@ -109,6 +109,8 @@ pub(crate) fn failed(server: ServerError) -> Error {
         "53100" => Some(507),
         "55P03" | "53300" | "53200" | "53000" => Some(503),
         code if code.starts_with("57P") => Some(503),
+        // The server's own limits, such as the depth of its stack.
+        code if code.starts_with("54") => Some(500),
         _ => None,
     };
     let hint = hint.or_else(|| match code.as_str() {
@@ -150,6 +152,8 @@ mod tests {
             ("40001", None, Retry::Safe),
             ("40P01", None, Retry::Safe),
             ("53300", Some(503), Retry::After(1)),
+            ("53400", None, Retry::Never),
+            ("54001", Some(500), Retry::Never),
             ("53100", Some(507), Retry::After(10)),
             ("57P01", Some(503), Retry::After(1)),
         ] {

@@ -80,6 +80,7 @@ fn compile(server: &Server, schema: &Schema, role: &str, step: &Step, options: O
         columns,
         status: status.unwrap_or_default(),
         form: match &step.action {
+            _ if step.returning.as_ref().is_some_and(|s| s.document.is_some()) => Form::Document,
             Action::Call(call) => plan::of_call(schema, call),
             Action::Read => plan::form(schema, step.returning.as_ref()),
             _ => Form::Rows,

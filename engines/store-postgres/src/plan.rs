@@ -9,7 +9,7 @@ use mainstay_model::{
     Action, EmbedJoin, Encoder, Error, Expr, ExprKind, Item, QueryShape, RelationId, Representation, Result, Returns,
     Schema, Source, Type, Value, ValueRef,
 };
-use mainstay_sql::postgres::{self, Compiled, Counting, ESTIMATE_FROM, Options, Output, Slot};
+use mainstay_sql::postgres::{self, Compiled, Counting, Options, Output, ROWS_OF_DOCUMENT, Slot};
 use mainstay_store::{Explained, Read};
 use rustc_hash::FxHashMap;
 use std::cell::RefCell;
@@ -36,7 +36,7 @@ pub(crate) struct Ready {
     pub count: Option<Counts>,
     /// `search_path`, where it is not the connection's own.
     pub path: Option<Arc<str>>,
-    /// Whether a function is called, which may say something about the response.
+    /// Whether a function or an aggregate of the database's own is called, which may say something about the response.
     pub calls: bool,
     /// Whether it reads tables and nothing that runs code of the database's own, which might write: functions, views, policies.
     pub inert: bool,
@@ -49,6 +49,8 @@ pub(crate) struct Ready {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
     Rows,
+    /// What the database made of all rows, and how many they were.
+    Document,
     /// A function's one value.
     Scalar,
     /// Nothing.
@@ -57,6 +59,8 @@ pub(crate) enum Form {
 
 /// The statements that count.
 pub(crate) struct Counts {
+    /// Up to so many rows an estimate is exact.
+    up_to: u64,
     pub exact: Option<Prepared>,
     pub planned: Option<Prepared>,
 }
@@ -149,8 +153,14 @@ impl Prepared {
 
 impl Counts {
     pub fn new(server: &Server, role: &str, counting: Counting) -> Counts {
-        let Counting { exact, planned, slots } = counting;
+        let Counting {
+            exact,
+            planned,
+            up_to,
+            slots,
+        } = counting;
         Counts {
+            up_to,
             exact: exact.map(|sql| Prepared::new(server, role, sql, slots.clone(), vec![true])),
             planned: planned.map(|sql| Prepared::new(server, role, sql, slots.clone(), Vec::new())),
         }
@@ -184,7 +194,7 @@ impl Counts {
         };
         Ok(match (exact, planned) {
             // Of an estimate: counted up to a limit, planned beyond it, but never fewer than were counted.
-            (Some(exact), Some(planned)) if exact > ESTIMATE_FROM => Some(planned.max(exact)),
+            (Some(exact), Some(planned)) if exact > self.up_to => Some(planned.max(exact)),
             (Some(exact), _) => Some(exact),
             (None, planned) => planned,
         })
@@ -208,8 +218,12 @@ pub(crate) fn options(representation: Option<&dyn Representation>) -> Options {
 
 /// What the answer of a shape is.
 pub(crate) fn form(schema: &Schema, shape: Option<&QueryShape>) -> Form {
-    match shape.map(|shape| &shape.from) {
-        Some(Source::Call(call)) => of_call(schema, call),
+    match shape {
+        Some(shape) if shape.document.is_some() => Form::Document,
+        Some(QueryShape {
+            from: Source::Call(call),
+            ..
+        }) => of_call(schema, call),
         _ => Form::Rows,
     }
 }
@@ -241,7 +255,8 @@ fn is_inert(schema: &Schema, shape: &QueryShape) -> bool {
         .iter()
         .chain(&shape.having)
         .chain(shape.order.iter().map(|o| &o.expr));
-    matches!(&shape.from, Source::Relation(relation) if table(relation.relation))
+    shape.document.is_none()
+        && matches!(&shape.from, Source::Relation(relation) if table(relation.relation))
         && !conditions.into_iter().any(calls)
         && shape.select.iter().all(|item| match item {
             Item::Field(field) => !calls(&field.expr),
@@ -319,7 +334,7 @@ impl Ready {
             form: form(schema, Some(shape)),
             count: count.map(|counting| Counts::new(server, role, counting)),
             path: path(server, namespace(schema, &shape.from)),
-            calls: matches!(shape.from, Source::Call(_)),
+            calls: matches!(shape.from, Source::Call(_)) || shape.document.is_some(),
             inert: is_inert(schema, shape),
             columns,
             large: AtomicU8::new(0),
@@ -376,6 +391,16 @@ impl Sink<'_> {
             Form::Scalar => {
                 self.scalar(columns, rows.next())?;
                 Ok(1)
+            }
+            Form::Document => {
+                let row = rows.next();
+                self.scalar(columns, row)?;
+                if self.encoder.len() > self.bytes_max {
+                    return Err(crate::failure::too_large(self.bytes_max));
+                }
+                let at = columns.iter().position(|column| *column.name == *ROWS_OF_DOCUMENT);
+                let count = at.and_then(|at| cells(row?).nth(at)?);
+                Ok(count.and_then(value::integer).map_or(0, |n| n.max(0) as u64))
             }
             Form::Rows => {
                 let mut count = 0;

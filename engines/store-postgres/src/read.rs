@@ -60,8 +60,10 @@ impl PostgresStore {
         };
         let rows = sink.answer(&ready.form, &ready.columns, response.rows(layout.main))?;
         let total = match (&ready.count, &ready.form) {
-            (Some(count), Form::Rows) => count.total(|at| response.rows(layout.main + 1 + at).next())?,
-            (_, Form::Rows) => None,
+            (Some(count), Form::Rows | Form::Document) => {
+                count.total(|at| response.rows(layout.main + 1 + at).next())?
+            }
+            (_, Form::Rows | Form::Document) => None,
             _ => Some(1),
         };
         let asked = layout.response.and_then(|at| response.rows(at).next());

@@ -203,7 +203,7 @@ impl<'a> Run<'a> {
                 outcome.affected = outcome.rows;
                 outcome.total = match (count, form) {
                     (Some(count), _) => count.total(|n| response.rows(at + 1 + n).next())?,
-                    (None, Form::Rows) => number(first, status.total),
+                    (None, Form::Rows | Form::Document) => number(first, status.total),
                     (None, _) => Some(1),
                 };
             }

@@ -67,7 +67,7 @@ answers('to a view', (db) => db.from('books').select('id, author_names(name, one
 })
 
 // Mistakes.
-const ways = ['older', 'newer', 'judge'].map((column) => ({
+const ways = ['judge', 'newer', 'older'].map((column) => ({
   cardinality: 'many-to-one',
   embedding: 'rivalries with authors',
   relationship: `rivalries_${column}_fkey using rivalries(${column}) and authors(name)`,

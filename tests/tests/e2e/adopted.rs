@@ -245,7 +245,7 @@ fn slow_reads_are_told_of_and_missing_indexes_named() {
             .then_some(())
     });
     let log = it.process.log().join("\n");
-    // The request itself is known where something in the database looks at it; the statement always.
+    assert!(log.contains("GET /rest/v1/things (trace "), "{log}");
     assert!(
         log.contains(r#"FROM \"public\".\"things\""#) && log.contains("Seq Scan"),
         "{log}"

@@ -61,9 +61,12 @@ const CASES: &[Case] = &[
     ("GET", "/books?select=id&id=in.( )", &[], "", 200, &[], "[]"),
     ("GET", "/books?select=id&id=in.( 1, 3)", &[], "", 200, &[], r#"[{"id":1},{"id":3}]"#),
     ("GET", "/books?select=id&offset=9", &[COUNTED], "", 416, &[("content-range", "*/4")], r#"{"code":"PGRST103"}"#),
+    // Exact up to the most rows of a page, and the planner's guess beyond.
+    ("GET", "/many?limit=1", &[("prefer", "count=estimated")], "", 206, &[("content-range", "0-0/300")], ""),
+    ("GET", "/many?limit=1&n=lt.9", &[("prefer", "count=estimated")], "", 206, &[("content-range", "0-0/8")], ""),
     ("GET", "/bokks", &[], "", 404, &[], r#"{"hint":"Perhaps you meant the table 'public.books'"}"#),
     ("GET", "/boxxx", &[], "", 404, &[], r#"{"hint":null}"#),
-    ("OPTIONS", "/rpc/touch", &[], "", 200, &[("allow", "OPTIONS,POST")], ""),
+    ("OPTIONS", "/rpc/touch", &[], "", 200, &[("allow", "OPTIONS,GET,HEAD,POST")], ""),
     ("OPTIONS", "/rpc/first_book", &[], "", 200, &[("allow", "OPTIONS,GET,HEAD,POST")], ""),
     // A trial is held to what COMMIT would check, and says what it would have said.
     ("PATCH", "/notes?id=eq.1", &[TRIED], r#"{"text":"two"}"#, 207, &[("x-note", "told"), ("preference-applied", "tx=rollback")], ""),
@@ -81,7 +84,7 @@ fn what_an_adopted_database_has_is_spoken_of_in_the_dialect() {
     project.write(
         "mainstay.toml",
         &format!(
-            "[store.main]\nurl = \"{url}\"\n[auth]\nsecret = \"{SECRET}\"\n[api]\nanon = \"postgres\"\naggregates = true\n"
+            "[store.main]\nurl = \"{url}\"\n[auth]\nsecret = \"{SECRET}\"\n[api]\nanon = \"postgres\"\naggregates = true\npage_limit = 20\nanon_page_limit = 20\n"
         ),
     );
     let process = Command::serve([project.dir().as_os_str()])

@@ -26,6 +26,9 @@ CREATE FUNCTION first_book() RETURNS record LANGUAGE sql STABLE AS $$ SELECT id,
 CREATE FUNCTION all_books() RETURNS SETOF record LANGUAGE sql STABLE AS $$ SELECT id, price FROM books ORDER BY id LIMIT 2 $$;
 CREATE FUNCTION touch() RETURNS void LANGUAGE sql VOLATILE AS $$ SELECT $$;
 
+CREATE TABLE many AS SELECT generate_series(1, 300) AS n;
+ANALYZE many;
+
 CREATE TABLE notes (id integer PRIMARY KEY, text text, place integer UNIQUE DEFERRABLE INITIALLY DEFERRED);
 INSERT INTO notes VALUES (1, 'one', 1);
 CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN

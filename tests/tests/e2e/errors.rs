@@ -173,7 +173,7 @@ const CASES: &[Case] = &[
     ("PATCH", "/rest/v1/readable?id=eq.1", &[JSON], "{\"shut\":\"x\"}", 401, "42501", &["readable"]),
     ("POST", "/rest/v1/names", &[JSON], "{\"name\":\"x\"}", 401, "42501", &["names"]),
     ("GET", "/rest/v1/things", &[("authorization", "Basic YTpi")], "", 401, "PGRST301", &["Bearer"]),
-    ("GET", "/rest/v1/things", &[("authorization", "Bearer")], "", 401, "PGRST301", &["Bearer"]),
+    ("GET", "/rest/v1/things", &[("authorization", "Bearer")], "", 401, "PGRST301", &["Empty JWT"]),
     ("GET", "/rest/v1/things", &[("authorization", "Bearer garbage")], "", 401, "PGRST301", &[]),
     ("GET", "/rest/v1/things", &[("authorization", "Bearer a.b.c")], "", 401, "PGRST301", &[]),
     ("GET", "/rest/v1/things", &[("apikey", "garbage")], "", 401, "PGRST301", &[]),

@@ -1,6 +1,6 @@
 //! Plans, over the wire and from the command line: what a request would do, without its being done.
 
-use mainstay_tests::{AdoptedDatabase, Command, Engine, Process, Project, engine};
+use mainstay_tests::{AdoptedDatabase, Command, Engine, Process, Project, engine, until};
 use serde_json::json;
 
 const TABLES: &str = "
@@ -170,4 +170,38 @@ fn a_request_is_explained_with_policies_and_a_cache() {
     }
     let refused = told(&["DELETE /rest/v1/products?name=eq.x"]);
     assert!(refused.contains("42501"), "{refused}");
+}
+
+const SLOW: &str = "
+    CREATE TABLE notes (id integer PRIMARY KEY, text text);
+    CREATE FUNCTION long() RETURNS bigint STABLE LANGUAGE sql BEGIN ATOMIC
+      SELECT count(*) FROM generate_series(1, 400000);
+    END;
+    GRANT SELECT, INSERT ON notes TO anon;
+    GRANT EXECUTE ON FUNCTION long() TO anon;";
+
+#[test]
+fn what_is_slow_is_told_of_with_its_request() {
+    let project = Project::new(SLOW, "[log]\nslow = \"1ms\"\n");
+    let process = project.serve();
+    let anon = process.client();
+    anon.get("/rest/v1/rpc/long?x=1").expect(404);
+    anon.get("/rest/v1/rpc/long").expect(200);
+    let notes: Vec<_> = (0..5000).map(|n| json!({"id": n, "text": "a secret"})).collect();
+    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let parent = format!("00-{trace}-00f067aa0ba902b7-01");
+    let sent = anon.send(
+        "POST",
+        "/rest/v1/notes?columns=id,text",
+        &[("content-type", "application/json"), ("traceparent", &parent)],
+        Some(json!(notes).to_string().as_bytes()),
+    );
+    sent.expect(201);
+    let write = format!("POST /rest/v1/notes (trace {trace}) by anon waited");
+    let told = until("the log tells of both", || {
+        let log = process.log().join("\n");
+        (log.contains("GET /rest/v1/rpc/long (trace ") && log.contains(&write)).then_some(log)
+    });
+    assert!(told.contains("INSERT INTO") && told.contains("notes"), "{told}");
+    assert!(!told.contains("a secret"), "values are not told: {told}");
 }

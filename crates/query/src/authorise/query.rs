@@ -70,7 +70,13 @@ impl Authoriser<'_> {
                 }
             });
         }
+        if shape.document.is_some() {
+            return Err(mainstay_model::Error::unsupported(
+                "this store makes no documents of rows",
+            ));
+        }
         Ok(QueryShape {
+            document: None,
             from,
             select,
             filter: shape.filter.as_ref().map(|e| rewrite_expr(e, self)).transpose()?,

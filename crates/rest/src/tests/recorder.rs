@@ -5,7 +5,7 @@ use crate::{Data, Rest, RestConfig};
 use bytes::Bytes;
 use http::{Method, Request, Response};
 use mainstay_model::*;
-use mainstay_query::{CacheVerdict, Explain, Explanation, Phases, ReadOptions, Reply};
+use mainstay_query::{Asked, CacheVerdict, Explain, Explanation, Phases, ReadOptions, Reply};
 use std::sync::{Arc, Mutex};
 
 /// Remembers what it is asked, and answers with a given number of rows in the form asked for.
@@ -21,7 +21,7 @@ pub struct Inner {
     pub replayed: bool,
     read: Mutex<Vec<Query>>,
     written: Mutex<Vec<Transaction>>,
-    pub options: Mutex<Vec<ReadOptions>>,
+    pub options: Mutex<Vec<ReadOptions<'static>>>,
 }
 
 impl Recorder {
@@ -82,10 +82,13 @@ impl Data for Recorder {
         query: &Query,
         _: &Identity,
         representation: &Arc<dyn Representation>,
-        options: ReadOptions,
+        options: ReadOptions<'_>,
     ) -> Result<Reply> {
         self.0.read.lock().unwrap().push(query.clone());
-        self.0.options.lock().unwrap().push(options);
+        self.0.options.lock().unwrap().push(ReadOptions {
+            asked: Asked::default(),
+            ..options
+        });
         if let Some(error) = &self.0.fails {
             return Err(error.clone());
         }
@@ -135,6 +138,7 @@ impl Data for Recorder {
         transaction: Transaction,
         _: &Identity,
         representations: &[Arc<dyn Representation>],
+        _: Asked<'_>,
     ) -> Result<Committed> {
         self.0.written.lock().unwrap().push(transaction.clone());
         if let Some(error) = &self.0.fails {

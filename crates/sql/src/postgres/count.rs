@@ -3,7 +3,7 @@
 
 use super::query::{Clauses, Rows, numbered, select_word};
 use super::render::{Renderer, RowSource};
-use super::{Counting, ESTIMATE_FROM, Options};
+use super::{Counting, Options};
 use mainstay_model::{Count, QueryShape, Result, Schema};
 use std::rc::Rc;
 
@@ -17,16 +17,23 @@ pub(super) fn compile(schema: &Schema, shape: &QueryShape, options: Options) -> 
     let exact = match shape.count {
         Count::Exact if plain => Some(format!("SELECT count(*){tail}")),
         Count::Exact => Some(format!("SELECT count(*) FROM ({all}) AS c")),
-        Count::Estimated => Some(format!("SELECT count(*) FROM ({all} LIMIT {}) AS c", ESTIMATE_FROM + 1)),
+        Count::Estimated(up_to) => {
+            let most = up_to.saturating_add(1).min(i64::MAX as u64);
+            Some(format!("SELECT count(*) FROM ({all} LIMIT {most}) AS c"))
+        }
         Count::Planned | Count::None => None,
     };
     let planned = match shape.count {
-        Count::Planned | Count::Estimated => Some(format!("EXPLAIN (FORMAT JSON) {all}")),
+        Count::Planned | Count::Estimated(_) => Some(format!("EXPLAIN (FORMAT JSON) {all}")),
         Count::Exact | Count::None => None,
     };
     Ok(Some(Counting {
         exact,
         planned,
+        up_to: match shape.count {
+            Count::Estimated(up_to) => up_to,
+            _ => Count::ESTIMATE_FROM,
+        },
         slots: r.slots,
     }))
 }

@@ -12,6 +12,7 @@ mod builtin;
 mod call;
 mod count;
 mod ddl;
+mod document;
 mod embed;
 mod expr;
 mod from;
@@ -32,6 +33,7 @@ use mainstay_model::{
 use std::borrow::Cow;
 use std::sync::Arc;
 
+pub use document::ROWS_OF_DOCUMENT;
 pub use name::{is_binary, parameter_type, quote_identifier, quote_literal, type_name};
 
 /// How results are wanted.
@@ -120,17 +122,16 @@ pub struct Status {
 /// How to find out how many rows match. They share the slots.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Counting {
-    /// Yields one `bigint`: how many there are. For [`mainstay_model::Count::Estimated`] at most [`ESTIMATE_FROM`] + 1.
+    /// Yields one `bigint`: how many there are. For [`mainstay_model::Count::Estimated`] at most `up_to` + 1.
     pub exact: Option<String>,
     /// Yields the plan as JSON, whose `[0].Plan."Plan Rows"` is the estimate. For an estimated count it matters only if `exact` gave more
-    /// than [`ESTIMATE_FROM`].
+    /// than `up_to`.
     pub planned: Option<String>,
+    /// Up to so many rows an estimate is exact.
+    pub up_to: u64,
     /// Their parameters.
     pub slots: Vec<Slot>,
 }
-
-/// Up to so many rows an estimated count is exact.
-pub const ESTIMATE_FROM: u64 = 1000;
 
 /// Compiles a read.
 ///

@@ -1,6 +1,7 @@
 //! A query's shape as one SELECT, its related rows inside it.
 
 use super::count;
+use super::document;
 use super::name::{is_binary, quote_identifier};
 use super::render::{Level, Renderer, RowSource, Scope, where_clause};
 use super::{Compiled, Options, Output, SlotValue};
@@ -15,9 +16,9 @@ pub(super) fn compile(schema: &Schema, shape: &QueryShape, options: Options) -> 
     let mut r = Renderer::new(schema, options);
     let rows = r.source_rows(&shape.from)?;
     let selected = r.level(shape, rows, Clauses::ALL)?;
-    let (terms, columns) = r.outputs(selected.columns);
+    let (sql, columns) = r.answer(shape, selected);
     Ok(Compiled {
-        sql: format!("{} {}{}", select_word(shape), terms.join(", "), selected.tail),
+        sql,
         slots: r.slots,
         columns,
         status: None,
@@ -145,6 +146,19 @@ impl<'a> Renderer<'a> {
             })
         })?;
         Ok(selected)
+    }
+
+    /// A level as the SELECT of an answer, its rows or what the database makes of them.
+    pub fn answer(&self, shape: &QueryShape, selected: Selected) -> (String, Vec<Output>) {
+        let word = select_word(shape);
+        let Some(document) = &shape.document else {
+            let (terms, columns) = self.outputs(selected.columns);
+            return (format!("{word} {}{}", terms.join(", "), selected.tail), columns);
+        };
+        let (terms, columns) = document::terms(self.schema, document);
+        let rows = format!("{word} {}{}", named(&selected.columns), selected.tail);
+        let sql = format!("SELECT {} FROM ({rows}) AS {}", terms.join(", "), document::ROWS);
+        (sql, columns)
     }
 
     /// ` LIMIT …`, ` OFFSET …`; NULL is none.

@@ -5,8 +5,9 @@
 //! says how many; else the write stands in `WITH`, its counts beside the answer.
 
 use super::count;
+use super::document;
 use super::name::quote_identifier;
-use super::query::{self, Clauses, Rows, numbered, select_word};
+use super::query::{self, Clauses, Rows, named, numbered, select_word};
 use super::render::{Renderer, RowSource, qualified};
 use super::{Compiled, Options, Output, Status};
 use mainstay_model::{Action, Call, Count, Error, Item, QueryShape, RelationId, Result, Returns, Schema, Step, Type};
@@ -46,8 +47,7 @@ fn compile_call(schema: &Schema, call: &Call, shape: Option<&QueryShape>, option
             source: Rc::new(source),
         };
         let selected = r.level(shape, rows, Clauses::ALL)?;
-        let (terms, columns) = r.outputs(selected.columns);
-        let sql = format!("{} {}{}", select_word(shape), terms.join(", "), selected.tail);
+        let (sql, columns) = r.answer(shape, selected);
         return Ok(r.finish(sql, columns, Status::default()));
     }
     let inner = format!("WITH w AS MATERIALIZED (SELECT {alias}.* FROM {from})");
@@ -228,7 +228,7 @@ pub(super) fn is_partitioned(schema: &Schema, relation: RelationId) -> bool {
 /// Whether the answer has just one row for each row touched.
 fn is_row_by_row(shape: &QueryShape) -> bool {
     let inner = |item: &Item| matches!(item, Item::Embed(embed) if embed.inner);
-    !shape.is_aggregate() && !shape.distinct && !shape.select.iter().any(inner)
+    !shape.is_aggregate() && !shape.distinct && shape.document.is_none() && !shape.select.iter().any(inner)
 }
 
 fn is_one_row(action: &Action) -> bool {
@@ -256,7 +256,19 @@ impl<'a> Renderer<'a> {
             source: source.clone(),
         };
         let selected = self.level(answer.shape, rows, answer.clauses)?;
-        let (terms, shown) = self.outputs(selected.columns);
+        let made = answer.shape.document.as_deref();
+        let (terms, shown, tail) = match made {
+            None => {
+                let (terms, shown) = self.outputs(selected.columns);
+                (terms, shown, selected.tail)
+            }
+            Some(document) => {
+                let (terms, shown) = document::terms(self.schema, document);
+                let (word, list) = (select_word(answer.shape), named(&selected.columns));
+                let rows = format!("{word} {list}{}", selected.tail);
+                (terms, shown, format!(" FROM ({rows}) AS {}", document::ROWS))
+            }
+        };
         let is_total = answer.counts.iter().all(|(_, name)| *name == "total");
         let mut columns = Vec::new();
         let mut counts = Vec::new();
@@ -278,11 +290,15 @@ impl<'a> Renderer<'a> {
             .chain((0..terms.len()).map(|at| format!("r.c{at}")))
             .collect();
         // DISTINCT stands before the mark, which is the same in all rows.
-        let word = select_word(answer.shape);
+        let word = if made.is_some() {
+            "SELECT"
+        } else {
+            select_word(answer.shape)
+        };
         let sql = format!(
             "{with} SELECT {} FROM ({counted}) AS s LEFT JOIN ({word} true AS present{comma}{list}{}) AS r ON true",
             wanted.join(", "),
-            selected.tail
+            tail
         );
         Ok((sql, columns))
     }

@@ -18,7 +18,7 @@ pub(super) fn compile(schema: &Schema, shape: &QueryShape, rows: Option<&RowsFro
     let count = match shape.count {
         Count::None => None,
         // SQLite keeps no statistics that would answer the estimate.
-        Count::Exact | Count::Planned | Count::Estimated => Some(compile_count(schema, shape, rows)?),
+        Count::Exact | Count::Planned | Count::Estimated(_) => Some(compile_count(schema, shape, rows)?),
     };
     Ok(CompiledQuery { root, count })
 }

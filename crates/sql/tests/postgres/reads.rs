@@ -272,7 +272,7 @@ fn functions(p: &Project<'_>) {
 }
 
 fn counts(p: &Project<'_>) {
-    for count in [Count::Exact, Count::Planned, Count::Estimated] {
+    for count in [Count::Exact, Count::Planned, Count::Estimated(2)] {
         for distinct in [false, true] {
             let mut shape = p.query("cheap", &["title"]);
             shape.count = count;

@@ -189,7 +189,7 @@ pub(super) async fn find(client: &Client, options: &Options) -> Result<Found, Er
     })
 }
 
-/// Functions of the served schemas, and of those searched besides the ones that take a row.
+/// Functions of the served schemas, of those searched besides the ones that take a row, and what makes GeoJSON wherever it is.
 fn functions(served: &str, searched: &str) -> String {
     format!(
         "SELECT p.pronamespace, p.proname, p.prokind, p.proretset, p.prorettype, p.provolatile, p.proisstrict, p.prosecdef,
@@ -206,7 +206,8 @@ fn functions(served: &str, searched: &str) -> String {
            LEFT JOIN pg_extension e ON e.oid = x.refobjid
           WHERE (p.pronamespace IN {served}
              OR (p.pronamespace IN {searched} AND p.pronargs = 1
-                 AND EXISTS (SELECT FROM pg_type t WHERE t.oid = p.proargtypes[0] AND t.typrelid <> 0)))
+                 AND EXISTS (SELECT FROM pg_type t WHERE t.oid = p.proargtypes[0] AND t.typrelid <> 0))
+             OR (p.proname = 'st_asgeojson' AND p.proargtypes[0] = 'record'::regtype))
             -- What a type brings along, such as a range's constructors, is nobody's function.
             AND NOT EXISTS (SELECT FROM pg_depend i WHERE i.classid = 'pg_proc'::regclass AND i.objid = p.oid AND i.deptype = 'i')
             -- Ours is for the database's own functions: who may call the API may not publish for that.

@@ -32,7 +32,12 @@ pub(super) fn assemble(
             continue;
         };
         let of_row = computed_on(row, types, ids).is_some();
-        media(schema, row, &namespace.name, served.is_some(), types, ids);
+        let handlers = schema.media_handlers.len();
+        media(schema, row, &namespace.name, served.is_some(), types, ids)?;
+        let handles = row.kind == b'a' && schema.media_handlers.len() > handlers;
+        if is_of_geojson(row) {
+            schema.geojson = Some(namespace.name.clone());
+        }
         if is_own(row, &namespace.name) {
             continue;
         }
@@ -49,7 +54,7 @@ pub(super) fn assemble(
                 continue;
             }
             None => continue,
-            Some(_) if served.is_none() => continue,
+            Some(_) if served.is_none() || handles => continue,
             Some(reason) => reason,
         };
         match &row.extension {
@@ -290,9 +295,16 @@ fn computed_on(row: &FunctionRow, types: &Types<'_>, ids: &Ids) -> Option<mainst
 }
 
 /// Notes what makes a media type: an aggregate over rows, or a function by its result.
-fn media(schema: &mut Schema, row: &FunctionRow, namespace: &Arc<str>, served: bool, types: &Types<'_>, ids: &Ids) {
+fn media(
+    schema: &mut Schema,
+    row: &FunctionRow,
+    namespace: &Arc<str>,
+    served: bool,
+    types: &Types<'_>,
+    ids: &Ids,
+) -> Result<(), Error> {
     let Some(media_type) = types.media_type(row.returns).filter(|_| served) else {
-        return;
+        return Ok(());
     };
     let subject = match (row.kind, row.inputs.as_slice()) {
         (b'f', _) if !row.returns_set => MediaSubject::Result,
@@ -301,17 +313,25 @@ fn media(schema: &mut Schema, row: &FunctionRow, namespace: &Arc<str>, served: b
             match (relation, types.pseudo(*input).as_deref()) {
                 (Some(relation), _) => MediaSubject::Rows(*relation),
                 (None, Some("anyelement")) => MediaSubject::AnyRows,
-                _ => return,
+                _ => return Ok(()),
             }
         }
-        _ => return,
+        _ => return Ok(()),
     };
     schema.media_handlers.push(MediaHandler {
         namespace: namespace.clone(),
         name: row.name.clone(),
         media_type,
+        base: types.resolve(row.returns, -1)?.0,
         subject,
     });
+    Ok(())
+}
+
+/// `st_asgeojson(record, …)` of PostGIS 3.
+fn is_of_geojson(row: &FunctionRow) -> bool {
+    const RECORD: u32 = 2249;
+    &*row.name == "st_asgeojson" && row.inputs.first() == Some(&RECORD)
 }
 
 /// Adds the relationships that functions make: from the row that one takes to the rows that it gives. `one_row` says of each function
