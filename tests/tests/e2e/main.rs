@@ -21,6 +21,7 @@ mod openapi;
 mod postgrest_js;
 mod public_schemas;
 mod rls;
+mod rolling;
 mod scaled;
 mod services;
 mod shop;

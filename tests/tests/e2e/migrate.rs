@@ -83,9 +83,9 @@ fn from_nothing_through_an_edit_to_a_refusal() {
 }
 
 #[test]
-fn an_embedded_store_says_that_it_needs_none() {
+fn an_embedded_store_is_made_by_its_first_start() {
     let project = Project::new(SCHEMA, "");
     let (status, out, errors) = run(&project, "sqlite:.mainstay/main.db", &["plan"]);
     assert_eq!(status, 0, "{errors}");
-    assert!(out.contains("store main: embedded"), "{out}");
+    assert!(out.contains("store main: there is no file yet"), "{out}");
 }

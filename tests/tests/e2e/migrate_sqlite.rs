@@ -1,7 +1,7 @@
 //! `mainstay migrate` on an embedded database: what an edit of schema.sql needs beyond additions, shown, refused or done, and what is
 //! in the tables afterwards.
 
-use mainstay_tests::{Client, Project, binary, until};
+use mainstay_tests::{Client, Project, SECRET, binary, until};
 use serde_json::{Value as Json, json};
 use std::process::Command;
 
@@ -33,7 +33,9 @@ fn serve(project: &Project) -> (mainstay_tests::Process, Client) {
             "log.access=false",
         ])
         .start();
-    let operator = process.client().with_token(&project.token("service_role", None));
+    let operator = process
+        .client()
+        .with_token(&Project::signed("service_role", None, &json!({})));
     (process, operator)
 }
 
@@ -220,7 +222,7 @@ fn edits() -> Vec<Edit> {
 fn every_edit_is_shown_then_refused_or_done() {
     for edit in edits() {
         let what = edit.what;
-        let project = Project::new(BASE, "");
+        let project = Project::new(BASE, &format!("[auth]\nsecret = \"{SECRET}\"\n"));
         let (process, operator) = serve(&project);
         operator.get("/rest/v1/items").expect(200);
         assert!(process.terminate());
@@ -281,7 +283,7 @@ fn every_edit_is_shown_then_refused_or_done() {
 
 #[test]
 fn a_store_that_is_served_is_left_alone_and_says_what_to_do() {
-    let project = Project::new(BASE, "");
+    let project = Project::new(BASE, &format!("[auth]\nsecret = \"{SECRET}\"\n"));
     let (status, out, _) = run(&project, &["plan"]);
     assert_eq!(
         (status, out.as_str()),

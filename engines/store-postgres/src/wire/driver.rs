@@ -7,7 +7,6 @@ use super::connect::{Opened, Socket};
 use super::queue::{Lost, Queue, Together, Told};
 use super::response::{Message, Response, ServerError};
 use super::tls::Tls;
-use crate::address::Host;
 use bytes::{Buf, BytesMut};
 use mainstay_model::Result;
 use parking_lot::Mutex;
