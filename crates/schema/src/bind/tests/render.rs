@@ -132,6 +132,7 @@ impl Render<'_, '_> {
                 Claim::Json(path) => format!("claim json {}{ty}", path.join(".")),
                 Claim::Text(path) => format!("claim text {}", path.join(".")),
             },
+            ExprKind::Represented(_, inner) => format!("represented {}", self.expr(inner)),
             ExprKind::Not(inner) => format!("not {}", self.expr(inner)),
             ExprKind::And(list) => format!(
                 "({})",
