@@ -3,7 +3,7 @@
 //   git clone https://github.com/supabase/postgrest-js CHECKOUT && (cd CHECKOUT && npm ci --ignore-scripts)
 //   node tests/postgrest-js/own_suite.mjs CHECKOUT target/debug/mainstay [postgres://postgres@/empty_database]
 //
-// The suite wants PostgREST at http://localhost:3000 and :3001 without a prefix: two gateways of ours stand there in front of one
+// One case needs PostGIS in that database. The suite wants PostgREST at http://localhost:3000 and :3001 without a prefix: two gateways of ours stand there in front of one
 // API. Its schema is read as `schema.sql` of a project on SQLite, or loaded by psql into the database given, which is then adopted
 // as it is. Says how many cases pass, and fails when one fails that `own_suite_exceptions.json` (on SQLite) or
 // `own_suite_exceptions_postgres.json` does not name with a reason, when one named there passes, or when fewer than 90 % of the
