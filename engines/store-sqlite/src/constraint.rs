@@ -54,11 +54,12 @@ const TYPE_CHECK: &str = "_mainstay_type_";
 impl Inquiry<'_> {
     /// The error for a failure; `touched` are the rows that the statement had changed before it failed.
     pub fn error(&self, failure: &Failure, attempt: &Attempt<'_>, touched: &[Touched]) -> Error {
-        if failure.primary() != ffi::SQLITE_CONSTRAINT {
-            return plain(failure);
-        }
         let message = &*failure.message;
-        let found = if let Some(columns) = message.strip_prefix("UNIQUE constraint failed: ") {
+        let found = if failure.primary() == ffi::SQLITE_MISMATCH {
+            self.no_key(attempt)
+        } else if failure.primary() != ffi::SQLITE_CONSTRAINT {
+            None
+        } else if let Some(columns) = message.strip_prefix("UNIQUE constraint failed: ") {
             self.unique(columns, attempt)
         } else if let Some(column) = message.strip_prefix("NOT NULL constraint failed: ") {
             self.not_null(column, attempt)
@@ -232,10 +233,25 @@ impl Inquiry<'_> {
         })
     }
 
+    /// The only thing that is not what SQLite's INTEGER PRIMARY KEY takes is NULL.
+    fn no_key(&self, attempt: &Attempt<'_>) -> Option<Error> {
+        let id = match attempt {
+            Attempt::Insert { relation, .. } => *relation,
+            Attempt::Update { relation, .. } => relation.relation,
+            Attempt::Other { relation } => (*relation)?,
+        };
+        let key = *self.schema.relation(id).primary_key().first()?;
+        Some(self.is_null(id, key, attempt))
+    }
+
     fn not_null(&self, text: &str, attempt: &Attempt<'_>) -> Option<Error> {
         let (id, columns) = self.columns(text)?;
+        Some(self.is_null(id, *columns.first()?, attempt))
+    }
+
+    fn is_null(&self, id: RelationId, column: u32, attempt: &Attempt<'_>) -> Error {
         let relation = self.schema.relation(id);
-        let column = &relation.columns[*columns.first()? as usize].name;
+        let column = &relation.columns[column as usize].name;
         let error = Error::new(
             "23502",
             format!(
@@ -243,7 +259,7 @@ impl Inquiry<'_> {
                 relation.name
             ),
         );
-        Some(self.with_failing_row(error, id, attempt))
+        self.with_failing_row(error, id, attempt)
     }
 
     fn check(&self, name: &str, attempt: &Attempt<'_>) -> Option<Error> {

@@ -1,7 +1,7 @@
 //! The statements of functions' bodies: INSERT, UPDATE and DELETE as written, with their policies.
 
 use super::render::{Renderer, Scope, Term, quote_text};
-use super::write::{Target, conflict_target, row_test, where_clause};
+use super::write::{Target, conflict_target, never_numbered, row_test, where_clause};
 use super::{OutputColumn, Rendered, StatementPlan, quote_identifier, rowid_name};
 use mainstay_model::{
     Conflict, Delete, Error, Expr, ExprKind, Insert, Projected, RelationId, RelationRef, Result, Schema, Select,
@@ -173,7 +173,8 @@ impl<'a> Renderer<'a> {
                 atom: true,
                 null: false,
             };
-            values.push(self.assign_term(term, &column.ty, &table.columns[index as usize])?);
+            let value = self.assign_term(term, &column.ty, &table.columns[index as usize])?;
+            values.push(never_numbered(schema, relation, index, value));
         }
         Ok((values, rendered.sql))
     }

@@ -51,6 +51,15 @@ pub(super) fn rowid_column(schema: &Schema, relation: RelationId) -> Option<u32>
     }
 }
 
+/// A value for a column. SQLite would make up a number for the NULL of its INTEGER PRIMARY KEY, where Postgres refuses it: what is no
+/// number either is refused here, too.
+pub(super) fn never_numbered(schema: &Schema, relation: RelationId, column: u32, value: String) -> String {
+    match rowid_column(schema, relation) {
+        Some(key) if key == column => format!("coalesce({value}, '')"),
+        _ => value,
+    }
+}
+
 /// The name of the sequence behind an identity column that SQLite does not number itself.
 pub(super) fn sequence_name(schema: &Schema, relation: RelationId, column: u32) -> String {
     let definition = schema.relation(relation);
@@ -77,7 +86,8 @@ pub(super) fn compile_insert(
         let column = target.column(index)?;
         refuse_given(column)?;
         names.push(quote_identifier(&column.name));
-        values.push(r.bind(Bind::Cell(at as u16))?);
+        let value = r.bind(Bind::Cell(at as u16))?;
+        values.push(never_numbered(schema, relation.relation, index, value));
     }
     let given: Vec<u32> = columns
         .iter()
@@ -345,6 +355,9 @@ impl<'a> Renderer<'a> {
                 }
                 names.push(quote_identifier(&column.name));
                 values.push(self.default_value(relation, index)?);
+            } else if rowid_column(schema, relation) == Some(index) {
+                names.push(quote_identifier(&column.name));
+                values.push(never_numbered(schema, relation, index, "NULL".to_owned()));
             }
         }
         Ok(())

@@ -119,6 +119,17 @@ async fn rows(w: &World) {
         "Failing row contains (1, null, 1970-01-01, 4.50, t).",
         None,
     );
+    // A key that nothing numbers is not made up.
+    let keyless = [
+        w.insert(TAGS, &["label"], vec![vec![text("keyless")]]),
+        w.insert(TAGS, &["id", "label"], vec![vec![Value::Null, text("keyless")]]),
+    ];
+    for step in keyless {
+        let error = w.refused(step).await;
+        let message = r#"null value in column "id" of relation "tags" violates not-null constraint"#;
+        let row = "Failing row contains (null, keyless).";
+        assert_error(&error, "23502", message, row, None);
+    }
     let error = w
         .refused(w.update(
             BOOKS,
