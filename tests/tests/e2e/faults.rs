@@ -385,6 +385,31 @@ fn a_locked_table_holds_up_nobody_but_those_who_ask_for_it() {
     );
 }
 
+/// A server that neither closes what is open nor takes what is new, as on a machine that swaps or a disk that does not answer. It goes
+/// on when this is dropped, also by a test that fails: what is stopped could not be ended.
+struct Hung(String);
+
+impl Hung {
+    fn stop(data: String) -> Hung {
+        let hung = Hung(data);
+        assert!(hung.signal("STOP"), "the server is stopped");
+        hung
+    }
+
+    fn signal(&self, signal: &str) -> bool {
+        let data = &self.0;
+        let script = format!("pm=$(head -1 {data}/postmaster.pid); kill -{signal} $pm $(pgrep -P $pm)");
+        let done = std::process::Command::new("sh").args(["-c", &script]).status();
+        done.is_ok_and(|status| status.success())
+    }
+}
+
+impl Drop for Hung {
+    fn drop(&mut self) {
+        self.signal("CONT");
+    }
+}
+
 #[test]
 fn a_server_that_hangs_is_noticed_before_its_clients_give_up() {
     let server = match Postgres::start() {
@@ -419,13 +444,7 @@ fn a_server_that_hangs_is_noticed_before_its_clients_give_up() {
         .start();
     let (client, admin) = (process.client(), process.admin());
     client.get("/rest/v1/things").expect(200);
-    // Neither closes what is open nor takes what is new, as a machine that swaps or a disk that does not answer.
-    let all = |signal: &str| {
-        let script = format!("pm=$(head -1 {data}/postmaster.pid); kill -{signal} $pm $(pgrep -P $pm)");
-        let done = std::process::Command::new("sh").args(["-c", &script]).status();
-        assert!(done.is_ok_and(|status| status.success()));
-    };
-    all("STOP");
+    let hung = Hung::stop(data);
     let began = Instant::now();
     let answer = client.get("/rest/v1/things");
     let took = began.elapsed();
@@ -433,7 +452,7 @@ fn a_server_that_hangs_is_noticed_before_its_clients_give_up() {
     assert!(answer.header("retry-after").is_some());
     assert!(took < Duration::from_secs(25), "answered after {took:?}");
     until("it is noticed", || (admin.get("/readyz").status == 503).then_some(()));
-    all("CONT");
+    drop(hung);
     back(&client, &admin);
     client.get("/rest/v1/things").expect(200);
 }
