@@ -25,8 +25,9 @@ const ASKS: &str = "WITH texts (language, text) AS (
   EXISTS (SELECT FROM texts WHERE text ~ 'request\\.(?!jwt\\.)' OR text ~* 'current_setting\"?\\s*\\(\\s*[^''[:space:]]'),
   EXISTS (SELECT FROM texts WHERE text ~ 'response\\.' OR text ~* 'set_config\"?\\s*\\(\\s*[^''[:space:]]'),
   EXISTS (SELECT FROM texts WHERE language NOT IN ('sql', 'plpgsql') OR text ~* 'set_config\"?\\s*\\(\\s*(?!''response\\.)'
-    OR (language = 'plpgsql' AND text ~* '\\mexecute\\M|\\mreset\\M|\\mset\\s+(local|session|role)\\M|(;|\\m(begin|then|else|loop))\\s*set\\M')),
-  EXISTS (SELECT FROM pg_catalog.pg_class WHERE relpersistence = 'u')";
+    OR text ~* '\\mreset\\M|\\mset\\s+(local|session|role)\\M|(^|;|\\m(begin|then|else|loop))\\s*set\\M'
+    OR (language = 'plpgsql' AND text ~* '\\mexecute\\M')),
+  EXISTS (SELECT FROM pg_catalog.pg_class WHERE relpersistence = 'u' OR (relkind = 'f' AND relispartition))";
 
 /// The answers. What cannot be found out is taken for yes.
 #[derive(Debug)]
@@ -39,7 +40,7 @@ pub(crate) struct Asks {
     /// Something may set a role, claims or another setting, other than those of the response: the next statement of the same
     /// transaction would see it.
     pub settings: AtomicBool,
-    /// There are tables that are not logged: an insertion need not wait for the log.
+    /// There are tables that are not logged, or partitions that lie elsewhere: an insertion need not wait for the log.
     pub unlogged: AtomicBool,
 }
 

@@ -199,7 +199,7 @@ async fn capture(client: &mut Client, relation: &Relation, kinds: &[&str]) -> Re
     let literal = quote_literal(&table);
     // Bits of tgtype: 4 insertion, 8 deletion, 16 update.
     let state = format!(
-        "SELECT coalesce(t.tgtype::int, 0), p.prosrc FROM (SELECT 1) one \
+        "SELECT coalesce(t.tgtype::int, 0), p.prosrc, p.proconfig IS NOT NULL FROM (SELECT 1) one \
          LEFT JOIN pg_trigger t ON t.tgrelid = to_regclass({literal}) AND t.tgname = 'mainstay_capture' \
          LEFT JOIN pg_proc p ON p.oid = t.tgfoid"
     );
@@ -212,7 +212,13 @@ async fn capture(client: &mut Client, relation: &Relation, kinds: &[&str]) -> Re
         .iter()
         .filter(|(name, _)| kinds.contains(name))
         .fold(0, |all, (_, bit)| all | bit);
-    if known & wanted == wanted && source == Some(&*body) {
+    // Settings of its own cost a function as much as the rest of it does. Names in the body need none.
+    let settings = match relation.columns.iter().all(|column| is_written_alike(&column.ty)) {
+        true => "",
+        false => "SET search_path = pg_catalog, pg_temp SET \"TimeZone\" = 'UTC'",
+    };
+    let is_set = cell(2) == Some("t");
+    if known & wanted == wanted && source == Some(&*body) && is_set != settings.is_empty() {
         return Ok(());
     }
     let events: Vec<&str> = bits
@@ -220,11 +226,6 @@ async fn capture(client: &mut Client, relation: &Relation, kinds: &[&str]) -> Re
         .filter(|(_, bit)| (known | wanted) & bit != 0)
         .map(|(name, _)| *name)
         .collect();
-    // Settings of its own cost a function as much as the rest of it does. Names in the body need none.
-    let settings = match relation.columns.iter().all(|column| is_written_alike(&column.ty)) {
-        true => "",
-        false => "SET search_path = pg_catalog, pg_temp SET \"TimeZone\" = 'UTC'",
-    };
     let sql = format!(
         "SET LOCAL lock_timeout = '10s'; \
          CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER {settings} AS {}; \

@@ -241,6 +241,30 @@ async fn deadlocks_are_done_again() {
 }
 
 #[tokio::test]
+async fn serialisation_failures_are_done_again() {
+    let server = Server::start("-c default_transaction_isolation=serializable");
+    let (_, world, _) = world(&server, |_| {}).await;
+    for round in 0..20 {
+        let transact = |label: String| {
+            let tag = world.equals(TAGS, "id", Value::Int(1));
+            let book = world.equals(BOOKS, "id", Value::Int(10));
+            world.transact(Transaction {
+                steps: vec![
+                    world.update(TAGS, &[("label", text(&label))], Some(tag)),
+                    world.update(BOOKS, &[("title", text(&label))], Some(book)),
+                ],
+                ..Transaction::default()
+            })
+        };
+        let (one, two) = tokio::join!(transact(format!("a{round}")), transact(format!("b{round}")));
+        one.unwrap();
+        two.unwrap();
+    }
+    let log = std::fs::read_to_string(format!("{}/log", server.folder())).unwrap();
+    assert!(log.contains("could not serialize access"), "nothing collided: {log}");
+}
+
+#[tokio::test]
 async fn a_schema_that_changes_under_prepared_statements() {
     let server = Server::start("");
     let (_, world, database) = world(&server, |_| {}).await;
