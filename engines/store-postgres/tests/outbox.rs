@@ -2,7 +2,7 @@
 
 mod server;
 
-use mainstay_model::{ChangeKind, OutboxRecord};
+use mainstay_model::{ChangeKind, Column, OutboxRecord, Type};
 use mainstay_store::Store;
 use mainstay_store::conformance::library;
 use mainstay_store::conformance::world::TAGS;
@@ -66,6 +66,41 @@ async fn what_commits_late_is_not_lost() {
     assert_eq!(store.outbox(0, 10).await.unwrap(), records);
     store.confirm(records[0].sequence).await.unwrap();
     assert!(store.outbox(0, 10).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn times_are_told_of_alike_whoever_writes_them() {
+    let server = Server::start("");
+    let url = server.database();
+    let client = tables(&url).await;
+    drop(open(&url).await);
+    let mut schema = library();
+    let tags = &mut schema.relations[TAGS.0 as usize];
+    tags.columns.push(Column {
+        not_null: false,
+        ..tags.columns[1].clone()
+    });
+    let at = tags.columns.last_mut().unwrap();
+    (at.name, at.ty) = ("at".into(), Type::TimestampTz);
+    client
+        .batch_execute("ALTER TABLE tags ADD COLUMN at timestamptz")
+        .await
+        .unwrap();
+    let mut captured = Captured::none();
+    captured.add(TAGS, ChangeKind::Insert);
+    let store = PostgresStore::open(Config::new(&url), Arc::new(schema), captured)
+        .await
+        .unwrap();
+    client
+        .batch_execute("SET TimeZone = 'Asia/Tokyo'; INSERT INTO tags VALUES (1, 'a', '2024-01-01 00:00:00+00')")
+        .await
+        .unwrap();
+    let records = store.outbox(0, 10).await.unwrap();
+    assert!(
+        records[0].payload.contains(r#""at":"2024-01-01T00:00:00+00:00""#),
+        "{}",
+        records[0].payload
+    );
 }
 
 #[tokio::test]
