@@ -3,13 +3,14 @@
 use crate::authenticate;
 use crate::body::Body;
 use crate::compress;
+use crate::config::AtHand;
 use crate::connection::State;
 use crate::cors;
 use crate::forwarded;
 use crate::limit;
 use crate::proxy;
 use crate::record::Exchange;
-use crate::refusal::{self, Refusal};
+use crate::refusal::{self, Malformed, Refusal};
 use crate::router::{self, Found};
 use crate::service;
 use crate::site::{CompiledRoute, CompiledTarget, Site};
@@ -33,11 +34,13 @@ use std::task::{Context, Poll};
 pub(crate) fn answer(worker: &Rc<Worker>, state: &Rc<State>, request: Request<Incoming>) -> Answering {
     let peer = forwarded::client(state.peer, request.headers(), &worker.site.proxies);
     let trace = validate::trace(request.headers());
+    let has_body = !request.body().is_end_stream();
     let (method, uri) = (request.method().clone(), request.uri().clone());
     let wish = Wish::of(request.headers(), method.clone());
     let mut exchange = Exchange::begin(worker.clone(), state.clone(), method, uri, peer, trace);
 
-    let entered = catch_unwind(AssertUnwindSafe(|| enter(worker, state, &mut exchange, request)));
+    let fault = state.take(worker.now(), has_body);
+    let entered = catch_unwind(AssertUnwindSafe(|| enter(worker, state, &mut exchange, request, fault)));
     let outcome = match entered {
         Ok(Ok(Entered::Waits(waiting))) => {
             let (worker, state) = (worker.clone(), state.clone());
@@ -143,9 +146,9 @@ fn enter(
     state: &State,
     exchange: &mut Exchange,
     request: Request<Incoming>,
+    fault: Option<Malformed>,
 ) -> Result<Entered, Refusal> {
     let site: &Site = &worker.site;
-    let fault = state.take(worker.now());
     let taken = worker.take()?;
     validate::request(fault, site, request.method(), request.uri(), request.headers())?;
 
@@ -181,8 +184,13 @@ fn enter(
     {
         // Making these changes a second time, where the service has nothing at hand, changes nothing.
         route.headers.apply(&mut parts.headers);
-        if let Some(response) = service.at_hand(&parts, exchange.notes().identity.as_ref()) {
+        if let Some(AtHand { response, standing }) = service.at_hand(&parts, exchange.notes().identity.as_ref()) {
             exchange.phase("service");
+            if state.would_keep()
+                && let Some(standing) = standing
+            {
+                state.keep(exchange.notes().ticket(standing, state.peer));
+            }
             return Ok(Entered::Answered(response.map(Body::Full)));
         }
     }
