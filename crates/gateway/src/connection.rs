@@ -6,7 +6,7 @@
 //! Between two requests the socket looks whether what arrives is known already ([`crate::express`]); such a request is answered here, and
 //! hyper never sees it.
 
-use crate::express::{Kept, Known, Ticket};
+use crate::express::{Given, Known, Ticket};
 use crate::guard::{Fault, Framing, Seen};
 use crate::refusal::{self, Malformed, Refusal};
 use crate::worker::Worker;
@@ -17,7 +17,6 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
-use std::time::Instant;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -294,14 +293,14 @@ impl Socket {
     }
 
     /// Gives the answer to a request that hyper is not told of.
-    fn give(&mut self, kept: &Kept, age: u32, begin: Instant) -> io::Result<()> {
+    fn give(&mut self, given: &Given) -> io::Result<()> {
         let stream = &self.stream;
-        let unsent = kept.give(&self.worker, age, |bytes| match stream.try_write(bytes) {
+        let unsent = given.give(&self.worker, |bytes| match stream.try_write(bytes) {
             Ok(n) => Ok(bytes[n..].to_vec()),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(bytes.to_vec()),
             Err(error) => Err(error),
         })?;
-        kept.record(&self.worker, self.state.peer, begin);
+        given.record(&self.worker, self.state.peer);
         self.owed = Owed::of(unsent);
         self.moved();
         Ok(())
@@ -355,11 +354,11 @@ impl AsyncRead for Socket {
             if !is_between {
                 break false;
             }
-            let now = Instant::now();
-            match this.worker.express.find(&this.worker, this.state.peer, &buf.filled()[before..], now) {
-                Known::Answer(kept, age) => {
+            let (worker, arrived) = (&this.worker, &buf.filled()[before..]);
+            match worker.express.find(worker, this.state.peer, arrived) {
+                Known::Answer(given) => {
                     buf.set_filled(before);
-                    this.give(&kept, age, now)?;
+                    this.give(&given)?;
                 }
                 Known::Again => break true,
                 Known::Not => break false,

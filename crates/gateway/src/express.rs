@@ -1,13 +1,14 @@
 //! Requests that come again, byte for byte, and whose answer still stands: they are answered from the socket, before they are parsed.
 //!
 //! What a request means follows from its bytes, from the address that it comes from and from the configuration, and from two things that
-//! change: whether the caller's token still holds, and whether the service would answer the same. Both are asked each time. So a worker
-//! keeps answers as they went out, under the bytes that asked for them, and gives one again after stamping `Date` and `Age`; the record
-//! of the request and its metrics are those of any other.
+//! change: whether the caller's token still holds, and whether the service would answer the same. Both are asked each time, and so are
+//! the rate limits. So a worker keeps answers as they went out, under the bytes that asked for them, and gives one again after stamping
+//! `Date`, `Age` and `RateLimit`; the record of the request and its metrics are those of any other.
 //!
 //! Only what a service has at hand is kept ([`crate::Standing`]), only GETs without a body, and only the second time that it is asked for.
 
 use crate::config::Standing;
+use crate::limit::{self, Passed};
 use crate::record;
 use crate::worker::Worker;
 use http::Uri;
@@ -72,22 +73,38 @@ pub(crate) struct Kept {
 
 struct Answer {
     bytes: Vec<u8>,
-    /// Where the values of `Date` and `Age` stand.
-    date: Range<usize>,
-    age: Option<Range<usize>>,
-    /// What they say, in seconds.
+    /// Where each [`Stamp`] stands.
+    places: [Option<Range<usize>>; 3],
+    /// What `Date` and `Age` say, in seconds.
     dated: u64,
     aged: u32,
 }
 
+/// A field whose value is of the moment.
+#[derive(Clone, Copy)]
+enum Stamp {
+    Date,
+    Age,
+    RateLimit,
+}
+
 /// What is known of a request.
 pub(crate) enum Known {
-    /// Its answer, which stands; it is `age` seconds old.
-    Answer(Rc<Kept>, u32),
+    /// Its answer, which stands.
+    Answer(Given),
     /// It has come before: its answer may be kept.
     Again,
     /// Nothing.
     Not,
+}
+
+/// An answer to give once more.
+pub(crate) struct Given {
+    kept: Rc<Kept>,
+    /// Its age in seconds.
+    age: u32,
+    passed: Passed,
+    begin: Instant,
 }
 
 impl Express {
@@ -104,14 +121,18 @@ impl Express {
                 ahash::RandomState::new(),
                 Default::default(),
             )),
-            once: if bytes_max == 0 { Box::default() } else { vec![Cell::new(0); ONCE].into() },
+            once: if bytes_max == 0 {
+                Box::default()
+            } else {
+                vec![Cell::new(0); ONCE].into()
+            },
             hasher: ahash::RandomState::new(),
             given: mainstay_telemetry::counter("mainstay_express_answers_total", &[]),
         }
     }
 
     /// Looks up what has arrived between two requests.
-    pub(crate) fn find(&self, worker: &Worker, peer: IpAddr, arrived: &[u8], now: Instant) -> Known {
+    pub(crate) fn find(&self, worker: &Worker, peer: IpAddr, arrived: &[u8]) -> Known {
         if self.once.is_empty()
             || arrived.len() > REQUEST_BYTES_MAX
             || !arrived.starts_with(b"GET ")
@@ -121,11 +142,22 @@ impl Express {
         }
         let kept = self.kept.borrow().get(arrived).cloned();
         if let Some(kept) = kept {
+            let begin = Instant::now();
             let ticket = &kept.ticket;
-            if ticket.via.is_none_or(|(via, _)| via == peer) && ticket.identity_holds(worker) {
-                if let Some(age) = ticket.standing.age(now) {
-                    return Known::Answer(kept, age);
-                }
+            if ticket.via.is_none_or(|(via, _)| via == peer)
+                && ticket.identity_holds(worker)
+                && let Some(age) = ticket.standing.age(begin)
+            {
+                return match ticket.pass(worker, peer) {
+                    Some(passed) => Known::Answer(Given {
+                        kept,
+                        age,
+                        passed,
+                        begin,
+                    }),
+                    // A limit refuses it, in the words that it has for everybody.
+                    None => Known::Not,
+                };
             }
             self.kept.borrow_mut().remove(arrived);
             return Known::Again;
@@ -148,8 +180,7 @@ impl Express {
             body_bytes: read.body_bytes,
             answer: RefCell::new(Answer {
                 bytes: sent.to_vec(),
-                date: read.date,
-                age: read.age,
+                places: read.places,
                 // Stamped before it is given.
                 dated: 0,
                 aged: u32::MAX,
@@ -165,39 +196,54 @@ impl Ticket {
         let authenticate = worker.site.authenticate.as_deref();
         authenticate.is_some_and(|a| a.holds(identity, worker.unix_seconds()))
     }
+
+    /// What the rate limits say; `None` if one refuses.
+    fn pass(&self, worker: &Worker, peer: IpAddr) -> Option<Passed> {
+        let site = &worker.site;
+        let rules = || site.rules_of(&site.routes[self.route]);
+        let mut passed = Passed::new();
+        if rules().next().is_some() {
+            let (limiter, client) = (&*site.limiter, self.client(peer));
+            limit::at_once(limit::by_address(rules(), limiter, client, &mut passed))?.ok()?;
+            let identity = self.identity.as_deref();
+            limit::at_once(limit::by_identity(rules(), limiter, client, identity, &mut passed))?.ok()?;
+        }
+        Some(passed)
+    }
+
+    /// The client behind a socket whose other end is `peer`.
+    fn client(&self, peer: IpAddr) -> IpAddr {
+        self.via.map_or(peer, |(_, client)| client)
+    }
 }
 
-impl Kept {
+impl Given {
     /// Hands the bytes to send to `write`, stamped.
-    pub(crate) fn give<T>(&self, worker: &Worker, age: u32, write: impl FnOnce(&[u8]) -> T) -> T {
-        let mut answer = self.answer.borrow_mut();
+    pub(crate) fn give<T>(&self, worker: &Worker, write: impl FnOnce(&[u8]) -> T) -> T {
+        let mut answer = self.kept.answer.borrow_mut();
         let now = worker.unix_seconds();
         if answer.dated != now {
             answer.dated = now;
             let date = httpdate::HttpDate::from(SystemTime::UNIX_EPOCH + Duration::from_secs(now)).to_string();
-            let place = answer.date.clone();
-            answer.replace(place, date.as_bytes());
+            answer.stamp(Stamp::Date, date.as_bytes());
         }
-        if answer.aged != age
-            && let Some(place) = answer.age.clone()
-        {
-            answer.aged = age;
-            let length = answer.replace(place.clone(), itoa::Buffer::new().format(age).as_bytes());
-            answer.age = Some(place.start..place.start + length);
-            if answer.date.start > place.start {
-                let moved = answer.date.start + length - place.len();
-                answer.date = moved..moved + answer.date.len();
-            }
+        if answer.aged != self.age {
+            answer.aged = self.age;
+            answer.stamp(Stamp::Age, itoa::Buffer::new().format(self.age).as_bytes());
+        }
+        if !self.passed.is_empty() {
+            answer.stamp(Stamp::RateLimit, limit::state(&self.passed).as_bytes());
         }
         write(&answer.bytes)
     }
 
     /// The access record and the metrics of one more request.
-    pub(crate) fn record(&self, worker: &Worker, peer: IpAddr, begin: Instant) {
+    pub(crate) fn record(&self, worker: &Worker, peer: IpAddr) {
         worker.express.given.inc();
-        let ticket = &self.ticket;
+        let kept = &*self.kept;
+        let ticket = &kept.ticket;
         let route = &worker.site.routes[ticket.route];
-        let total = begin.elapsed();
+        let total = self.begin.elapsed();
         let logged = access_log_enabled();
         let phases = [PhaseTime {
             name: "express",
@@ -211,18 +257,18 @@ impl Kept {
         };
         let record = RequestRecord {
             method: "GET",
-            path: &self.path,
+            path: &kept.path,
             route: &route.name,
-            status: self.status,
-            bytes: self.body_bytes,
-            peer: ticket.via.map_or(peer, |(_, client)| client),
+            status: kept.status,
+            bytes: kept.body_bytes,
+            peer: ticket.client(peer),
             role: ticket.identity.as_ref().map(|i| &*i.role),
             user: ticket.identity.as_ref().and_then(|i| i.subject()),
             code: None,
             upstream: None,
             server: None,
             retries: 0,
-            cache: self.cache.as_deref(),
+            cache: kept.cache.as_deref(),
             aborted: false,
             trace,
             total,
@@ -233,14 +279,25 @@ impl Kept {
 }
 
 impl Answer {
-    /// Puts `value` in a place, and says how long it is.
-    fn replace(&mut self, place: Range<usize>, value: &[u8]) -> usize {
+    /// Puts a value where it belongs, if the answer has that field.
+    fn stamp(&mut self, stamp: Stamp, value: &[u8]) {
+        let Some(place) = self.places[stamp as usize].clone() else {
+            return;
+        };
         if place.len() == value.len() {
-            self.bytes[place].copy_from_slice(value);
-        } else {
-            self.bytes.splice(place, value.iter().copied());
+            return self.bytes[place].copy_from_slice(value);
         }
-        value.len()
+        self.bytes.splice(place.clone(), value.iter().copied());
+        self.places[stamp as usize] = Some(place.start..place.start + value.len());
+        for other in self
+            .places
+            .iter_mut()
+            .flatten()
+            .filter(|other| other.start > place.start)
+        {
+            let start = other.start + value.len() - place.len();
+            *other = start..start + other.len();
+        }
     }
 }
 
@@ -248,8 +305,7 @@ impl Answer {
 struct Read {
     status: u16,
     body_bytes: u64,
-    date: Range<usize>,
-    age: Option<Range<usize>>,
+    places: [Option<Range<usize>>; 3],
     cache: Option<Box<str>>,
 }
 
@@ -270,13 +326,14 @@ impl Read {
             let from = value.as_ptr() as usize - base;
             from..from + value.len()
         };
-        let (mut length, mut date, mut age, mut cache) = (None, None, None, None);
+        let (mut length, mut places, mut cache) = (None, [const { None }; 3], None);
         for field in parsed.headers.iter() {
             let value = field.value;
             match field.name {
                 "content-length" => length = std::str::from_utf8(value).ok()?.parse().ok(),
-                "date" => date = Some(place(value)),
-                "age" => age = Some(place(value)),
+                "date" => places[Stamp::Date as usize] = Some(place(value)),
+                "age" => places[Stamp::Age as usize] = Some(place(value)),
+                "ratelimit" => places[Stamp::RateLimit as usize] = Some(place(value)),
                 "cache-status" => cache = record::verdict(std::str::from_utf8(value).ok()?),
                 "connection" | "transfer-encoding" | "set-cookie" => return None,
                 _ => {}
@@ -289,9 +346,7 @@ impl Read {
         (body_bytes == (sent.len() - head) as u64).then_some(Read {
             status,
             body_bytes,
-            // Twenty-nine bytes, always (RFC 9110 §5.6.7).
-            date: date.filter(|d| d.len() == 29)?,
-            age,
+            places,
             cache: cache.map(Into::into),
         })
     }

@@ -7,7 +7,7 @@ use crate::config::AtHand;
 use crate::connection::State;
 use crate::cors;
 use crate::forwarded;
-use crate::limit;
+use crate::limit::{self, Passed};
 use crate::proxy;
 use crate::record::Exchange;
 use crate::refusal::{self, Malformed, Refusal};
@@ -135,8 +135,8 @@ struct Waiting {
     route: usize,
     parts: Parts,
     body: Incoming,
-    /// Whether its limits have not been asked yet, and so its caller is not known.
-    limited: bool,
+    /// What its limits said, unless they have not been asked yet, and so its caller is not known.
+    passed: Option<Passed>,
 }
 
 /// The phases before anything is waited for: what is malformed, too much or for nobody ends here, and so does what a service of
@@ -167,10 +167,10 @@ fn enter(
     let route = &site.routes[index];
     exchange.phase("route");
 
-    let limited = !site.rules.is_empty() || !route.rules.is_empty();
-    if !limited {
-        identify(site, route, exchange, request.headers())?;
-    }
+    let passed = match site.limiter.decides_at_once() || site.rules_of(route).next().is_none() {
+        true => limit::at_once(admit(site, route, exchange, request.headers())).transpose()?,
+        false => None,
+    };
     let (mut parts, body) = request.into_parts();
     if site.compress
         && let Some(strong) = parts.headers.get(IF_MATCH).and_then(compress::strengthened)
@@ -178,19 +178,20 @@ fn enter(
         parts.headers.insert(IF_MATCH, strong);
     }
     // The API keeps its own, coherent cache; its verdict is in the answer's `Cache-Status`.
-    if !limited
+    if let Some(passed) = &passed
         && let CompiledTarget::Service(service) = &route.to
         && body.is_end_stream()
     {
         // Making these changes a second time, where the service has nothing at hand, changes nothing.
         route.headers.apply(&mut parts.headers);
-        if let Some(AtHand { response, standing }) = service.at_hand(&parts, exchange.notes().identity.as_ref()) {
+        if let Some(AtHand { mut response, standing }) = service.at_hand(&parts, exchange.notes().identity.as_ref()) {
             exchange.phase("service");
             if state.would_keep()
                 && let Some(standing) = standing
             {
                 state.keep(exchange.notes().ticket(standing, state.peer));
             }
+            limit::tell(passed, response.headers_mut());
             return Ok(Entered::Answered(response.map(Body::Full)));
         }
     }
@@ -199,8 +200,32 @@ fn enter(
         route: index,
         parts,
         body,
-        limited,
+        passed,
     })))
+}
+
+/// Phases: whether the caller may ask once more, and who it is.
+pub(crate) async fn admit(
+    site: &Site,
+    route: &CompiledRoute,
+    exchange: &mut Exchange,
+    headers: &HeaderMap,
+) -> Result<Passed, Refusal> {
+    let mut passed = Passed::new();
+    let limited = site.rules_of(route).next().is_some();
+    let peer = exchange.notes().peer;
+    if limited {
+        limit::by_address(site.rules_of(route), &*site.limiter, peer, &mut passed).await?;
+        exchange.phase("limit_address");
+    }
+    identify(site, route, exchange, headers)?;
+    if limited {
+        let identity = exchange.notes().identity.clone();
+        let rules = site.rules_of(route);
+        limit::by_identity(rules, &*site.limiter, peer, identity.as_deref(), &mut passed).await?;
+        exchange.phase("limit_identity");
+    }
+    Ok(passed)
 }
 
 /// Phase: who asks.
@@ -225,26 +250,13 @@ async fn phases(
         route,
         parts,
         body,
-        limited,
+        passed,
     } = *waiting;
     let route = &site.routes[route];
-    let mut passed = limit::Passed::new();
-    if limited {
-        let peer = exchange.notes().peer;
-        limit::by_address(site.rules_of(route), &*site.limiter, peer, &mut passed).await?;
-        exchange.phase("limit_address");
-        identify(site, route, exchange, &parts.headers)?;
-        let identity = exchange.notes().identity.clone();
-        limit::by_identity(
-            site.rules_of(route),
-            &*site.limiter,
-            peer,
-            identity.as_deref(),
-            &mut passed,
-        )
-        .await?;
-        exchange.phase("limit_identity");
-    }
+    let passed = match passed {
+        Some(passed) => passed,
+        None => admit(site, route, exchange, &parts.headers).await?,
+    };
     let mut response = match &route.to {
         CompiledTarget::Service(service) => {
             let response = service::call(service, route, exchange, parts, body, site.limits.body_timeout).await?;

@@ -301,7 +301,10 @@ impl Engine {
         let key = plan.key(schema, &query.params, identity, representation.id());
         let (hit, kept) = cache.at_hand(&key, plan.store)?;
         let cache = cache.clone();
-        Some((from_hit(hit, CacheVerdict::Hit, Phases::default()), Standing { cache, kept }))
+        Some((
+            from_hit(hit, CacheVerdict::Hit, Phases::default()),
+            Standing { cache, kept },
+        ))
     }
 
     /// The cache, if the answer of a plan may come from it; else why not.
