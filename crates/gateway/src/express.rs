@@ -43,8 +43,8 @@ pub(crate) struct Express {
 struct ByBytes;
 
 impl Weighter<Box<[u8]>, Rc<Kept>> for ByBytes {
-    fn weight(&self, request: &Box<[u8]>, kept: &Rc<Kept>) -> u64 {
-        (request.len() + kept.answer.borrow().bytes.len() + size_of::<Kept>()) as u64
+    fn weight(&self, _: &Box<[u8]>, kept: &Rc<Kept>) -> u64 {
+        kept.weight
     }
 }
 
@@ -68,6 +68,8 @@ pub(crate) struct Kept {
     cache: Option<Box<str>>,
     status: u16,
     body_bytes: u64,
+    /// Bytes it was when it was kept; stamps change little about it.
+    weight: u64,
     answer: RefCell<Answer>,
 }
 
@@ -77,7 +79,7 @@ struct Answer {
     places: [Option<Range<usize>>; 3],
     /// What `Date` and `Age` say, in seconds.
     dated: u64,
-    aged: u32,
+    aged: Option<u32>,
 }
 
 /// A field whose value is of the moment.
@@ -178,12 +180,13 @@ impl Express {
             cache: read.cache,
             status: read.status,
             body_bytes: read.body_bytes,
+            weight: (request.len() + sent.len() + size_of::<Kept>()) as u64,
             answer: RefCell::new(Answer {
                 bytes: sent.to_vec(),
                 places: read.places,
                 // Stamped before it is given.
                 dated: 0,
-                aged: u32::MAX,
+                aged: None,
             }),
         };
         self.kept.borrow_mut().insert(request, Rc::new(kept));
@@ -227,8 +230,8 @@ impl Given {
             let date = httpdate::HttpDate::from(SystemTime::UNIX_EPOCH + Duration::from_secs(now)).to_string();
             answer.stamp(Stamp::Date, date.as_bytes());
         }
-        if answer.aged != self.age {
-            answer.aged = self.age;
+        if answer.aged != Some(self.age) {
+            answer.aged = Some(self.age);
             answer.stamp(Stamp::Age, itoa::Buffer::new().format(self.age).as_bytes());
         }
         if !self.passed.is_empty() {
