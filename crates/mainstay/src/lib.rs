@@ -11,6 +11,7 @@ mod current;
 mod engines;
 mod explain;
 mod explain_request;
+pub mod huge_pages;
 mod import;
 mod instance;
 mod migrate;

@@ -7,5 +7,6 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    mainstay::huge_pages::refuse();
     mainstay::cli::run(mainstay::cli::Cli::parse())
 }

@@ -71,9 +71,25 @@ fn cache_hit() -> Case {
         check,
     }];
     peers.extend(ours(&load, "", 1.25, check));
+    // What is never the same byte for byte has to be parsed.
+    let script = format!(
+        "local n = 0\nfunction request() n = n + 1; return wrk.format(\"GET\", nil, {{ \
+         [\"traceparent\"] = string.format(\"00-0af7651916cd43dd8448eb211c80319c-%016x-01\", n) }}) end\n"
+    );
+    peers.push(Peer {
+        name: "mainstay, a trace of its own each time",
+        aim: None,
+        start: Box::new(|place: &Place<'_>| mainstay::start(place, Extras::Off, "")),
+        load: Load {
+            script: Some(script),
+            ..load.clone()
+        },
+        check,
+    });
     Case {
         name: "cache-hit",
-        about: "The same GET of four rows again and again, answered from the coherent cache.".to_string(),
+        about: "The same GET of four rows again and again, answered from the coherent cache; and the same with another `traceparent` each time."
+            .to_string(),
         connections: 64,
         by: By::Cpu,
         peers,
