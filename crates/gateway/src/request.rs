@@ -17,7 +17,7 @@ use crate::validate;
 use crate::worker::{Taken, Worker};
 use http::header::{ACCEPT_ENCODING, HOST, IF_MATCH, ORIGIN};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use mainstay_telemetry::{Fact, emit};
@@ -251,7 +251,10 @@ async fn phases(
         }
         // transform → balance → retry → upstream
         CompiledTarget::Upstream(group) => {
-            Box::pin(proxy::forward(worker, route, *group, exchange, state.peer, parts, body)).await?
+            Box::pin(proxy::forward(
+                worker, route, *group, exchange, state.peer, &parts, body,
+            ))
+            .await?
         }
     };
     limit::tell(&passed, response.headers_mut());
@@ -309,6 +312,8 @@ fn refuse(exchange: &mut Exchange, refusal: &Refusal) -> Response<Body> {
     refusal.response().map(Body::Full)
 }
 
+static CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+
 /// Leaves the access record, or has the stream leave it.
 fn finish(exchange: Exchange, mut response: Response<Body>, method: &Method) -> Response<Body> {
     let length = if *method == Method::HEAD {
@@ -316,7 +321,7 @@ fn finish(exchange: Exchange, mut response: Response<Body>, method: &Method) -> 
     } else {
         response.body().full_len()
     };
-    let cache = response.headers().get("cache-status").cloned();
+    let cache = response.headers().get(&CACHE_STATUS).cloned();
     let ending = exchange.end(response.status().as_u16(), cache, length);
     if let Body::Stream(stream) = response.body_mut() {
         stream.ending = ending;

@@ -48,8 +48,6 @@ pub(crate) struct Worker {
     pub(crate) site: Arc<Site>,
     pub(crate) pools: Rc<Pools>,
     pub(crate) memo: Memo,
-    /// Room to write a request in, so that not each needs its own.
-    pub(crate) scratch: Cell<Vec<u8>>,
     /// Requests that this worker is answering.
     in_flight: Cell<usize>,
     /// Milliseconds since the worker began, as of its last tick.
@@ -129,7 +127,6 @@ pub(crate) fn run(
             pools: Rc::new(Pools::new(site.servers(), clock.clone())),
             site,
             memo: Memo::default(),
-            scratch: Cell::default(),
             in_flight: Cell::default(),
             clock,
             connections: RefCell::default(),
