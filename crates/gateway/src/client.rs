@@ -157,16 +157,15 @@ impl Link {
         pin!(self.stream.read_buf(&mut self.buf)).poll(cx)
     }
 
-    /// Sends `message` and then what `upload` yields, and waits for the answer's head.
+    /// Sends `message` and then what `upload` yields, and waits for the answer's head. What is left of `upload` is to be sent
+    /// while the answer's body is read; the last of what is returned is whether the connection can be used again.
     pub(crate) async fn exchange(
-        mut self,
+        &mut self,
         message: &[u8],
-        mut upload: Option<Box<Upload>>,
+        upload: &mut Option<Box<Upload>>,
         to_head: bool,
         deadline: Instant,
-        pools: &Rc<Pools>,
-        server: &Server<'_>,
-    ) -> Result<(AnswerHead, AnswerRest), Failure> {
+    ) -> Result<(AnswerHead, Framing, bool), Failure> {
         let mut written = 0;
         let mut writable = true;
         let mut poll_head = |link: &mut Link, cx: &mut Context<'_>| {
@@ -180,7 +179,7 @@ impl Link {
             }
             if writable
                 && written == message.len()
-                && let Some(upload) = &mut upload
+                && let Some(upload) = upload
                 && let Poll::Ready(Err(error)) = upload.poll(cx, &mut link.stream)
             {
                 match error {
@@ -205,14 +204,27 @@ impl Link {
             }
         };
         self.alarm.as_mut().reset(deadline);
-        let (head, framing, keep) = poll_fn(|cx| match poll_head(&mut self, cx) {
+        let (head, framing, keep) = poll_fn(|cx| match poll_head(self, cx) {
             Poll::Pending => self.alarm.as_mut().poll(cx).map(|()| Err(Failure::Timeout)),
             answered => answered,
         })
         .await?;
-        let upload = upload.filter(|u| !u.is_done());
-        let keep = keep && writable && written == message.len();
-        let rest = match framing {
+        if !writable || upload.as_ref().is_some_and(|u| u.is_done()) {
+            *upload = None;
+        }
+        Ok((head, framing, keep && writable && written == message.len()))
+    }
+
+    /// What follows a head that [`Link::exchange`] has returned.
+    pub(crate) fn rest(
+        mut self,
+        framing: Framing,
+        keep: bool,
+        upload: Option<Box<Upload>>,
+        pools: &Rc<Pools>,
+        server: &Server<'_>,
+    ) -> AnswerRest {
+        match framing {
             // The whole body has arrived together with the head.
             Framing::Length(length) if self.buf.len() as u64 >= length => {
                 let bytes = self.buf.split_to(length as usize).freeze();
@@ -225,7 +237,7 @@ impl Link {
                 link: Some(self),
                 framing,
                 keep,
-                upload: if writable { upload } else { None },
+                upload,
                 pools: pools.clone(),
                 server: server.number,
                 idle_max: server.idle_max,
@@ -233,8 +245,7 @@ impl Link {
                 pause: None,
                 in_flight: None,
             })),
-        };
-        Ok((head, rest))
+        }
     }
 }
 

@@ -212,7 +212,7 @@ async fn attempt(
     let to_head = *method == http::Method::HEAD;
     let mut pooled = worker.pools.take(server, !idempotent);
     loop {
-        let (link, fresh) = match pooled.take() {
+        let (mut link, fresh) = match pooled.take() {
             Some(link) => (link, false),
             None => match Box::pin(Link::open(server)).await {
                 Ok(link) => (link, true),
@@ -224,13 +224,13 @@ async fn attempt(
                 }
             },
         };
+        let mut upload = upload.take();
         let streamed = upload.is_some();
-        let result = link
-            .exchange(message, upload.take(), to_head, deadline, &worker.pools, server)
-            .await;
-        if matches!(result, Err(Failure::Stale)) && !fresh && !streamed && idempotent {
-            continue;
-        }
+        let result = match link.exchange(message, &mut upload, to_head, deadline).await {
+            Err(Failure::Stale) if !fresh && !streamed && idempotent => continue,
+            Ok((head, framing, keep)) => Ok((head, link.rest(framing, keep, upload, &worker.pools, server))),
+            Err(failure) => Err(failure),
+        };
         return Outcome { result, streamed };
     }
 }

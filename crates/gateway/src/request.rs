@@ -41,7 +41,13 @@ pub(crate) fn answer(worker: &Rc<Worker>, state: &Rc<State>, request: Request<In
     let outcome = match entered {
         Ok(Ok(Entered::Waits(waiting))) => {
             let (worker, state) = (worker.clone(), state.clone());
-            return Answering::Later(Box::pin(answer_later(worker, state, exchange, wish, waiting)));
+            return Answering::Later(Box::pin(async move {
+                let outcome = {
+                    let phases = pin!(phases(&worker, &state, &mut exchange, waiting));
+                    unwinding(phases, &state).await
+                };
+                conclude(&worker, exchange, wish, outcome)
+            }));
         }
         Ok(Ok(Entered::Answered(response))) => Ended::Output(Ok(response)),
         Ok(Err(refusal)) => Ended::Output(Err(refusal)),
@@ -68,20 +74,6 @@ impl Future for Answering {
             Answering::Later(future) => future.as_mut().poll(cx).map(Ok),
         }
     }
-}
-
-async fn answer_later(
-    worker: Rc<Worker>,
-    state: Rc<State>,
-    mut exchange: Exchange,
-    wish: Wish,
-    waiting: Box<Waiting>,
-) -> Response<Body> {
-    let outcome = {
-        let phases = pin!(phases(&worker, &state, &mut exchange, waiting));
-        unwinding(phases, &state).await
-    };
-    conclude(&worker, exchange, wish, outcome)
 }
 
 /// What happens to every answer, however it came about.
@@ -127,7 +119,7 @@ enum Entered {
 
 /// A request that has been let in and waits for a limiter, for its body or for whoever answers it.
 struct Waiting {
-    taken: Taken,
+    _taken: Taken,
     /// Index of its route.
     route: usize,
     parts: Parts,
@@ -187,7 +179,7 @@ fn enter(
         }
     }
     Ok(Entered::Waits(Box::new(Waiting {
-        taken,
+        _taken: taken,
         route: index,
         parts,
         body,
@@ -212,20 +204,13 @@ async fn phases(
     waiting: Box<Waiting>,
 ) -> Result<Response<Body>, Refusal> {
     let site: &Site = &worker.site;
-    let Waiting {
-        taken: _taken,
-        route,
-        parts,
-        body,
-        limited,
-    } = *waiting;
-    let route = &site.routes[route];
+    let route = &site.routes[waiting.route];
     let mut passed = limit::Passed::new();
-    if limited {
+    if waiting.limited {
         let peer = exchange.notes().peer;
         limit::by_address(site.rules_of(route), &*site.limiter, peer, &mut passed).await?;
         exchange.phase("limit_address");
-        identify(site, route, exchange, &parts.headers)?;
+        identify(site, route, exchange, &waiting.parts.headers)?;
         let identity = exchange.notes().identity.clone();
         limit::by_identity(
             site.rules_of(route),
@@ -239,11 +224,13 @@ async fn phases(
     }
     let mut response = match &route.to {
         CompiledTarget::Service(service) => {
+            let Waiting { parts, body, .. } = *waiting;
             let response = service::call(service, route, exchange, parts, body, site.limits.body_timeout).await?;
             exchange.phase("service");
             response
         }
         CompiledTarget::Files(files) => {
+            let parts = &waiting.parts;
             let path = router::decoded(path_of(&parts.method, &parts.uri))?;
             let response = Box::pin(files.answer(&parts.method, &path, &parts.headers, site.compress)).await?;
             exchange.phase("files");
@@ -251,10 +238,8 @@ async fn phases(
         }
         // transform → balance → retry → upstream
         CompiledTarget::Upstream(group) => {
-            Box::pin(proxy::forward(
-                worker, route, *group, exchange, state.peer, &parts, body,
-            ))
-            .await?
+            let (parts, body) = (&waiting.parts, waiting.body);
+            Box::pin(proxy::forward(worker, route, *group, exchange, state.peer, parts, body)).await?
         }
     };
     limit::tell(&passed, response.headers_mut());
