@@ -104,7 +104,7 @@ impl Verifier {
         }
         let claims = self.decode(token)?;
         claims::check(&claims, &self.config, now)?;
-        let expires = claims.get("exp").and_then(Json::as_f64).map_or(0, |e| e as u64) + self.config.leeway_s;
+        let expires = self.expires(&claims);
         let role = match claims.get("role") {
             Some(Json::String(role)) if !role.is_empty() => Arc::from(role.as_str()),
             None | Some(Json::Null) => self.config.anon.clone(),
@@ -122,6 +122,16 @@ impl Verifier {
             memory.insert(token.into(), (identity.clone(), expires));
         });
         Ok(identity)
+    }
+
+    /// Whether a caller that [`Verifier::verify`] has named is still that one. `now`: seconds since 1970.
+    pub fn holds(&self, identity: &Identity, now: u64) -> bool {
+        identity.claims.is_empty() || now < self.expires(&identity.claims)
+    }
+
+    /// From when on a token is not believed unread.
+    fn expires(&self, claims: &Map<String, Json>) -> u64 {
+        claims.get("exp").and_then(Json::as_f64).map_or(0, |e| e as u64) + self.config.leeway_s
     }
 
     fn decode(&self, token: &str) -> Result<Map<String, Json>> {

@@ -17,6 +17,8 @@
 //! - *Eviction against all of these.* An entry leaves the map first and the index afterwards: in the index alone it costs memory,
 //!   in the map alone it would cost the promise. Entry ids are never used again, and every removal from the map names the id it
 //!   means, so a late removal cannot hit a successor under the same key.
+//! - *An answer that somebody holds on to* ([`Kept`]). Whatever takes an entry out of the map or the index marks it as gone, under the
+//!   lock or before the index forgets it, and thus before a change that it would have missed is acknowledged.
 //! - *A hit while the entry is dropped.* Whoever got hold of it began before the acknowledgement, and may have the old answer.
 //! - *A writer that nobody sees.* A hit needs a proof, younger than the bound, that there was none or that it was noticed; a
 //!   notice voids before the proof is given.
@@ -34,6 +36,7 @@ use mainstay_model::{Changes, Fence, RelationId, Schema};
 use parking_lot::Mutex;
 use quick_cache::sync::Cache as Map;
 use quick_cache::{Lifecycle, OptionsBuilder, Weighter};
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -114,6 +117,16 @@ struct Entry {
     read: Instant,
     ttl: Option<Duration>,
     weight: u64,
+    /// Whether it has left the map, or is about to: nobody may serve it any more.
+    gone: AtomicBool,
+}
+
+/// An answer that was served, held on to: whoever gives it again asks [`Cache::age_of`] each time.
+pub struct Kept {
+    key: Key,
+    entry: Arc<Entry>,
+    /// The age when it was last given.
+    given_s: Cell<u32>,
 }
 
 /// An answer out of the cache.
@@ -168,6 +181,7 @@ impl Lifecycle<Key, Arc<Entry>> for Evicted {
     type RequestState = Vec<(EntryId, u16)>;
 
     fn on_evict(&self, state: &mut Self::RequestState, _: Key, entry: Arc<Entry>) {
+        entry.leave();
         state.push((entry.id, entry.store));
     }
 }
@@ -211,8 +225,8 @@ impl Cache {
             return Lookup::Miss;
         };
         let age = now.saturating_duration_since(entry.read);
-        if entry.ttl.is_some_and(|ttl| age >= ttl) {
-            self.map.remove_if(key, |there| there.id == entry.id);
+        if entry.is_expired(age) {
+            self.take_out(key, entry.id);
             self.forget(&[(entry.id, entry.store)]);
             self.counters.expired.fetch_add(1, Ordering::Relaxed);
             self.counters.miss();
@@ -223,28 +237,46 @@ impl Cache {
     }
 
     /// An answer that is there and may be served. Whoever gets none asks [`Cache::look_up`], which counts why.
-    pub fn at_hand(&self, key: &Key, store: u16) -> Option<Hit> {
+    pub fn at_hand(&self, key: &Key, store: u16) -> Option<(Hit, Kept)> {
         let now = Instant::now();
         if self.unproved(store, now).is_some() {
             return None;
         }
         let entry = self.map.get(key)?;
         let age = now.saturating_duration_since(entry.read);
-        if entry.ttl.is_some_and(|ttl| age >= ttl) {
+        if entry.is_expired(age) {
             return None;
         }
         self.counters.hit();
-        Some(entry.hit(age))
+        let hit = entry.hit(age);
+        let kept = Kept {
+            key: *key,
+            given_s: Cell::new(hit.age_s),
+            entry,
+        };
+        Some((hit, kept))
+    }
+
+    /// How old an answer that was served before is, in seconds, if it may be served once more; that counts as a hit.
+    pub fn age_of(&self, kept: &Kept, now: Instant) -> Option<u32> {
+        let entry = &*kept.entry;
+        let age = now.saturating_duration_since(entry.read);
+        if entry.gone.load(Ordering::Acquire) || self.unproved(entry.store, now).is_some() || entry.is_expired(age) {
+            return None;
+        }
+        let age_s = seconds(age);
+        if kept.given_s.replace(age_s) != age_s {
+            // So that the map knows it to be in use; once a second is often enough.
+            self.map.get(&kept.key);
+        }
+        self.counters.hit();
+        Some(age_s)
     }
 
     /// Whether there is an answer that may be served. Counts nothing.
     pub fn is_at_hand(&self, key: &Key, store: u16) -> bool {
         let now = Instant::now();
-        let is_young = |entry: &Entry| {
-            entry
-                .ttl
-                .is_none_or(|ttl| now.saturating_duration_since(entry.read) < ttl)
-        };
+        let is_young = |entry: &Entry| !entry.is_expired(now.saturating_duration_since(entry.read));
         self.unproved(store, now).is_none() && self.map.get(key).is_some_and(|entry| is_young(&entry))
     }
 
@@ -318,6 +350,7 @@ impl Cache {
             read: began,
             ttl,
             weight,
+            gone: AtomicBool::new(false),
         });
         let mut evicted = Vec::new();
         {
@@ -333,13 +366,14 @@ impl Cache {
                 return Err(why);
             }
             if let Some(there) = self.map.peek(&key) {
+                there.leave();
                 state.index.remove(there.id);
             }
             state.index.insert(id, key, footprint, filing);
             self.map.insert_with_lifecycle(key, entry, &mut evicted);
             for id in state.index.crowded_out() {
                 if let Some(key) = state.index.remove(id) {
-                    self.map.remove_if(&key, |entry| entry.id == id);
+                    self.take_out(&key, id);
                     self.counters.evicted.fetch_add(1, Ordering::Relaxed);
                 }
             }
@@ -380,7 +414,7 @@ impl Cache {
                 continue;
             }
             let Some(key) = index.remove(id) else { continue };
-            self.map.remove_if(&key, |entry| entry.id == id);
+            self.take_out(&key, id);
             self.counters.dropped.fetch_add(1, Ordering::Relaxed);
             if let Some(watch) = self.watch.get() {
                 watch.dropped(key, truth == Truth::Yes);
@@ -400,7 +434,7 @@ impl Cache {
         let gone = state.index.clear();
         self.counters.voided.fetch_add(gone.len() as u64, Ordering::Relaxed);
         for (id, key) in gone {
-            self.map.remove_if(&key, |entry| entry.id == id);
+            self.take_out(&key, id);
         }
     }
 
@@ -449,6 +483,17 @@ impl Cache {
         self.counters.read(self.map.len() as u64, self.map.weight())
     }
 
+    /// Takes one entry out of the map, unless another is there under its key.
+    fn take_out(&self, key: &Key, id: EntryId) {
+        self.map.remove_if(key, |there| {
+            let is_meant = there.id == id;
+            if is_meant {
+                there.leave();
+            }
+            is_meant
+        });
+    }
+
     /// Takes entries that have left the map out of the index.
     fn forget(&self, entries: &[(EntryId, u16)]) {
         for &(id, store) in entries {
@@ -460,13 +505,27 @@ impl Cache {
 }
 
 impl Entry {
+    fn is_expired(&self, age: Duration) -> bool {
+        self.ttl.is_some_and(|ttl| age >= ttl)
+    }
+
+    fn leave(&self) {
+        if !failpoint::is_set("forget-kept") {
+            self.gone.store(true, Ordering::Release);
+        }
+    }
+
     fn hit(&self, age: Duration) -> Hit {
         Hit {
             body: self.body.clone(),
             rows: self.rows,
             total: self.total,
             tag: self.tag,
-            age_s: age.as_secs().min(u64::from(u32::MAX)) as u32,
+            age_s: seconds(age),
         }
     }
+}
+
+fn seconds(age: Duration) -> u32 {
+    age.as_secs().min(u64::from(u32::MAX)) as u32
 }

@@ -2,12 +2,13 @@
 //! feature `failpoints`.
 
 /// The names: what each one breaks stands where it is asked.
-pub const NAMES: [&str; 5] = [
+pub const NAMES: [&str; 6] = [
     "ignore-before-images",
     "forget-order-columns",
     "no-fence",
     "drop-1-in-1000",
     "forget-claims",
+    "forget-kept",
 ];
 
 #[cfg(feature = "failpoints")]

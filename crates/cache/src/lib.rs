@@ -15,7 +15,7 @@ mod ranges;
 mod ring;
 mod stats;
 
-pub use cache::{Cache, Config, Hit, Lookup, Pending};
+pub use cache::{Cache, Config, Hit, Kept, Lookup, Pending};
 pub use flight::{Flight, Follow, Lead};
 pub use footprint::{Columns, Footprint, ReadSet, TableReads};
 pub use key::{Key, body_tag};

@@ -228,7 +228,7 @@ impl Simulated {
         (body.into(), fence)
     }
 
-    async fn read(&self, random: &mut Random) -> Result<(), String> {
+    async fn read(&self, random: &mut Random, held: &mut Vec<(Bytes, Kept)>) -> Result<(), String> {
         let ask = match random.below(8) {
             0..=3 => Ask::Row(random.below(ROWS as u64) as i64),
             4..=5 => Ask::Group(random.below(GROUPS as u64) as i64),
@@ -237,6 +237,20 @@ impl Simulated {
         };
         let floors: [u64; ROWS] = std::array::from_fn(|id| self.acknowledged[id].load(Ordering::SeqCst));
         let key = ask.key();
+        if !held.is_empty() && random.below(2) == 0 {
+            let (body, kept) = &held[random.below(held.len() as u64) as usize];
+            return match self.cache.age_of(kept, Instant::now()) {
+                Some(_) => is_fresh("what was held on to", body, &floors),
+                None => Ok(()),
+            };
+        }
+        if let Some((hit, kept)) = self.cache.at_hand(&key, 0) {
+            if held.len() == HELD {
+                held.swap_remove(random.below(HELD as u64) as usize);
+            }
+            held.push((hit.body.clone(), kept));
+            return is_fresh("an answer at hand", &hit.body, &floors);
+        }
         let (body, whence) = match self.cache.look_up(&key, 0) {
             Lookup::Bypass(_) => return Ok(()),
             Lookup::Hit(hit) => (hit.body, "a hit"),
@@ -259,19 +273,26 @@ impl Simulated {
                 },
             },
         };
-        let text = String::from_utf8_lossy(&body);
-        for pair in text.split_whitespace() {
-            let (id, version) = pair.split_once(':').unwrap();
-            let (id, version): (usize, u64) = (id.parse().unwrap(), version.parse().unwrap());
-            if version < floors[id] {
-                let floor = floors[id];
-                return Err(format!(
-                    "{whence} has version {version} of row {id}, {floor} was acknowledged"
-                ));
-            }
-        }
-        Ok(())
+        is_fresh(whence, &body, &floors)
     }
+}
+
+/// So many answers does a reader hold on to.
+const HELD: usize = 8;
+
+fn is_fresh(whence: &str, body: &[u8], floors: &[u64; ROWS]) -> Result<(), String> {
+    let text = String::from_utf8_lossy(body);
+    for pair in text.split_whitespace() {
+        let (id, version) = pair.split_once(':').unwrap();
+        let (id, version): (usize, u64) = (id.parse().unwrap(), version.parse().unwrap());
+        if version < floors[id] {
+            let floor = floors[id];
+            return Err(format!(
+                "{whence} has version {version} of row {id}, {floor} was acknowledged"
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Runs everything at once for a while; what it found, and the counts.
@@ -299,9 +320,9 @@ fn run(snapshots: bool, time: Duration, enough: impl Fn(&Stats) -> bool) -> (Vec
             let (simulated, stop, found) = (&simulated, &stop, &found);
             scope.spawn(move || {
                 let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-                let mut random = Random(0x1234_5678 + seed);
+                let (mut random, mut held) = (Random(0x1234_5678 + seed), Vec::new());
                 while !stop.load(Ordering::Relaxed) {
-                    if let Err(stale) = runtime.block_on(simulated.read(&mut random)) {
+                    if let Err(stale) = runtime.block_on(simulated.read(&mut random, &mut held)) {
                         found.lock().unwrap().push(stale);
                     }
                 }
@@ -342,7 +363,7 @@ fn no_hit_is_older_than_an_acknowledgement() {
 #[test]
 fn a_missing_fence_is_found() {
     let _turn = TURN.lock().unwrap_or_else(|e| e.into_inner());
-    for name in ["no-fence", "ignore-before-images"] {
+    for name in ["no-fence", "ignore-before-images", "forget-kept"] {
         failpoint::set(name, true);
         let (found, stats) = run(false, Duration::from_secs(10), |_| true);
         failpoint::set(name, false);

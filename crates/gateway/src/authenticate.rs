@@ -12,6 +12,11 @@ pub trait Authenticate: Send + Sync + 'static {
     /// valid is an error, whatever the route would have allowed without one.
     fn authenticate(&self, headers: &HeaderMap) -> Result<Arc<Identity>, Refusal>;
 
+    /// Whether an identity given before still holds at `now`, in seconds since 1970: the same headers would give it again.
+    fn holds(&self, _identity: &Identity, _now: u64) -> bool {
+        false
+    }
+
     /// Whether that identity is nobody in particular: without a token, or with the public key of an application, whose
     /// role is `anon`.
     fn is_anonymous(&self, identity: &Identity) -> bool {

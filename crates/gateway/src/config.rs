@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The whole configuration of a gateway.
 #[derive(Clone, Debug)]
@@ -99,6 +99,8 @@ pub struct Limits {
     pub files_memory_max: u64,
     /// Largest static file kept in memory; larger ones are read as they are sent. Default 1 MiB.
     pub file_memory_max: u64,
+    /// Most bytes of answers that each worker keeps as they went out, for requests that come again byte for byte. Default 1 MiB.
+    pub express_bytes_max: u64,
 }
 
 impl Default for Limits {
@@ -120,6 +122,7 @@ impl Default for Limits {
             limiter_keys_max: 100_000,
             files_memory_max: 64 << 20,
             file_memory_max: 1 << 20,
+            express_bytes_max: 1 << 20,
         }
     }
 }
@@ -151,6 +154,20 @@ impl fmt::Debug for Content {
     }
 }
 
+/// An answer that a service gives at once.
+pub struct AtHand {
+    /// The answer.
+    pub response: http::Response<Bytes>,
+    /// For how long the same request of the same caller gets it again, if the service can tell; but for its `Age`.
+    pub standing: Option<Box<dyn Standing>>,
+}
+
+/// Says whether an answer may be given again.
+pub trait Standing {
+    /// The answer's age in seconds (RFC 9111 §5.1), if the service would answer the same now.
+    fn age(&self, now: Instant) -> Option<u32>;
+}
+
 /// A service in this process, as the gateway sees it.
 ///
 /// The request's body has been read whole, below the route's limit. Its extensions hold an [`crate::Arrival`], and an
@@ -162,7 +179,7 @@ pub trait Service: Send + Sync + 'static {
         &self,
         _request: &http::request::Parts,
         _identity: Option<&Arc<mainstay_model::Identity>>,
-    ) -> Option<http::Response<Bytes>> {
+    ) -> Option<AtHand> {
         None
     }
 

@@ -2,16 +2,21 @@
 //!
 //! Time limits between requests are kept by one sweep per worker over all its connections, a few times a second, instead
 //! of a timer armed and disarmed for every request: a request then pays two stores for being watched.
+//!
+//! Between two requests the socket looks whether what arrives is known already ([`crate::express`]); such a request is answered here, and
+//! hyper never sees it.
 
+use crate::express::{Given, Known, Ticket};
 use crate::guard::{Fault, Framing, Seen};
 use crate::refusal::{self, Malformed, Refusal};
+use crate::worker::Worker;
 use http::StatusCode;
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -43,6 +48,10 @@ pub(crate) struct State {
     streaming: Cell<u32>,
     /// Answers handed to hyper since it last wrote.
     unwritten: Cell<u32>,
+    /// Whether the last request had no body, and its answer was whole when it was handed over.
+    plain: Cell<bool>,
+    /// The bytes of the request in flight, if its answer may be kept, and what it takes to give it again.
+    again: RefCell<(Option<Box<[u8]>>, Option<Box<Ticket>>)>,
     /// Whether the connection ends with an answer that the client may not be waiting for yet.
     lingers: Cell<bool>,
     /// Whether a head has begun and not ended.
@@ -70,6 +79,8 @@ impl State {
             in_flight: Cell::default(),
             streaming: Cell::default(),
             unwritten: Cell::default(),
+            plain: Cell::new(true),
+            again: RefCell::default(),
             lingers: Cell::default(),
             inside_head: Cell::default(),
             blocked_since: Cell::default(),
@@ -81,8 +92,9 @@ impl State {
     }
 
     /// A request begins. The fault that its head has, if any.
-    pub(crate) fn take(&self, now: u64) -> Option<Malformed> {
+    pub(crate) fn take(&self, now: u64, has_body: bool) -> Option<Malformed> {
         self.busy_since.set(now);
+        self.plain.set(!has_body);
         self.late.set(false);
         let number = self.taken.replace(self.taken.get() + 1);
         self.in_flight.set(self.in_flight.get() + 1);
@@ -101,11 +113,34 @@ impl State {
     }
 
     pub(crate) fn stream_begins(&self) {
+        self.plain.set(false);
         self.streaming.set(self.streaming.get() + 1);
     }
 
     pub(crate) fn stream_ends(&self) {
         self.streaming.set(self.streaming.get().saturating_sub(1));
+    }
+
+    /// Whether nothing of a request or of an answer is on its way: what hyper has been given are `heads` whole requests, and it has
+    /// written the answers to all of them.
+    fn is_between(&self, heads: u32) -> bool {
+        self.order.get() == Order::Run
+            && self.plain.get()
+            && self.taken.get() == heads
+            && self.in_flight.get() == 0
+            && self.streaming.get() == 0
+            && self.unwritten.get() == 0
+            && self.blocked_since.get().is_none()
+    }
+
+    /// Whether the answer to the request in flight would be kept.
+    pub(crate) fn would_keep(&self) -> bool {
+        self.again.borrow().0.is_some()
+    }
+
+    /// The answer about to be given may be kept.
+    pub(crate) fn keep(&self, ticket: Ticket) {
+        self.again.borrow_mut().1 = Some(Box::new(ticket));
     }
 
     /// Tells the connection something; later orders only ever get harder.
@@ -173,23 +208,51 @@ pub(crate) struct Socket {
     stream: TcpStream,
     framing: Framing,
     state: Rc<State>,
-    clock: Rc<Cell<u64>>,
+    worker: Rc<Worker>,
     end: End,
     /// What is written instead of hyper's own refusal.
-    instead: Vec<u8>,
+    instead: Owed,
+    /// What is left of an answer that hyper does not know of.
+    owed: Owed,
+}
+
+/// Bytes that have to be written, and how many have been.
+#[derive(Default)]
+struct Owed {
+    bytes: Vec<u8>,
     sent: usize,
 }
 
+impl Owed {
+    fn of(bytes: Vec<u8>) -> Owed {
+        Owed { bytes, sent: 0 }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    fn poll(&mut self, stream: &mut TcpStream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.sent < self.bytes.len() {
+            match ready!(Pin::new(&mut *stream).poll_write(cx, &self.bytes[self.sent..]))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                n => self.sent += n,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
 impl Socket {
-    pub(crate) fn new(stream: TcpStream, state: Rc<State>, clock: Rc<Cell<u64>>) -> Socket {
+    pub(crate) fn new(stream: TcpStream, state: Rc<State>, worker: Rc<Worker>) -> Socket {
         Socket {
             stream,
             framing: Framing::new(),
             state,
-            clock,
+            worker,
             end: End::Open,
-            instead: Vec::new(),
-            sent: 0,
+            instead: Owed::default(),
+            owed: Owed::default(),
         }
     }
 
@@ -199,7 +262,7 @@ impl Socket {
     }
 
     fn moved(&self) {
-        self.state.moved.set(self.clock.get());
+        self.state.moved.set(self.worker.now());
     }
 
     /// Whether `bytes` is hyper refusing a head by itself: no request was handed over for it, and its answer has no body.
@@ -215,7 +278,7 @@ impl Socket {
 
     fn translate(&mut self, bytes: &[u8]) {
         self.state.linger();
-        self.instead = refusal::raw(&match &bytes[9..12] {
+        self.instead = Owed::of(refusal::raw(&match &bytes[9..12] {
             b"431" => Refusal::new(
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
                 "GW109",
@@ -226,19 +289,31 @@ impl Socket {
                 .hint("The limit is gateway.limits.uri"),
             _ => Refusal::new(StatusCode::BAD_REQUEST, "GW100", "The request is not valid HTTP/1.1")
                 .hint("In a URL, blanks and the characters < > \" are percent-encoded: -> is -%3E (curl: -G --data-urlencode)"),
-        });
-        self.sent = 0;
+        }));
     }
 
-    fn poll_instead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.sent < self.instead.len() {
-            match Pin::new(&mut self.stream).poll_write(cx, &self.instead[self.sent..]) {
-                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Poll::Ready(Ok(n)) => self.sent += n,
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => return Poll::Pending,
-            }
+    /// Gives the answer to a request that hyper is not told of.
+    fn give(&mut self, given: &Given) -> io::Result<()> {
+        let stream = &self.stream;
+        let unsent = given.give(&self.worker, |bytes| match stream.try_write(bytes) {
+            Ok(n) => Ok(bytes[n..].to_vec()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(bytes.to_vec()),
+            Err(error) => Err(error),
+        })?;
+        given.record(&self.worker, self.state.peer);
+        self.owed = Owed::of(unsent);
+        self.moved();
+        Ok(())
+    }
+
+    /// Writes what hyper does not know of. Nothing else is read or written before that.
+    fn poll_owed(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.owed.is_empty() {
+            return Poll::Ready(Ok(()));
         }
+        let written = self.owed.poll(&mut self.stream, cx);
+        ready!(self.wrote(written.map_ok(|()| 0)))?;
+        self.owed = Owed::default();
         Poll::Ready(Ok(()))
     }
 
@@ -251,7 +326,7 @@ impl Socket {
             }
             Poll::Pending => {
                 if self.state.blocked_since.get().is_none() {
-                    self.state.blocked_since.set(Some(self.clock.get()));
+                    self.state.blocked_since.set(Some(self.worker.now()));
                 }
             }
             Poll::Ready(Err(_)) => {}
@@ -270,14 +345,30 @@ impl AsyncRead for Socket {
             End::Error => return Poll::Ready(Err(broken())),
         }
         let before = buf.filled().len();
-        let result = Pin::new(&mut this.stream).poll_read(cx, buf);
-        if !matches!(result, Poll::Ready(Ok(()))) {
-            return result;
-        }
-        this.moved();
-        let was_inside = this.framing.inside_head();
         let heads = this.framing.heads();
+        let is_between = this.framing.is_between() && this.state.is_between(heads);
+        let again = loop {
+            ready!(this.poll_owed(cx))?;
+            ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
+            this.moved();
+            if !is_between {
+                break false;
+            }
+            let (worker, arrived) = (&this.worker, &buf.filled()[before..]);
+            match worker.express.find(worker, this.state.peer, arrived) {
+                Known::Answer(given) => {
+                    buf.set_filled(before);
+                    this.give(&given)?;
+                }
+                Known::Again => break true,
+                Known::Not => break false,
+            }
+        };
+        let was_inside = this.framing.inside_head();
         let (seen, passed) = this.framing.follow(&buf.filled()[before..]);
+        let is_one = this.framing.is_between() && this.framing.heads() == heads + 1;
+        let request = (again && is_one).then(|| buf.filled()[before..].into());
+        this.state.again.replace((request, None));
         // What comes after a fault is not for the parser to see.
         buf.set_filled(before + passed);
         match seen {
@@ -295,22 +386,28 @@ impl AsyncRead for Socket {
         }
         let inside = this.framing.inside_head();
         if inside && (!was_inside || heads != this.framing.heads()) {
-            this.state.head_since.set(this.clock.get());
+            this.state.head_since.set(this.worker.now());
         }
         this.state.inside_head.set(inside);
-        result
+        Poll::Ready(Ok(()))
     }
 }
 
 impl AsyncWrite for Socket {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = &mut *self;
+        ready!(this.poll_owed(cx))?;
         if this.instead.is_empty() && this.is_parsers_own(buf) {
             this.translate(buf);
         }
         if !this.instead.is_empty() {
-            let result = this.poll_instead(cx).map_ok(|()| buf.len());
+            let result = this.instead.poll(&mut this.stream, cx).map_ok(|()| buf.len());
             return this.wrote(result);
+        }
+        if this.state.would_keep()
+            && let (Some(request), Some(ticket)) = this.state.again.take()
+        {
+            this.worker.express.keep(request, buf, *ticket);
         }
         let result = Pin::new(&mut this.stream).poll_write(cx, buf);
         this.wrote(result)

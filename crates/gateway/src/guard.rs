@@ -91,6 +91,11 @@ impl Framing {
         matches!(self.at, At::Head) && (self.lines > 0 || !self.partial.is_empty())
     }
 
+    /// Whether all that has come is whole requests.
+    pub(crate) fn is_between(&self) -> bool {
+        matches!(self.at, At::Head) && !self.inside_head()
+    }
+
     /// Follows `all`, and says how much of it may be passed on: up to the end of a malformed head, or up to the first
     /// byte that must not be in a body.
     pub(crate) fn follow(&mut self, all: &[u8]) -> (Seen, usize) {

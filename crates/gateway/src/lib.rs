@@ -18,6 +18,7 @@ mod config;
 mod connection;
 mod cors;
 mod explain;
+mod express;
 mod files;
 mod forwarded;
 mod gateway;
@@ -42,8 +43,8 @@ mod worker;
 pub use admin::{AdminConfig, AdminServer, Readiness};
 pub use authenticate::Authenticate;
 pub use config::{
-    Answer, Auth, Balance, Config, ConfigError, Content, Ejection, HeaderEdits, Limits, Route, Service, Target,
-    Upstream,
+    Answer, AtHand, Auth, Balance, Config, ConfigError, Content, Ejection, HeaderEdits, Limits, Route, Service,
+    Standing, Target, Upstream,
 };
 pub use cors::{Cors, Origins};
 pub use explain::{Course, End, Explainer};

@@ -12,7 +12,9 @@ use mainstay_telemetry::{Fact, emit};
 use smallvec::SmallVec;
 use std::future::Future;
 use std::net::IpAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 /// Whose requests share a bucket.
@@ -145,6 +147,11 @@ pub enum Verdict<'a> {
 pub trait Limiter: Send + Sync + 'static {
     /// Takes one request out of a caller's bucket, if it is there.
     fn take<'a>(&'a self, key: Key<'a>, quota: Quota) -> Verdict<'a>;
+
+    /// Whether every verdict is [`Verdict::Now`].
+    fn decides_at_once(&self) -> bool {
+        false
+    }
 }
 
 /// The decision for a bucket whose theoretical arrival time is `tat`, and the time to store if it passes.
@@ -217,14 +224,22 @@ impl std::fmt::Display for Rule {
 }
 
 /// What the rules said about a request that passed, for its answer's headers.
-pub(crate) type Passed<'r> = SmallVec<[(&'r Rule, Decision); 2]>;
+pub(crate) type Passed = SmallVec<[(Arc<Rule>, Decision); 2]>;
+
+/// What the rules of a request say, where they all decide at once.
+pub(crate) fn at_once<T>(asking: impl Future<Output = T>) -> Option<T> {
+    match pin!(asking).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(said) => Some(said),
+        Poll::Pending => None,
+    }
+}
 
 /// Phase: the rules that count addresses or everybody, before anything is spent on the request.
 pub(crate) async fn by_address<'r>(
-    rules: impl Iterator<Item = &'r Rule>,
+    rules: impl Iterator<Item = &'r Arc<Rule>>,
     limiter: &dyn Limiter,
     peer: IpAddr,
-    passed: &mut Passed<'r>,
+    passed: &mut Passed,
 ) -> Result<(), Refusal> {
     for rule in rules {
         let caller = match rule.per {
@@ -239,11 +254,11 @@ pub(crate) async fn by_address<'r>(
 
 /// Phase: the rules that count users and roles, once it is known who asks.
 pub(crate) async fn by_identity<'r>(
-    rules: impl Iterator<Item = &'r Rule>,
+    rules: impl Iterator<Item = &'r Arc<Rule>>,
     limiter: &dyn Limiter,
     peer: IpAddr,
     identity: Option<&Identity>,
-    passed: &mut Passed<'r>,
+    passed: &mut Passed,
 ) -> Result<(), Refusal> {
     for rule in rules.filter(|r| matches!(r.per, Per::User | Per::Role)) {
         let caller = match (rule.per, identity) {
@@ -259,12 +274,7 @@ pub(crate) async fn by_identity<'r>(
     Ok(())
 }
 
-async fn ask<'r>(
-    rule: &'r Rule,
-    limiter: &dyn Limiter,
-    caller: Caller<'_>,
-    passed: &mut Passed<'r>,
-) -> Result<(), Refusal> {
+async fn ask(rule: &Arc<Rule>, limiter: &dyn Limiter, caller: Caller<'_>, passed: &mut Passed) -> Result<(), Refusal> {
     let key = Key {
         rule: rule.number,
         name: &rule.name,
@@ -275,7 +285,7 @@ async fn ask<'r>(
         Verdict::Later(answer) => answer.await,
     };
     if decision.allowed {
-        passed.push((rule, decision));
+        passed.push((rule.clone(), decision));
         return Ok(());
     }
     emit(&Fact::LimitRefused { rule: &rule.name });
@@ -284,10 +294,11 @@ async fn ask<'r>(
         .details(format!("rule \"{}\" allows {}", rule.name, rule.policy))
         .hint(format!("Try again in {seconds} s"))
         .header(RETRY_AFTER, HeaderValue::from(seconds));
-    let (limit, policy) = fields(&[(rule, decision)]);
-    refusal
-        .headers
-        .extend([(RATE_LIMIT, limit), (RATE_LIMIT_POLICY, policy)]);
+    let decided = [(rule.clone(), decision)];
+    refusal.headers.extend([
+        (RATE_LIMIT, value(state(&decided))),
+        (RATE_LIMIT_POLICY, value(policy(&decided))),
+    ]);
     Err(refusal)
 }
 
@@ -295,22 +306,29 @@ const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
 /// Tells the client where it stands (draft-ietf-httpapi-ratelimit-headers).
-pub(crate) fn tell(passed: &[(&Rule, Decision)], headers: &mut HeaderMap) {
+pub(crate) fn tell(passed: &[(Arc<Rule>, Decision)], headers: &mut HeaderMap) {
     if !passed.is_empty() {
-        let (limit, policy) = fields(passed);
-        headers.insert(RATE_LIMIT, limit);
-        headers.insert(RATE_LIMIT_POLICY, policy);
+        headers.insert(RATE_LIMIT, value(state(passed)));
+        headers.insert(RATE_LIMIT_POLICY, value(policy(passed)));
     }
 }
 
-fn fields(decisions: &[(&Rule, Decision)]) -> (HeaderValue, HeaderValue) {
-    let (mut limit, mut policy) = (String::with_capacity(32), String::with_capacity(32));
+fn value(text: String) -> HeaderValue {
+    HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+fn policy(decisions: &[(Arc<Rule>, Decision)]) -> String {
+    let policies: SmallVec<[&str; 2]> = decisions.iter().map(|(rule, _)| rule.policy.as_str()).collect();
+    policies.join(", ")
+}
+
+/// The value of `RateLimit`.
+pub(crate) fn state(decisions: &[(Arc<Rule>, Decision)]) -> String {
+    let mut limit = String::with_capacity(32);
     for (i, (rule, decision)) in decisions.iter().enumerate() {
         if i > 0 {
             limit.push_str(", ");
-            policy.push_str(", ");
         }
-        policy.push_str(&rule.policy);
         limit.push('"');
         limit.push_str(&rule.name);
         limit.push_str("\";r=");
@@ -323,8 +341,7 @@ fn fields(decisions: &[(&Rule, Decision)]) -> (HeaderValue, HeaderValue) {
         };
         limit.push_str(itoa::Buffer::new().format(up(wait)));
     }
-    let value = |text: String| HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""));
-    (value(limit), value(policy))
+    limit
 }
 
 /// Whole seconds, never too few.

@@ -117,6 +117,10 @@ impl Limiter for Memory {
     fn take<'a>(&'a self, key: Key<'a>, quota: Quota) -> Verdict<'a> {
         Verdict::Now(self.take_at(key, quota, self.begin.elapsed().as_nanos() as u64))
     }
+
+    fn decides_at_once(&self) -> bool {
+        true
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! What is remembered of a request while it runs, and the one access record that it leaves.
 
+use crate::config::Standing;
 use crate::connection::State;
+use crate::express::Ticket;
 use crate::refusal::Refusal;
 use crate::site::CompiledRoute;
 use crate::worker::Worker;
@@ -158,6 +160,18 @@ impl Notes {
         self.route.and_then(|index| self.worker.site.routes.get(index))
     }
 
+    /// What it takes to give the answer to this request again to who is at the other end of a socket.
+    pub(crate) fn ticket(&self, standing: Box<dyn Standing>, peer: IpAddr) -> Ticket {
+        Ticket {
+            standing,
+            identity: self.identity.clone(),
+            via: (!self.worker.site.proxies.is_empty()).then_some((peer, self.peer)),
+            uri: self.uri.clone(),
+            route: self.route.unwrap_or_default(),
+            trace: self.trace.parent.map(|_| self.trace.trace),
+        }
+    }
+
     fn emit(&self, status: u16, cache: Option<&HeaderValue>, bytes: u64, aborted: bool) {
         let route = self.compiled_route();
         let group = self.upstream.and_then(|(group, server)| {
@@ -201,7 +215,7 @@ impl Notes {
 }
 
 /// `hit`, or the reason why not: what our own entry of `Cache-Status` (RFC 9211) says.
-fn verdict(status: &str) -> Option<&str> {
+pub(crate) fn verdict(status: &str) -> Option<&str> {
     // The last entry is the cache closest to the client, which is ours.
     let own = status.rsplit(',').next()?;
     let mut fields = own.split(';').map(str::trim).skip(1);

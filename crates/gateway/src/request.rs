@@ -3,13 +3,14 @@
 use crate::authenticate;
 use crate::body::Body;
 use crate::compress;
+use crate::config::AtHand;
 use crate::connection::State;
 use crate::cors;
 use crate::forwarded;
-use crate::limit;
+use crate::limit::{self, Passed};
 use crate::proxy;
 use crate::record::Exchange;
-use crate::refusal::{self, Refusal};
+use crate::refusal::{self, Malformed, Refusal};
 use crate::router::{self, Found};
 use crate::service;
 use crate::site::{CompiledRoute, CompiledTarget, Site};
@@ -33,11 +34,13 @@ use std::task::{Context, Poll};
 pub(crate) fn answer(worker: &Rc<Worker>, state: &Rc<State>, request: Request<Incoming>) -> Answering {
     let peer = forwarded::client(state.peer, request.headers(), &worker.site.proxies);
     let trace = validate::trace(request.headers());
+    let has_body = !request.body().is_end_stream();
     let (method, uri) = (request.method().clone(), request.uri().clone());
     let wish = Wish::of(request.headers(), method.clone());
     let mut exchange = Exchange::begin(worker.clone(), state.clone(), method, uri, peer, trace);
 
-    let entered = catch_unwind(AssertUnwindSafe(|| enter(worker, state, &mut exchange, request)));
+    let fault = state.take(worker.now(), has_body);
+    let entered = catch_unwind(AssertUnwindSafe(|| enter(worker, state, &mut exchange, request, fault)));
     let outcome = match entered {
         Ok(Ok(Entered::Waits(waiting))) => {
             let (worker, state) = (worker.clone(), state.clone());
@@ -124,8 +127,8 @@ struct Waiting {
     route: usize,
     parts: Parts,
     body: Incoming,
-    /// Whether its limits have not been asked yet, and so its caller is not known.
-    limited: bool,
+    /// What its limits said, unless they have not been asked yet, and so its caller is not known.
+    passed: Option<Passed>,
 }
 
 /// The phases before anything is waited for: what is malformed, too much or for nobody ends here, and so does what a service of
@@ -135,9 +138,9 @@ fn enter(
     state: &State,
     exchange: &mut Exchange,
     request: Request<Incoming>,
+    fault: Option<Malformed>,
 ) -> Result<Entered, Refusal> {
     let site: &Site = &worker.site;
-    let fault = state.take(worker.now());
     let taken = worker.take()?;
     validate::request(fault, site, request.method(), request.uri(), request.headers())?;
 
@@ -156,10 +159,10 @@ fn enter(
     let route = &site.routes[index];
     exchange.phase("route");
 
-    let limited = !site.rules.is_empty() || !route.rules.is_empty();
-    if !limited {
-        identify(site, route, exchange, request.headers())?;
-    }
+    let passed = match site.limiter.decides_at_once() || site.rules_of(route).next().is_none() {
+        true => limit::at_once(admit(site, route, exchange, request.headers())).transpose()?,
+        false => None,
+    };
     let (mut parts, body) = request.into_parts();
     if site.compress
         && let Some(strong) = parts.headers.get(IF_MATCH).and_then(compress::strengthened)
@@ -167,14 +170,20 @@ fn enter(
         parts.headers.insert(IF_MATCH, strong);
     }
     // The API keeps its own, coherent cache; its verdict is in the answer's `Cache-Status`.
-    if !limited
+    if let Some(passed) = &passed
         && let CompiledTarget::Service(service) = &route.to
         && body.is_end_stream()
     {
         // Making these changes a second time, where the service has nothing at hand, changes nothing.
         route.headers.apply(&mut parts.headers);
-        if let Some(response) = service.at_hand(&parts, exchange.notes().identity.as_ref()) {
+        if let Some(AtHand { mut response, standing }) = service.at_hand(&parts, exchange.notes().identity.as_ref()) {
             exchange.phase("service");
+            if state.would_keep()
+                && let Some(standing) = standing
+            {
+                state.keep(exchange.notes().ticket(standing, state.peer));
+            }
+            limit::tell(passed, response.headers_mut());
             return Ok(Entered::Answered(response.map(Body::Full)));
         }
     }
@@ -183,8 +192,32 @@ fn enter(
         route: index,
         parts,
         body,
-        limited,
+        passed,
     })))
+}
+
+/// Phases: whether the caller may ask once more, and who it is.
+pub(crate) async fn admit(
+    site: &Site,
+    route: &CompiledRoute,
+    exchange: &mut Exchange,
+    headers: &HeaderMap,
+) -> Result<Passed, Refusal> {
+    let mut passed = Passed::new();
+    let limited = site.rules_of(route).next().is_some();
+    let peer = exchange.notes().peer;
+    if limited {
+        limit::by_address(site.rules_of(route), &*site.limiter, peer, &mut passed).await?;
+        exchange.phase("limit_address");
+    }
+    identify(site, route, exchange, headers)?;
+    if limited {
+        let identity = exchange.notes().identity.clone();
+        let rules = site.rules_of(route);
+        limit::by_identity(rules, &*site.limiter, peer, identity.as_deref(), &mut passed).await?;
+        exchange.phase("limit_identity");
+    }
+    Ok(passed)
 }
 
 /// Phase: who asks.
@@ -205,23 +238,10 @@ async fn phases(
 ) -> Result<Response<Body>, Refusal> {
     let site: &Site = &worker.site;
     let route = &site.routes[waiting.route];
-    let mut passed = limit::Passed::new();
-    if waiting.limited {
-        let peer = exchange.notes().peer;
-        limit::by_address(site.rules_of(route), &*site.limiter, peer, &mut passed).await?;
-        exchange.phase("limit_address");
-        identify(site, route, exchange, &waiting.parts.headers)?;
-        let identity = exchange.notes().identity.clone();
-        limit::by_identity(
-            site.rules_of(route),
-            &*site.limiter,
-            peer,
-            identity.as_deref(),
-            &mut passed,
-        )
-        .await?;
-        exchange.phase("limit_identity");
-    }
+    let passed = match waiting.passed {
+        Some(passed) => passed,
+        None => admit(site, route, exchange, &waiting.parts.headers).await?,
+    };
     let mut response = match &route.to {
         CompiledTarget::Service(service) => {
             let Waiting { parts, body, .. } = *waiting;

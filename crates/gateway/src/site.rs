@@ -28,7 +28,7 @@ pub(crate) struct Site {
     pub(crate) hosts: Vec<String>,
     pub(crate) routes: Vec<CompiledRoute>,
     pub(crate) groups: Vec<Arc<Group>>,
-    pub(crate) rules: Vec<Rule>,
+    pub(crate) rules: Vec<Arc<Rule>>,
     pub(crate) limiter: Arc<dyn Limiter>,
     pub(crate) authenticate: Option<Arc<dyn Authenticate>>,
     pub(crate) limits: Limits,
@@ -46,7 +46,7 @@ pub(crate) struct CompiledRoute {
     pub(crate) pattern: String,
     pub(crate) to: CompiledTarget,
     pub(crate) auth: Auth,
-    pub(crate) rules: Vec<Rule>,
+    pub(crate) rules: Vec<Arc<Rule>>,
     pub(crate) body_bytes_max: u64,
     pub(crate) timeout: Option<Duration>,
     pub(crate) attempts: u32,
@@ -87,12 +87,12 @@ impl Site {
             groups.push(group);
         }
         let mut numbers = 0;
-        let mut compile_rules = |limits: &[RateLimit]| -> Vec<Rule> {
+        let mut compile_rules = |limits: &[RateLimit]| -> Vec<Arc<Rule>> {
             limits
                 .iter()
                 .map(|limit| {
                     numbers += 1;
-                    Rule::compile(limit, numbers)
+                    Arc::new(Rule::compile(limit, numbers))
                 })
                 .collect()
         };
@@ -217,7 +217,7 @@ impl Site {
     }
 
     /// The rules of a route, the gateway's own first.
-    pub(crate) fn rules_of<'s>(&'s self, route: &'s CompiledRoute) -> impl Iterator<Item = &'s Rule> {
+    pub(crate) fn rules_of<'s>(&'s self, route: &'s CompiledRoute) -> impl Iterator<Item = &'s Arc<Rule>> {
         self.rules.iter().chain(&route.rules)
     }
 }

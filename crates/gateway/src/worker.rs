@@ -5,6 +5,7 @@
 use crate::client::Pools;
 use crate::compress::Memo;
 use crate::connection::{Driven, Order, Socket, State, Watch};
+use crate::express::Express;
 use crate::forwarded;
 use crate::refusal::{self, Refusal};
 use crate::request;
@@ -23,7 +24,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -48,10 +49,13 @@ pub(crate) struct Worker {
     pub(crate) site: Arc<Site>,
     pub(crate) pools: Rc<Pools>,
     pub(crate) memo: Memo,
+    pub(crate) express: Express,
     /// Requests that this worker is answering.
     in_flight: Cell<usize>,
     /// Milliseconds since the worker began, as of its last tick.
     clock: Rc<Cell<u64>>,
+    /// Seconds since 1970, as of the same.
+    unix: Cell<u64>,
     connections: RefCell<FxHashMap<u64, Rc<State>>>,
     shared: Arc<Shared>,
 }
@@ -92,6 +96,11 @@ impl Worker {
         self.clock.get()
     }
 
+    /// Seconds since 1970, to within a quarter of one.
+    pub(crate) fn unix_seconds(&self) -> u64 {
+        self.unix.get()
+    }
+
     /// Takes one of the requests that may be in flight.
     pub(crate) fn take(self: &Rc<Worker>) -> Result<Taken, Refusal> {
         if self.in_flight.get() >= self.shared.in_flight_max {
@@ -125,12 +134,14 @@ pub(crate) fn run(
         let clock = Rc::new(Cell::new(0));
         let worker = Rc::new(Worker {
             pools: Rc::new(Pools::new(site.servers(), clock.clone())),
-            site,
             memo: Memo::default(),
+            express: Express::new(site.limits.express_bytes_max),
             in_flight: Cell::default(),
             clock,
+            unix: Cell::new(unix_seconds()),
             connections: RefCell::default(),
             shared,
+            site,
         });
         let ticking = tokio::task::spawn_local(tick(worker.clone()));
         let mut accepting = Vec::new();
@@ -208,7 +219,7 @@ fn welcome(worker: &Rc<Worker>, builder: &Rc<http1::Builder>, stream: TcpStream,
     // Listeners number their connections each for itself; the address of the state tells them apart for its lifetime.
     let key = Rc::as_ptr(&state) as u64 ^ number.rotate_left(48);
     worker.connections.borrow_mut().insert(key, state.clone());
-    let socket = Socket::new(stream, state.clone(), worker.clock.clone());
+    let socket = Socket::new(stream, state.clone(), worker.clone());
     let service = {
         let (worker, state) = (worker.clone(), state.clone());
         service_fn(move |request| request::answer(&worker, &state, request))
@@ -286,6 +297,7 @@ async fn tick(worker: Rc<Worker>) {
         interval.tick().await;
         let now = begin.elapsed().as_millis() as u64;
         worker.clock.set(now);
+        worker.unix.set(unix_seconds());
         for state in worker.connections.borrow().values() {
             if let Some((order, reason)) = state.overdue(now, &watch) {
                 emit(&Fact::ConnectionClosed { reason });
@@ -299,6 +311,12 @@ async fn tick(worker: Rc<Worker>) {
                 .sweep(|server| timeouts.get(server).copied().unwrap_or_default());
         }
     }
+}
+
+fn unix_seconds() -> u64 {
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
 }
 
 /// Lets what is in flight end, as long as there is time.

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
 use http_body::{Body, Frame};
 use mainstay_account::Account;
 use mainstay_auth::Verifier;
-use mainstay_gateway::{Answer, Arrival, Authenticate, Content, Refusal, Service};
+use mainstay_gateway::{Answer, Arrival, AtHand, Authenticate, Content, Refusal, Service, Standing};
 use mainstay_model::{Error, Identity};
 use mainstay_rest::{AsyncCall, Background};
 use mainstay_store::Rest;
@@ -18,6 +18,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 /// RFC 9209: which refusal it is, for whoever stands in between.
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
@@ -26,8 +27,18 @@ const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 pub struct RestService(pub Arc<Current>);
 
 impl Service for RestService {
-    fn at_hand(&self, request: &Parts, identity: Option<&Arc<Identity>>) -> Option<Response<Bytes>> {
-        self.0.at_once().rest.at_hand(request, identity?)
+    fn at_hand(&self, request: &Parts, identity: Option<&Arc<Identity>>) -> Option<AtHand> {
+        let number = self.0.number();
+        let (response, standing) = self.0.at_once().rest.at_hand(request, identity?)?;
+        let current = self.0.clone();
+        Some(AtHand {
+            response,
+            standing: Some(Box::new(Stands {
+                current,
+                number,
+                standing,
+            })),
+        })
     }
 
     fn call<'a>(&'a self, request: Request<Bytes>) -> Answer<'a> {
@@ -49,6 +60,20 @@ impl Service for RestService {
                 }),
             }
         })
+    }
+}
+
+/// An answer of one generation, as long as that is the present one and the cache has it.
+struct Stands {
+    current: Arc<Current>,
+    number: u64,
+    standing: mainstay_query::Standing,
+}
+
+impl Standing for Stands {
+    fn age(&self, now: Instant) -> Option<u32> {
+        let is_present = self.current.number() == self.number;
+        self.standing.age(now).filter(|_| is_present)
     }
 }
 
@@ -140,6 +165,10 @@ impl Authenticate for Tokens {
             },
         };
         self.verifier.verify(&token).map_err(|e| refusal(&e))
+    }
+
+    fn holds(&self, identity: &Identity, now: u64) -> bool {
+        self.verifier.holds(identity, now)
     }
 }
 

@@ -7,6 +7,7 @@ use mainstay_query::Engine;
 use mainstay_rest::Rest;
 use mainstay_store::Store;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// An engine and the dialect over it, of one schema.
 pub struct Generation {
@@ -22,6 +23,8 @@ pub type Make = Box<dyn Fn(Arc<Schema>, Vec<Arc<dyn Store>>) -> Generation + Sen
 /// The generation in use.
 pub struct Current {
     now: ArcSwap<Generation>,
+    /// Grows after each replacement: who reads it before `now` knows which generation it has at most.
+    number: AtomicU64,
     make: Make,
 }
 
@@ -30,6 +33,7 @@ impl Current {
     pub fn new(make: Make, schema: Arc<Schema>, stores: Vec<Arc<dyn Store>>) -> Current {
         Current {
             now: ArcSwap::from_pointee(make(schema, stores)),
+            number: AtomicU64::new(0),
             make,
         }
     }
@@ -44,8 +48,14 @@ impl Current {
         self.now.load()
     }
 
+    /// Which generation it is: read before [`Current::at_once`], it is never ahead of what that gives.
+    pub fn number(&self) -> u64 {
+        self.number.load(Ordering::Acquire)
+    }
+
     /// Requests from now on are answered by another schema and other stores.
     pub fn replace(&self, schema: Arc<Schema>, stores: Vec<Arc<dyn Store>>) {
         self.now.store(Arc::new((self.make)(schema, stores)));
+        self.number.fetch_add(1, Ordering::Release);
     }
 }

@@ -130,6 +130,8 @@ pub fn gateway(
             idle_timeout: limits.idle_timeout,
             drain_timeout: own.drain,
             limiter_keys_max: limits.keys as usize,
+            // Out of what the project sets aside for answers, though each worker has its own.
+            express_bytes_max: (project.cache.memory / 64).min(4 << 20),
             ..Limits::default()
         },
         rate_limits: own.limit.iter().map(limit).collect(),

@@ -4,7 +4,7 @@ use crate::plan::{Place, Plan, Plans};
 use crate::slow::{Asked, Slow, is_worth_telling};
 use crate::statements::Statement;
 use bytes::Bytes;
-use mainstay_cache::{Cache, Flight, Hit, Key, Lookup};
+use mainstay_cache::{Cache, Flight, Hit, Kept, Key, Lookup};
 use mainstay_model::{
     Changes, Committed, Error, Identity, Query, Representation, ResponseSettings, Result, Schema, Transaction,
 };
@@ -99,6 +99,19 @@ pub struct Reply {
     pub phases: Phases,
     /// What the database asked of the response, if it asked anything.
     pub response: Option<Box<ResponseSettings>>,
+}
+
+/// Whether an answer that was given may be given again, to whom it was given.
+pub struct Standing {
+    cache: Arc<Cache>,
+    kept: Kept,
+}
+
+impl Standing {
+    /// The answer's age in seconds, if it may be given once more.
+    pub fn age(&self, now: Instant) -> Option<u32> {
+        self.cache.age_of(&self.kept, now)
+    }
 }
 
 /// How long the stages of an operation took, in microseconds.
@@ -278,7 +291,7 @@ impl Engine {
         identity: &Identity,
         representation: &Arc<dyn Representation>,
         options: ReadOptions<'_>,
-    ) -> Option<Reply> {
+    ) -> Option<(Reply, Standing)> {
         let cache = self.inner.cache.as_ref()?;
         let schema = &self.inner.schema;
         let plan = self.inner.plans.authorised(schema, &query.shape, &identity.role).ok()?;
@@ -286,8 +299,12 @@ impl Engine {
             return None;
         }
         let key = plan.key(schema, &query.params, identity, representation.id());
-        let hit = cache.at_hand(&key, plan.store)?;
-        Some(from_hit(hit, CacheVerdict::Hit, Phases::default()))
+        let (hit, kept) = cache.at_hand(&key, plan.store)?;
+        let cache = cache.clone();
+        Some((
+            from_hit(hit, CacheVerdict::Hit, Phases::default()),
+            Standing { cache, kept },
+        ))
     }
 
     /// The cache, if the answer of a plan may come from it; else why not.

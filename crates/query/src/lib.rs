@@ -12,7 +12,7 @@ mod slow;
 mod statements;
 
 pub use authorise::body_of;
-pub use engine::{CacheVerdict, Consistency, Engine, Phases, ReadOptions, Reply};
+pub use engine::{CacheVerdict, Consistency, Engine, Phases, ReadOptions, Reply, Standing};
 pub use explain::Outlook;
 /// What a dialect asks of a plan, and what it gets.
 pub use mainstay_store::{Explain, Explained, Explanation, Rest as Following};

@@ -1,7 +1,7 @@
 //! What the dialect asks of the rest of the product: one read, one write, and the model.
 
 use mainstay_model::{Committed, Identity, Query, Representation, Result, Schema, Transaction};
-use mainstay_query::{Asked, Engine, Explain, Explanation, Following, ReadOptions, Reply};
+use mainstay_query::{Asked, Engine, Explain, Explanation, Following, ReadOptions, Reply, Standing};
 use std::future::Future;
 use std::sync::Arc;
 
@@ -40,7 +40,7 @@ pub trait Data: Send + Sync + 'static {
         _identity: &Identity,
         _representation: &Arc<dyn Representation>,
         _options: ReadOptions<'_>,
-    ) -> Option<Reply> {
+    ) -> Option<(Reply, Standing)> {
         None
     }
 
@@ -107,7 +107,7 @@ impl Data for Engine {
         identity: &Identity,
         representation: &Arc<dyn Representation>,
         options: ReadOptions<'_>,
-    ) -> Option<Reply> {
+    ) -> Option<(Reply, Standing)> {
         Engine::at_hand(self, query, identity, representation, options)
     }
 

@@ -17,7 +17,7 @@ use http::header::{CACHE_CONTROL, CONTENT_LOCATION};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use mainstay_model::{Count, Earlier, Error, Expr, Identity, Query, Representation, Schema};
-use mainstay_query::{Asked, Consistency, ReadOptions, Reply};
+use mainstay_query::{Asked, Consistency, ReadOptions, Reply, Standing};
 use std::sync::Arc;
 
 /// A read that has been understood: everything but who asks.
@@ -141,8 +141,9 @@ impl Prepared {
 
 impl<D: Data> Rest<D> {
     /// The answer to a GET or HEAD that was asked before and whose answer is in the cache; `None` sends the caller to
-    /// [`Rest::handle`]. Says what that would say, and waits for nothing.
-    pub fn at_hand(&self, request: &Parts, identity: &Identity) -> Option<Response<Bytes>> {
+    /// [`Rest::handle`]. Says what that would say, and waits for nothing; with it comes for how long the same request of the same caller may
+    /// be told the same.
+    pub fn at_hand(&self, request: &Parts, identity: &Identity) -> Option<(Response<Bytes>, Standing)> {
         let head = request.method == Method::HEAD;
         if (request.method != Method::GET && !head) || self.config.facts || self.data.wants_requests() {
             return None;
@@ -155,7 +156,7 @@ impl<D: Data> Rest<D> {
         let known = self.memo.get(&seen, schema.digest)?;
         let options = known.options(&request.headers, Asked::default());
         let ask = |query: &Query| self.data.at_hand(query, identity, &known.representation, options);
-        let reply = if known.slots.is_empty() {
+        let (reply, standing) = if known.slots.is_empty() {
             ask(&known.query)?
         } else {
             let params = skeleton::fill(&known.query.params, &known.slots, &skeleton.values, &schema).ok()??;
@@ -168,7 +169,7 @@ impl<D: Data> Rest<D> {
             _ => Route::Root,
         };
         let reply = known.counted(reply);
-        Some(match known.answer(reply, &route, &request.headers, head) {
+        let response = match known.answer(reply, &route, &request.headers, head) {
             Ok(mut response) => {
                 if known.expect.is_of_relation() {
                     response::locate(&mut response, &request.uri);
@@ -176,7 +177,8 @@ impl<D: Data> Rest<D> {
                 response
             }
             Err(error) => error::response(&error, anonymous, None),
-        })
+        };
+        Some((response, standing))
     }
 
     /// A read of any kind: understood, or remembered; then asked; then answered.

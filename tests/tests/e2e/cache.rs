@@ -3,7 +3,7 @@
 //! A store without a change feed, which PostgreSQL is so far, has nothing kept and says so on every answer; that every read sees every
 //! write is asked of it all the same.
 
-use mainstay_tests::{Answer, Client, Engine, Process, Project, engine, until};
+use mainstay_tests::{Answer, Client, Connection, Engine, Process, Project, engine, until};
 use serde_json::json;
 use std::time::{Duration, Instant};
 
@@ -483,7 +483,7 @@ fn an_answer_asked_for_after_a_write_reflects_it() {
     let path = a_product(&client);
     let id = path.rsplit('/').next().expect("an id").to_owned();
     let list = format!("/rest/v1/products?id=eq.{id}&select=stock");
-    // Readers keep the answer hot, so that fills and writes meet.
+    // Readers keep the answer hot, so that fills and writes meet; on kept connections, so that their requests are known by their bytes.
     let done = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
     let acknowledged = std::sync::Arc::new(std::sync::atomic::AtomicI64::new(0));
     let readers: Vec<_> = (0..4)
@@ -491,9 +491,10 @@ fn an_answer_asked_for_after_a_write_reflects_it() {
             let (client, list, done, acknowledged) = (client.clone(), list.clone(), done.clone(), acknowledged.clone());
             std::thread::spawn(move || {
                 let mut hits = 0;
+                let mut connection = Connection::open(client.address()).expect("a connection");
                 while !done.load(std::sync::atomic::Ordering::SeqCst) {
                     let least = acknowledged.load(std::sync::atomic::Ordering::SeqCst);
-                    let answer = client.get(&list).expect(200);
+                    let answer = connection.send("GET", &list, &[], None).expect("an answer").expect(200);
                     let stock = answer.json()[0]["stock"].as_i64().expect("a number");
                     assert!(
                         stock >= least,
@@ -515,4 +516,11 @@ fn an_answer_asked_for_after_a_write_reflects_it() {
     let hits: usize = readers.into_iter().map(|r| r.join().expect("no stale answer")).sum();
     println!("300 writes; {hits} answers out of the cache meanwhile, none stale");
     assert_eq!(hits > 0, has_feed());
+    let metrics = process.admin().get("/metrics").expect(200).text();
+    let known = metrics
+        .lines()
+        .find_map(|line| line.strip_prefix("mainstay_express_answers_total "))
+        .and_then(|count| count.parse::<f64>().ok());
+    println!("{known:?} of them to requests known by their bytes");
+    assert_eq!(known.is_some_and(|count| count > 0.0), has_feed());
 }
