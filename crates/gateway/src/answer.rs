@@ -4,6 +4,10 @@ use crate::transform;
 use bytes::{Buf, Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use httparse::ParserConfig;
+use smallvec::SmallVec;
+use std::mem::MaybeUninit;
+use std::ops::Range;
 
 /// Most bytes of an answer's head.
 const HEAD_BYTES_MAX: usize = 64 << 10;
@@ -17,6 +21,9 @@ pub(crate) struct AnswerHead {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
 }
+
+/// Where the names and the values of a head's fields are.
+type Spans = SmallVec<[(Range<usize>, Range<usize>); 16]>;
 
 /// How an answer's body ends (RFC 9112 §6.3).
 #[derive(Debug, PartialEq)]
@@ -39,31 +46,22 @@ pub(crate) enum Chunk {
 /// Takes a head off the front of `buf` once it is complete; interim answers are skipped.
 pub(crate) fn parse_head(buf: &mut BytesMut, to_head: bool) -> Result<Option<(AnswerHead, Framing, bool)>, String> {
     loop {
-        let mut spans = [(0usize, 0usize, 0usize, 0usize); HEADERS_MAX];
-        let (length, status, count, version) = {
-            let mut fields = [httparse::EMPTY_HEADER; HEADERS_MAX];
-            let mut parsed = httparse::Response::new(&mut fields);
-            let length = match parsed.parse(buf) {
-                Ok(httparse::Status::Complete(length)) if length <= HEAD_BYTES_MAX => length,
-                Ok(httparse::Status::Partial) if buf.len() < HEAD_BYTES_MAX => return Ok(None),
-                Ok(_) => return Err(format!("a head of more than {HEAD_BYTES_MAX} bytes")),
-                Err(error) => return Err(format!("not HTTP: {error}")),
-            };
-            let base = buf.as_ptr() as usize;
-            for (span, field) in spans.iter_mut().zip(parsed.headers.iter()) {
-                let (name, value) = (
-                    field.name.as_ptr() as usize - base,
-                    field.value.as_ptr() as usize - base,
-                );
-                *span = (name, name + field.name.len(), value, value + field.value.len());
-            }
-            (
-                length,
-                parsed.code.unwrap_or(0),
-                parsed.headers.len(),
-                parsed.version.unwrap_or(0),
-            )
+        let mut room = [const { MaybeUninit::uninit() }; HEADERS_MAX];
+        let mut parsed = httparse::Response::new(&mut []);
+        let length = match ParserConfig::default().parse_response_with_uninit_headers(&mut parsed, buf, &mut room) {
+            Ok(httparse::Status::Complete(length)) if length <= HEAD_BYTES_MAX => length,
+            Ok(httparse::Status::Partial) if buf.len() < HEAD_BYTES_MAX => return Ok(None),
+            Ok(_) => return Err(format!("a head of more than {HEAD_BYTES_MAX} bytes")),
+            Err(error) => return Err(format!("not HTTP: {error}")),
         };
+        let base = buf.as_ptr() as usize;
+        let span = |part: &[u8]| {
+            let from = part.as_ptr() as usize - base;
+            from..from + part.len()
+        };
+        let spans = parsed.headers.iter().map(|f| (span(f.name.as_bytes()), span(f.value)));
+        let spans: Spans = spans.collect();
+        let (status, version) = (parsed.code.unwrap_or(0), parsed.version.unwrap_or(0));
         let head = buf.split_to(length).freeze();
         let status = StatusCode::from_u16(status).map_err(|_| format!("status {status}"))?;
         if status == StatusCode::SWITCHING_PROTOCOLS {
@@ -75,28 +73,29 @@ pub(crate) fn parse_head(buf: &mut BytesMut, to_head: bool) -> Result<Option<(An
             }
             continue;
         }
-        return fields(&head, &spans[..count], status, version, to_head).map(Some);
+        return fields(&head, spans, status, version, to_head).map(Some);
     }
 }
 
 fn fields(
     head: &Bytes,
-    spans: &[(usize, usize, usize, usize)],
+    spans: Spans,
     status: StatusCode,
     version: u8,
     to_head: bool,
 ) -> Result<(AnswerHead, Framing, bool), String> {
-    let mut headers = HeaderMap::with_capacity(spans.len() + 4);
+    let mut headers = HeaderMap::with_capacity(spans.len());
     let mut length: Option<u64> = None;
+    let mut length_at = 0..0;
     let mut encodings = 0;
     let mut chunked = false;
     let mut keep = version == 1;
     let mut named = Vec::new();
-    for &(name_from, name_to, from, to) in spans {
-        let name = HeaderName::from_bytes(&head[name_from..name_to]).map_err(|_| "a header's name")?;
-        let value = HeaderValue::from_maybe_shared(head.slice(from..to)).map_err(|_| "a header's value")?;
+    for (name, value) in spans {
+        let name = HeaderName::from_bytes(&head[name]).map_err(|_| "a header's name")?;
+        let bytes = &head[value.clone()];
         if name == CONTENT_LENGTH {
-            for part in value.as_bytes().split(|b| *b == b',') {
+            for part in bytes.split(|b| *b == b',') {
                 let part = part.trim_ascii();
                 let digits = !part.is_empty() && part.iter().all(u8::is_ascii_digit);
                 let number = std::str::from_utf8(part)
@@ -108,15 +107,16 @@ fn fields(
                 }
                 length = number;
             }
+            length_at = value;
             continue;
         }
         if name == TRANSFER_ENCODING {
             encodings += 1;
-            chunked = value.as_bytes().eq_ignore_ascii_case(b"chunked");
+            chunked = bytes.eq_ignore_ascii_case(b"chunked");
             continue;
         }
         if name == CONNECTION {
-            for token in value.as_bytes().split(|b| *b == b',') {
+            for token in bytes.split(|b| *b == b',') {
                 match token.trim_ascii() {
                     t if t.eq_ignore_ascii_case(b"close") => keep = false,
                     t if t.eq_ignore_ascii_case(b"keep-alive") => keep |= version == 0,
@@ -128,6 +128,7 @@ fn fields(
         if transform::is_hop_by_hop(&name) {
             continue;
         }
+        let value = HeaderValue::from_maybe_shared(head.slice(value)).map_err(|_| "a header's value")?;
         headers.append(name, value);
     }
     for name in named {
@@ -146,7 +147,9 @@ fn fields(
     if let Some(length) = length
         && status != StatusCode::NO_CONTENT
     {
-        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        let written = HeaderValue::from_maybe_shared(head.slice(length_at)).ok();
+        let plain = written.filter(|w| itoa::Buffer::new().format(length).as_bytes() == w);
+        headers.insert(CONTENT_LENGTH, plain.unwrap_or_else(|| length.into()));
     }
     let framing = match (bodiless, chunked, length) {
         (true, ..) => Framing::Length(0),

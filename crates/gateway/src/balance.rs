@@ -104,12 +104,16 @@ impl Group {
     }
 
     /// Phase: the server whose turn it is, among those not tried, not ejected and not full. The error is that all are full.
-    pub(crate) fn pick(self: &Arc<Group>, tried: &[usize], now_ms: u64) -> Result<Option<(usize, InFlight)>, Refusal> {
+    pub(crate) fn pick(
+        self: &Arc<Group>,
+        tried: &[usize],
+        now_ms: impl Fn() -> u64,
+    ) -> Result<Option<(usize, InFlight)>, Refusal> {
         let limit = self.config.in_flight_max;
         let mut fit = SmallVec::<[usize; 16]>::new();
         let mut full = false;
         for (i, member) in self.servers.iter().enumerate() {
-            if tried.contains(&i) || member.health.is_ejected(now_ms) {
+            if tried.contains(&i) || member.health.is_ejected(&now_ms) {
                 continue;
             }
             if member.in_flight.load(Relaxed) < limit {
@@ -141,13 +145,13 @@ impl Group {
     pub(crate) fn failed(&self, index: usize, reason: &str, now_ms: u64) {
         let member = &self.servers[index];
         member.health.failed(&self.config, &member.address, reason, now_ms, || {
-            let out = self.servers.iter().filter(|m| m.health.is_ejected(now_ms)).count();
+            let out = self.servers.iter().filter(|m| m.health.is_ejected(|| now_ms)).count();
             out < self.ejected_max()
         });
     }
 
     /// The server gave a good answer.
-    pub(crate) fn succeeded(&self, index: usize, now_ms: u64) {
+    pub(crate) fn succeeded(&self, index: usize, now_ms: impl Fn() -> u64) {
         let member = &self.servers[index];
         member.health.succeeded(&self.config, &member.address, now_ms);
     }
@@ -197,7 +201,7 @@ mod tests {
     }
 
     fn pick(group: &Arc<Group>, tried: &[usize]) -> Option<usize> {
-        group.pick(tried, 11).expect("not full").map(|(index, _)| index)
+        group.pick(tried, || 11).expect("not full").map(|(index, _)| index)
     }
 
     #[test]
@@ -235,13 +239,16 @@ mod tests {
         let mut config = Upstream::new("u", vec!["127.0.0.1:1".into(), "127.0.0.1:2".into()]);
         config.in_flight_max = 1;
         let group = Arc::new(Group::compile(config, 0).expect("a group"));
-        let first = group.pick(&[], 1).expect("room").expect("a server");
-        let second = group.pick(&[], 1).expect("room").expect("a server");
+        let first = group.pick(&[], || 1).expect("room").expect("a server");
+        let second = group.pick(&[], || 1).expect("room").expect("a server");
         assert_ne!(first.0, second.0);
-        assert_eq!(group.pick(&[], 1).err().map(|r| r.code.clone()), Some("GW403".into()));
+        assert_eq!(
+            group.pick(&[], || 1).err().map(|r| r.code.clone()),
+            Some("GW403".into())
+        );
         let freed = first.0;
         drop(first);
-        assert_eq!(group.pick(&[], 1).expect("room").map(|(i, _)| i), Some(freed));
+        assert_eq!(group.pick(&[], || 1).expect("room").map(|(i, _)| i), Some(freed));
     }
 
     #[test]

@@ -31,7 +31,7 @@ const PIECE_BYTES: usize = 64 << 10;
 
 /// Where a stream's bytes come from.
 pub(crate) enum Source {
-    Upstream(AnswerBody),
+    Upstream(Box<AnswerBody>),
     File(Reader),
     Service(Pin<Box<dyn http_body::Body<Data = Bytes, Error = io::Error> + Send>>),
     Gzip(Box<Gzip>),

@@ -31,6 +31,8 @@ pub(crate) struct Link {
     /// Whether it has carried a request before.
     reused: bool,
     idle_since: u64,
+    /// Ends the wait for an answer. It stays armed between requests, as a timer that runs is put off for next to nothing.
+    alarm: Pin<Box<Sleep>>,
 }
 
 /// The idle connections of one worker, per server.
@@ -66,11 +68,10 @@ pub(crate) enum Failure {
 }
 
 /// What follows an answer's head.
-#[allow(clippy::large_enum_variant, reason = "it is moved once, into the answer")]
 pub(crate) enum AnswerRest {
     /// The whole body; the connection is free again.
     Full(Bytes),
-    Stream(AnswerBody),
+    Stream(Box<AnswerBody>),
 }
 
 impl Pools {
@@ -101,7 +102,7 @@ impl Pools {
     fn give(&self, server: usize, idle_max: usize, mut link: Link) {
         let mut idle = self.idle.borrow_mut();
         let Some(links) = idle.get_mut(server) else { return };
-        if links.len() < idle_max {
+        if links.len() < idle_max && link.buf.is_empty() {
             link.reused = true;
             link.idle_since = self.clock.get();
             links.push(link);
@@ -129,6 +130,7 @@ impl Link {
                     buf: BytesMut::new(),
                     reused: false,
                     idle_since: 0,
+                    alarm: Box::pin(tokio::time::sleep(Duration::ZERO)),
                 })
             }
             Ok(Err(error)) => Err(Failure::Connect(format!("{}: {error}", server.address))),
@@ -155,21 +157,20 @@ impl Link {
         pin!(self.stream.read_buf(&mut self.buf)).poll(cx)
     }
 
-    /// Sends `message` and then what `upload` yields, and waits for the answer's head.
+    /// Sends `message` and then what `upload` yields, and waits for the answer's head. What is left of `upload` is to be sent
+    /// while the answer's body is read; the last of what is returned is whether the connection can be used again.
     pub(crate) async fn exchange(
-        mut self,
+        &mut self,
         message: &[u8],
-        mut upload: Option<Upload>,
+        upload: &mut Option<Box<Upload>>,
         to_head: bool,
         deadline: Instant,
-        pools: &Rc<Pools>,
-        server: &Server<'_>,
-    ) -> Result<(AnswerHead, AnswerRest), Failure> {
+    ) -> Result<(AnswerHead, Framing, bool), Failure> {
         let mut written = 0;
         let mut writable = true;
-        let answered = poll_fn(|cx| {
+        let mut poll_head = |link: &mut Link, cx: &mut Context<'_>| {
             while writable && written < message.len() {
-                match Pin::new(&mut self.stream).poll_write(cx, &message[written..]) {
+                match Pin::new(&mut link.stream).poll_write(cx, &message[written..]) {
                     Poll::Ready(Ok(n)) if n > 0 => written += n,
                     // The answer may be there all the same: a server may refuse and close before it has read all.
                     Poll::Ready(_) => writable = false,
@@ -178,8 +179,8 @@ impl Link {
             }
             if writable
                 && written == message.len()
-                && let Some(upload) = &mut upload
-                && let Poll::Ready(Err(error)) = upload.poll(cx, &mut self.stream)
+                && let Some(upload) = upload
+                && let Poll::Ready(Err(error)) = upload.poll(cx, &mut link.stream)
             {
                 match error {
                     UploadError::Client(refusal) => return Poll::Ready(Err(Failure::Client(refusal))),
@@ -187,44 +188,64 @@ impl Link {
                 }
             }
             loop {
-                match self.poll_more(cx) {
+                match link.poll_more(cx) {
                     Poll::Pending => return Poll::Pending,
-                    Poll::Ready(Ok(n)) if n > 0 => match parse_head(&mut self.buf, to_head) {
+                    Poll::Ready(Ok(n)) if n > 0 => match parse_head(&mut link.buf, to_head) {
                         Ok(Some(head)) => return Poll::Ready(Ok(head)),
                         Ok(None) => {}
                         Err(why) => return Poll::Ready(Err(Failure::Broken(why))),
                     },
-                    Poll::Ready(_) if self.reused && self.buf.is_empty() => return Poll::Ready(Err(Failure::Stale)),
+                    Poll::Ready(_) if link.reused && link.buf.is_empty() => return Poll::Ready(Err(Failure::Stale)),
                     Poll::Ready(Ok(_)) => {
                         return Poll::Ready(Err(Failure::Broken("the connection ended before the answer".into())));
                     }
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(Failure::Broken(error.to_string()))),
                 }
             }
-        });
-        let Ok(answered) = tokio::time::timeout_at(deadline, answered).await else {
-            return Err(Failure::Timeout);
         };
-        let (head, framing, keep) = answered?;
-        let upload = upload.filter(|u| !u.is_done());
-        let keep = keep && writable && written == message.len();
-        let mut body = AnswerBody {
-            link: Some(self),
-            framing,
-            keep,
-            upload: if writable { upload } else { None },
-            pools: pools.clone(),
-            server: server.number,
-            idle_max: server.idle_max,
-            read_timeout: server.read_timeout,
-            pause: None,
-            in_flight: None,
-        };
-        let rest = match body.take_whole() {
-            Some(bytes) => AnswerRest::Full(bytes),
-            None => AnswerRest::Stream(body),
-        };
-        Ok((head, rest))
+        self.alarm.as_mut().reset(deadline);
+        let (head, framing, keep) = poll_fn(|cx| match poll_head(self, cx) {
+            Poll::Pending => self.alarm.as_mut().poll(cx).map(|()| Err(Failure::Timeout)),
+            answered => answered,
+        })
+        .await?;
+        if !writable || upload.as_ref().is_some_and(|u| u.is_done()) {
+            *upload = None;
+        }
+        Ok((head, framing, keep && writable && written == message.len()))
+    }
+
+    /// What follows a head that [`Link::exchange`] has returned.
+    pub(crate) fn rest(
+        mut self,
+        framing: Framing,
+        keep: bool,
+        upload: Option<Box<Upload>>,
+        pools: &Rc<Pools>,
+        server: &Server<'_>,
+    ) -> AnswerRest {
+        match framing {
+            // The whole body has arrived together with the head.
+            Framing::Length(length) if self.buf.len() as u64 >= length => {
+                let bytes = self.buf.split_to(length as usize).freeze();
+                if keep && upload.is_none() {
+                    pools.give(server.number, server.idle_max, self);
+                }
+                AnswerRest::Full(bytes)
+            }
+            framing => AnswerRest::Stream(Box::new(AnswerBody {
+                link: Some(self),
+                framing,
+                keep,
+                upload,
+                pools: pools.clone(),
+                server: server.number,
+                idle_max: server.idle_max,
+                read_timeout: server.read_timeout,
+                pause: None,
+                in_flight: None,
+            })),
+        }
     }
 }
 
@@ -234,7 +255,7 @@ pub(crate) struct AnswerBody {
     framing: Framing,
     keep: bool,
     /// The rest of the request's body, if the server answers before it has all of it.
-    upload: Option<Upload>,
+    upload: Option<Box<Upload>>,
     pools: Rc<Pools>,
     server: usize,
     idle_max: usize,
@@ -258,26 +279,10 @@ impl AnswerBody {
         }
     }
 
-    /// The whole body, if it has arrived together with the head.
-    fn take_whole(&mut self) -> Option<Bytes> {
-        let Framing::Length(left) = self.framing else {
-            return None;
-        };
-        let link = self.link.as_mut()?;
-        if (link.buf.len() as u64) < left {
-            return None;
-        }
-        let bytes = link.buf.split_to(left as usize).freeze();
-        self.framing = Framing::Length(0);
-        self.release();
-        Some(bytes)
-    }
-
     fn release(&mut self) {
         if let Some(link) = self.link.take()
             && self.keep
-            && link.buf.is_empty()
-            && self.upload.as_ref().is_none_or(Upload::is_done)
+            && self.upload.as_ref().is_none_or(|u| u.is_done())
         {
             self.pools.give(self.server, self.idle_max, link);
         }

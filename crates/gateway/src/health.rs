@@ -27,19 +27,19 @@ pub(crate) fn is_failure(status: StatusCode) -> bool {
 
 impl Health {
     /// Whether the server gets no requests now.
-    pub(crate) fn is_ejected(&self, now_ms: u64) -> bool {
+    pub(crate) fn is_ejected(&self, now_ms: impl Fn() -> u64) -> bool {
         let until = self.until.load(Relaxed);
-        until != 0 && until > now_ms
+        until != 0 && until > now_ms()
     }
 
     /// The server gave a good answer.
-    pub(crate) fn succeeded(&self, config: &Upstream, server: &str, now_ms: u64) {
+    pub(crate) fn succeeded(&self, config: &Upstream, server: &str, now_ms: impl Fn() -> u64) {
         if self.failures.load(Relaxed) != 0 {
             self.failures.store(0, Relaxed);
         }
         let until = self.until.load(Relaxed);
         // An answer to a request from before the ejection does not end it.
-        if until != 0 && until <= now_ms && self.until.compare_exchange(until, 0, Relaxed, Relaxed).is_ok() {
+        if until != 0 && until <= now_ms() && self.until.compare_exchange(until, 0, Relaxed, Relaxed).is_ok() {
             emit(&Fact::ServerReturned {
                 upstream: &config.name,
                 server,
@@ -109,27 +109,28 @@ mod tests {
     fn ejection_comes_after_failures_in_a_row_and_lasts_longer_each_time() {
         let (config, health) = (config(), Health::default());
         let fail = |now| health.failed(&config, "a:1", "test", now, || true);
-        let succeed = |now| health.succeeded(&config, "a:1", now);
+        let succeed = |now| health.succeeded(&config, "a:1", || now);
+        let is_ejected = |now| health.is_ejected(|| now);
         fail(1);
         fail(2);
         succeed(3);
         fail(4);
         fail(5);
-        assert!(!health.is_ejected(6), "a success in between starts the count again");
+        assert!(!is_ejected(6), "a success in between starts the count again");
         fail(6);
-        assert!(health.is_ejected(7) && health.is_ejected(105) && !health.is_ejected(106));
+        assert!(is_ejected(7) && is_ejected(105) && !is_ejected(106));
         succeed(50);
-        assert!(health.is_ejected(60), "a late answer does not end it");
+        assert!(is_ejected(60), "a late answer does not end it");
         fail(110);
         assert!(
-            health.is_ejected(309) && !health.is_ejected(310),
+            is_ejected(309) && !is_ejected(310),
             "back and failing at once: twice as long"
         );
         for round in 0..10 {
             fail(10_000 * (round + 1));
         }
         assert!(
-            health.is_ejected(100_999) && !health.is_ejected(101_001),
+            is_ejected(100_999) && !is_ejected(101_001),
             "never longer than the longest"
         );
         succeed(101_001);
@@ -137,7 +138,7 @@ mod tests {
             fail(200_000);
         }
         assert!(
-            health.is_ejected(200_099) && !health.is_ejected(200_100),
+            is_ejected(200_099) && !is_ejected(200_100),
             "it behaved for long: from the beginning"
         );
     }

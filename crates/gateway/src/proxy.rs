@@ -13,7 +13,6 @@ use crate::site::CompiledRoute;
 use crate::transform::{self, Framing, Outgoing};
 use crate::upload::Upload;
 use crate::worker::Worker;
-use bytes::Bytes;
 use http::Response;
 use http::header::HOST;
 use http::request::Parts;
@@ -27,6 +26,8 @@ use tokio::time::Instant;
 /// Bodies up to this length are read before a server is asked: they can then be sent again, and no server waits for a
 /// slow client.
 const REPLAY_BYTES_MAX: u64 = 64 << 10;
+/// The room that most heads need, so that they are written without growing; it is also the most that an allocator gives at once.
+const HEAD_BYTES: usize = 1 << 10;
 
 /// Phases: transform, balance, retry, upstream.
 pub(crate) async fn forward(
@@ -35,7 +36,7 @@ pub(crate) async fn forward(
     group_index: usize,
     exchange: &mut Exchange,
     peer: IpAddr,
-    parts: Parts,
+    parts: &Parts,
     body: Incoming,
 ) -> Result<Response<Body>, Refusal> {
     let site = &*worker.site;
@@ -49,20 +50,20 @@ pub(crate) async fn forward(
     let framing = if body.is_end_stream() {
         Framing::None
     } else {
-        match declared_length(&parts) {
+        match declared_length(parts) {
             Some(length) if length > route.body_bytes_max => return Err(refusal::body_too_large(route.body_bytes_max)),
             Some(length) if length <= REPLAY_BYTES_MAX => {
-                whole = Some(collect(body, route.body_bytes_max, site.limits.body_timeout).await?);
+                // Boxed: a request without a body should not carry the room for reading one.
+                whole = Some(Box::pin(collect(body, route.body_bytes_max, site.limits.body_timeout)).await?);
                 Framing::Length(length)
             }
             known => {
-                upload = Some(Upload::new(body, route.body_bytes_max));
+                upload = Some(Box::new(Upload::new(body, route.body_bytes_max)));
                 known.map_or(Framing::Chunked, Framing::Length)
             }
         }
     };
-    let mut message = worker.scratch.take();
-    message.clear();
+    let mut message = Vec::with_capacity(HEAD_BYTES);
     let notes = exchange.notes();
     transform::write_head(
         &mut message,
@@ -89,11 +90,13 @@ pub(crate) async fn forward(
     // balance, retry, upstream
     let idempotent = retry::is_idempotent(&parts.method);
     let mut tried = Tried::new();
+    // A look at the clock has its price, and servers that have not failed need none.
+    let now_ms = || site.now_ms();
     // An answer in hand is worth more than a refusal because there is nobody else.
-    let another = |tried: &Tried| matches!(group.pick(tried, site.now_ms()), Ok(Some(_)));
+    let another = |tried: &Tried| matches!(group.pick(tried, now_ms), Ok(Some(_)));
     route.budget.deposit();
     let answer = loop {
-        let (index, in_flight) = match group.pick(&tried, site.now_ms()) {
+        let (index, in_flight) = match group.pick(&tried, now_ms) {
             Ok(Some(picked)) => picked,
             Ok(None) => {
                 break Err(refusal::upstream_unreachable(
@@ -103,8 +106,9 @@ pub(crate) async fn forward(
             }
             Err(refusal) => break Err(refusal),
         };
-        let now = Instant::now();
-        let attempt_deadline = route.attempt_timeout.map_or(deadline, |t| deadline.min(now + t));
+        let attempt_deadline = route
+            .attempt_timeout
+            .map_or(deadline, |t| deadline.min(Instant::now() + t));
         exchange.notes().upstream = Some((group_index, index));
         let member = &group.servers[index];
         let server = Server {
@@ -127,17 +131,17 @@ pub(crate) async fn forward(
         .await;
         tried.push(index);
         let replayable = upload.is_some() || matches!(&outcome, Outcome { streamed: false, .. });
-        let more =
-            tried.len() < (route.attempts as usize).min(group.servers.len()) && replayable && Instant::now() < deadline;
+        let more = tried.len() < (route.attempts as usize).min(group.servers.len()) && replayable;
         match outcome.result {
             Ok((head, rest)) => {
                 if health::is_failure(head.status) {
-                    group.failed(index, head.status.as_str(), site.now_ms());
+                    group.failed(index, head.status.as_str(), now_ms());
                 } else {
-                    group.succeeded(index, site.now_ms());
+                    group.succeeded(index, now_ms);
                 }
                 if more
                     && retry::status_allows(head.status, idempotent)
+                    && Instant::now() < deadline
                     && another(&tried)
                     && again(route, group, &member.address, head.status.as_str())
                 {
@@ -148,10 +152,11 @@ pub(crate) async fn forward(
             }
             Err(failure) => {
                 if !matches!(failure, Failure::Client(_)) {
-                    group.failed(index, failure.reason(), site.now_ms());
+                    group.failed(index, failure.reason(), now_ms());
                 }
                 if more
                     && retry::failure_allows(&failure, idempotent)
+                    && Instant::now() < deadline
                     && another(&tried)
                     && again(route, group, &member.address, failure.reason())
                 {
@@ -162,7 +167,6 @@ pub(crate) async fn forward(
             }
         }
     };
-    worker.scratch.replace(message);
     exchange.phase("upstream");
     let (head, rest, in_flight) = answer?;
     Ok(response(head, rest, in_flight))
@@ -200,7 +204,7 @@ async fn attempt(
     worker: &Worker,
     server: &Server<'_>,
     message: &[u8],
-    upload: &mut Option<Upload>,
+    upload: &mut Option<Box<Upload>>,
     method: &http::Method,
     idempotent: bool,
     deadline: Instant,
@@ -208,9 +212,9 @@ async fn attempt(
     let to_head = *method == http::Method::HEAD;
     let mut pooled = worker.pools.take(server, !idempotent);
     loop {
-        let (link, fresh) = match pooled.take() {
+        let (mut link, fresh) = match pooled.take() {
             Some(link) => (link, false),
-            None => match Link::open(server).await {
+            None => match Box::pin(Link::open(server)).await {
                 Ok(link) => (link, true),
                 Err(failure) => {
                     return Outcome {
@@ -220,13 +224,13 @@ async fn attempt(
                 }
             },
         };
+        let mut upload = upload.take();
         let streamed = upload.is_some();
-        let result = link
-            .exchange(message, upload.take(), to_head, deadline, &worker.pools, server)
-            .await;
-        if matches!(result, Err(Failure::Stale)) && !fresh && !streamed && idempotent {
-            continue;
-        }
+        let result = match link.exchange(message, &mut upload, to_head, deadline).await {
+            Err(Failure::Stale) if !fresh && !streamed && idempotent => continue,
+            Ok((head, framing, keep)) => Ok((head, link.rest(framing, keep, upload, &worker.pools, server))),
+            Err(failure) => Err(failure),
+        };
         return Outcome { result, streamed };
     }
 }
@@ -234,7 +238,6 @@ async fn attempt(
 fn response(head: AnswerHead, rest: AnswerRest, in_flight: InFlight) -> Response<Body> {
     let body = match rest {
         AnswerRest::Full(bytes) => Body::Full(bytes),
-        AnswerRest::Stream(body) if body.length() == Some(0) => Body::Full(Bytes::new()),
         AnswerRest::Stream(mut body) => {
             body.hold(in_flight);
             Body::stream(Source::Upstream(body))

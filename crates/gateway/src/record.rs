@@ -21,7 +21,8 @@ const CLIENT_GONE: u16 = 499;
 
 /// A request on its way through the phases.
 pub(crate) struct Exchange {
-    notes: Option<Notes>,
+    /// Boxed, as it is handed on from phase to phase.
+    notes: Option<Box<Notes>>,
     state: Rc<State>,
 }
 
@@ -54,7 +55,7 @@ impl Exchange {
         trace: TraceContext,
     ) -> Exchange {
         let now = Instant::now();
-        let notes = Notes {
+        let notes = Box::new(Notes {
             worker,
             method,
             uri,
@@ -68,7 +69,7 @@ impl Exchange {
             begin: now,
             last: now,
             phases: SmallVec::new(),
-        };
+        });
         Exchange {
             notes: Some(notes),
             state,
@@ -137,7 +138,7 @@ impl Drop for Exchange {
 pub(crate) struct Ending(Option<Box<Pending>>);
 
 struct Pending {
-    notes: Notes,
+    notes: Box<Notes>,
     status: u16,
     cache: Option<HeaderValue>,
     state: Rc<State>,

@@ -18,7 +18,7 @@ use crate::validate;
 use crate::worker::{Taken, Worker};
 use http::header::{ACCEPT_ENCODING, HOST, IF_MATCH, ORIGIN};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use mainstay_telemetry::{Fact, emit};
@@ -44,7 +44,13 @@ pub(crate) fn answer(worker: &Rc<Worker>, state: &Rc<State>, request: Request<In
     let outcome = match entered {
         Ok(Ok(Entered::Waits(waiting))) => {
             let (worker, state) = (worker.clone(), state.clone());
-            return Answering::Later(Box::pin(answer_later(worker, state, exchange, wish, waiting)));
+            return Answering::Later(Box::pin(async move {
+                let outcome = {
+                    let phases = pin!(phases(&worker, &state, &mut exchange, waiting));
+                    unwinding(phases, &state).await
+                };
+                conclude(&worker, exchange, wish, outcome)
+            }));
         }
         Ok(Ok(Entered::Answered(response))) => Ended::Output(Ok(response)),
         Ok(Err(refusal)) => Ended::Output(Err(refusal)),
@@ -71,20 +77,6 @@ impl Future for Answering {
             Answering::Later(future) => future.as_mut().poll(cx).map(Ok),
         }
     }
-}
-
-async fn answer_later(
-    worker: Rc<Worker>,
-    state: Rc<State>,
-    mut exchange: Exchange,
-    wish: Wish,
-    waiting: Box<Waiting>,
-) -> Response<Body> {
-    let outcome = {
-        let phases = pin!(phases(&worker, &state, &mut exchange, waiting));
-        unwinding(phases, &state).await
-    };
-    conclude(&worker, exchange, wish, outcome)
 }
 
 /// What happens to every answer, however it came about.
@@ -130,7 +122,7 @@ enum Entered {
 
 /// A request that has been let in and waits for a limiter, for its body or for whoever answers it.
 struct Waiting {
-    taken: Taken,
+    _taken: Taken,
     /// Index of its route.
     route: usize,
     parts: Parts,
@@ -196,7 +188,7 @@ fn enter(
         }
     }
     Ok(Entered::Waits(Box::new(Waiting {
-        taken,
+        _taken: taken,
         route: index,
         parts,
         body,
@@ -245,25 +237,20 @@ async fn phases(
     waiting: Box<Waiting>,
 ) -> Result<Response<Body>, Refusal> {
     let site: &Site = &worker.site;
-    let Waiting {
-        taken: _taken,
-        route,
-        parts,
-        body,
-        passed,
-    } = *waiting;
-    let route = &site.routes[route];
-    let passed = match passed {
+    let route = &site.routes[waiting.route];
+    let passed = match waiting.passed {
         Some(passed) => passed,
-        None => admit(site, route, exchange, &parts.headers).await?,
+        None => admit(site, route, exchange, &waiting.parts.headers).await?,
     };
     let mut response = match &route.to {
         CompiledTarget::Service(service) => {
+            let Waiting { parts, body, .. } = *waiting;
             let response = service::call(service, route, exchange, parts, body, site.limits.body_timeout).await?;
             exchange.phase("service");
             response
         }
         CompiledTarget::Files(files) => {
+            let parts = &waiting.parts;
             let path = router::decoded(path_of(&parts.method, &parts.uri))?;
             let response = Box::pin(files.answer(&parts.method, &path, &parts.headers, site.compress)).await?;
             exchange.phase("files");
@@ -271,6 +258,7 @@ async fn phases(
         }
         // transform → balance → retry → upstream
         CompiledTarget::Upstream(group) => {
+            let (parts, body) = (&waiting.parts, waiting.body);
             Box::pin(proxy::forward(worker, route, *group, exchange, state.peer, parts, body)).await?
         }
     };
@@ -329,6 +317,8 @@ fn refuse(exchange: &mut Exchange, refusal: &Refusal) -> Response<Body> {
     refusal.response().map(Body::Full)
 }
 
+static CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+
 /// Leaves the access record, or has the stream leave it.
 fn finish(exchange: Exchange, mut response: Response<Body>, method: &Method) -> Response<Body> {
     let length = if *method == Method::HEAD {
@@ -336,7 +326,7 @@ fn finish(exchange: Exchange, mut response: Response<Body>, method: &Method) -> 
     } else {
         response.body().full_len()
     };
-    let cache = response.headers().get("cache-status").cloned();
+    let cache = response.headers().get(&CACHE_STATUS).cloned();
     let ending = exchange.end(response.status().as_u16(), cache, length);
     if let Body::Stream(stream) = response.body_mut() {
         stream.ending = ending;

@@ -50,8 +50,6 @@ pub(crate) struct Worker {
     pub(crate) pools: Rc<Pools>,
     pub(crate) memo: Memo,
     pub(crate) express: Express,
-    /// Room to write a request in, so that not each needs its own.
-    pub(crate) scratch: Cell<Vec<u8>>,
     /// Requests that this worker is answering.
     in_flight: Cell<usize>,
     /// Milliseconds since the worker began, as of its last tick.
@@ -138,7 +136,6 @@ pub(crate) fn run(
             pools: Rc::new(Pools::new(site.servers(), clock.clone())),
             memo: Memo::default(),
             express: Express::new(site.limits.express_bytes_max),
-            scratch: Cell::default(),
             in_flight: Cell::default(),
             clock,
             unix: Cell::new(unix_seconds()),
