@@ -12,7 +12,7 @@ use crate::proxy;
 use crate::record::Exchange;
 use crate::refusal::{self, Malformed, Refusal};
 use crate::router::{self, Found};
-use crate::service;
+use crate::service::{self, Arrival};
 use crate::site::{CompiledRoute, CompiledTarget, Site};
 use crate::validate;
 use crate::worker::{Taken, Worker};
@@ -184,7 +184,10 @@ fn enter(
     {
         // Making these changes a second time, where the service has nothing at hand, changes nothing.
         route.headers.apply(&mut parts.headers);
-        if let Some(AtHand { response, standing }) = service.at_hand(&parts, exchange.notes().identity.as_ref()) {
+        let notes = exchange.notes();
+        if let Some(AtHand { response, standing }) =
+            service.at_hand(&parts, notes.identity.as_ref(), &Arrival::of(notes))
+        {
             exchange.phase("service");
             if state.would_keep()
                 && let Some(standing) = standing

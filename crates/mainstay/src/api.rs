@@ -27,17 +27,20 @@ const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 pub struct RestService(pub Arc<Current>);
 
 impl Service for RestService {
-    fn at_hand(&self, request: &Parts, identity: Option<&Arc<Identity>>) -> Option<AtHand> {
+    fn at_hand(&self, request: &Parts, identity: Option<&Arc<Identity>>, arrival: &Arrival) -> Option<AtHand> {
         let number = self.0.number();
-        let (response, standing) = self.0.at_once().rest.at_hand(request, identity?)?;
-        let current = self.0.clone();
-        Some(AtHand {
-            response,
-            standing: Some(Box::new(Stands {
-                current,
+        let rest = &self.0.at_once().rest;
+        let (response, standing) = rest.at_hand(request, identity?, &arrival.trace.trace)?;
+        let stands = |standing| -> Box<dyn Standing> {
+            Box::new(Stands {
+                current: self.0.clone(),
                 number,
                 standing,
-            })),
+            })
+        };
+        Some(AtHand {
+            response,
+            standing: standing.map(stands),
         })
     }
 
