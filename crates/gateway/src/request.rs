@@ -177,25 +177,13 @@ fn enter(
     {
         parts.headers.insert(IF_MATCH, strong);
     }
-    // The API keeps its own, coherent cache; its verdict is in the answer's `Cache-Status`.
-    if !limited
-        && let CompiledTarget::Service(service) = &route.to
-        && body.is_end_stream()
-    {
-        // Making these changes a second time, where the service has nothing at hand, changes nothing.
-        route.headers.apply(&mut parts.headers);
-        let notes = exchange.notes();
-        if let Some(AtHand { response, standing }) =
-            service.at_hand(&parts, notes.identity.as_ref(), &Arrival::of(notes))
+    if !limited && let Some(AtHand { response, standing }) = at_hand(route, exchange, &mut parts, &body) {
+        if state.would_keep()
+            && let Some(standing) = standing
         {
-            exchange.phase("service");
-            if state.would_keep()
-                && let Some(standing) = standing
-            {
-                state.keep(exchange.notes().ticket(standing, state.peer));
-            }
-            return Ok(Entered::Answered(response.map(Body::Full)));
+            state.keep(exchange.notes().ticket(standing, state.peer));
         }
+        return Ok(Entered::Answered(response.map(Body::Full)));
     }
     Ok(Entered::Waits(Box::new(Waiting {
         taken,
@@ -204,6 +192,23 @@ fn enter(
         body,
         limited,
     })))
+}
+
+/// Phase: what a service of this process answers without waiting. The API keeps its own, coherent cache; its verdict is in the answer's
+/// `Cache-Status`.
+fn at_hand(route: &CompiledRoute, exchange: &mut Exchange, parts: &mut Parts, body: &Incoming) -> Option<AtHand> {
+    let CompiledTarget::Service(service) = &route.to else {
+        return None;
+    };
+    if !body.is_end_stream() {
+        return None;
+    }
+    // Making these changes a second time, where the service has nothing at hand, changes nothing.
+    route.headers.apply(&mut parts.headers);
+    let notes = exchange.notes();
+    let found = service.at_hand(parts, notes.identity.as_ref(), &Arrival::of(notes))?;
+    exchange.phase("service");
+    Some(found)
 }
 
 /// Phase: who asks.
@@ -226,7 +231,7 @@ async fn phases(
     let Waiting {
         taken: _taken,
         route,
-        parts,
+        mut parts,
         body,
         limited,
     } = *waiting;
@@ -247,6 +252,10 @@ async fn phases(
         )
         .await?;
         exchange.phase("limit_identity");
+        if let Some(AtHand { mut response, .. }) = at_hand(route, exchange, &mut parts, &body) {
+            limit::tell(&passed, response.headers_mut());
+            return Ok(response.map(Body::Full));
+        }
     }
     let mut response = match &route.to {
         CompiledTarget::Service(service) => {
