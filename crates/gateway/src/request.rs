@@ -18,7 +18,7 @@ use crate::validate;
 use crate::worker::{Taken, Worker};
 use http::header::{ACCEPT_ENCODING, HOST, IF_MATCH, ORIGIN};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use mainstay_telemetry::{Fact, emit};
@@ -29,6 +29,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
+
+/// RFC 9211: what a cache has done, ours or another's.
+const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
 /// Answers one request, whatever happens: at once where nothing has to be waited for, else in a future of its own.
 pub(crate) fn answer(worker: &Rc<Worker>, state: &Rc<State>, request: Request<Incoming>) -> Answering {
@@ -336,7 +339,7 @@ fn finish(exchange: Exchange, mut response: Response<Body>, method: &Method) -> 
     } else {
         response.body().full_len()
     };
-    let cache = response.headers().get("cache-status").cloned();
+    let cache = response.headers().get(CACHE_STATUS).cloned();
     let ending = exchange.end(response.status().as_u16(), cache, length);
     if let Body::Stream(stream) = response.body_mut() {
         stream.ending = ending;

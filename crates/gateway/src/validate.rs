@@ -4,8 +4,10 @@ use crate::refusal::{Malformed, Refusal};
 use crate::site::Site;
 use http::header::{ALLOW, HOST};
 use http::uri::Authority;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use mainstay_telemetry::TraceContext;
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// Phase: refuses what is ambiguous or not for a gateway. The rest of the framing was checked as its bytes came in
 /// ([`crate::guard`]).
@@ -115,7 +117,7 @@ pub(crate) fn is_host(host: &[u8]) -> bool {
 
 /// The trace of a request: the caller's, or a new one.
 pub(crate) fn trace(headers: &HeaderMap) -> TraceContext {
-    let mut lines = headers.get_all("traceparent").iter();
+    let mut lines = headers.get_all(TRACEPARENT).iter();
     let (first, second) = (lines.next(), lines.next());
     // Two of them are as good as none.
     TraceContext::from_header(if second.is_none() {

@@ -20,6 +20,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+/// Where Supabase's clients have the key that stands for no user.
+const APIKEY: HeaderName = HeaderName::from_static("apikey");
+
 /// RFC 9209: which refusal it is, for whoever stands in between.
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
@@ -162,7 +165,7 @@ impl Authenticate for Tokens {
                     }
                 }
             }
-            None => match headers.get("apikey").and_then(text) {
+            None => match headers.get(APIKEY).and_then(text) {
                 Some(key) if !key.is_empty() => key,
                 _ => return Ok(self.verifier.anon().clone()),
             },
