@@ -174,11 +174,13 @@ pub trait Standing {
 /// `Arc<mainstay_model::Identity>` where the route authenticates.
 pub trait Service: Send + Sync + 'static {
     /// The answer to a request without a body that can be given at once, without waiting for anything; `None` leads to
-    /// [`Service::call`], which must not depend on this having been asked.
+    /// [`Service::call`], which must not depend on this having been asked. What that finds among the extensions is given beside the
+    /// request.
     fn at_hand(
         &self,
         _request: &http::request::Parts,
         _identity: Option<&Arc<mainstay_model::Identity>>,
+        _arrival: &crate::Arrival,
     ) -> Option<AtHand> {
         None
     }

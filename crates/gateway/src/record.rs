@@ -218,7 +218,7 @@ impl Notes {
 pub(crate) fn verdict(status: &str) -> Option<&str> {
     // The last entry is the cache closest to the client, which is ours.
     let own = status.rsplit(',').next()?;
-    let mut fields = own.split(';').map(str::trim).skip(1);
+    let mut fields = own.split(';').map(str::trim_ascii).skip(1);
     fields.find_map(|field| {
         if field == "hit" {
             Some("hit")

@@ -12,7 +12,7 @@ use crate::proxy;
 use crate::record::Exchange;
 use crate::refusal::{self, Malformed, Refusal};
 use crate::router::{self, Found};
-use crate::service;
+use crate::service::{self, Arrival};
 use crate::site::{CompiledRoute, CompiledTarget, Site};
 use crate::validate;
 use crate::worker::{Taken, Worker};
@@ -169,23 +169,16 @@ fn enter(
     {
         parts.headers.insert(IF_MATCH, strong);
     }
-    // The API keeps its own, coherent cache; its verdict is in the answer's `Cache-Status`.
     if let Some(passed) = &passed
-        && let CompiledTarget::Service(service) = &route.to
-        && body.is_end_stream()
+        && let Some(AtHand { mut response, standing }) = at_hand(route, exchange, &mut parts, &body)
     {
-        // Making these changes a second time, where the service has nothing at hand, changes nothing.
-        route.headers.apply(&mut parts.headers);
-        if let Some(AtHand { mut response, standing }) = service.at_hand(&parts, exchange.notes().identity.as_ref()) {
-            exchange.phase("service");
-            if state.would_keep()
-                && let Some(standing) = standing
-            {
-                state.keep(exchange.notes().ticket(standing, state.peer));
-            }
-            limit::tell(passed, response.headers_mut());
-            return Ok(Entered::Answered(response.map(Body::Full)));
+        if state.would_keep()
+            && let Some(standing) = standing
+        {
+            state.keep(exchange.notes().ticket(standing, state.peer));
         }
+        limit::tell(passed, response.headers_mut());
+        return Ok(Entered::Answered(response.map(Body::Full)));
     }
     Ok(Entered::Waits(Box::new(Waiting {
         _taken: taken,
@@ -220,6 +213,23 @@ pub(crate) async fn admit(
     Ok(passed)
 }
 
+/// Phase: what a service of this process answers without waiting. The API keeps its own, coherent cache; its verdict is in the answer's
+/// `Cache-Status`.
+fn at_hand(route: &CompiledRoute, exchange: &mut Exchange, parts: &mut Parts, body: &Incoming) -> Option<AtHand> {
+    let CompiledTarget::Service(service) = &route.to else {
+        return None;
+    };
+    if !body.is_end_stream() {
+        return None;
+    }
+    // Making these changes a second time, where the service has nothing at hand, changes nothing.
+    route.headers.apply(&mut parts.headers);
+    let notes = exchange.notes();
+    let found = service.at_hand(parts, notes.identity.as_ref(), &Arrival::of(notes))?;
+    exchange.phase("service");
+    Some(found)
+}
+
 /// Phase: who asks.
 fn identify(site: &Site, route: &CompiledRoute, exchange: &mut Exchange, headers: &HeaderMap) -> Result<(), Refusal> {
     if let Some(identity) = authenticate::identify(site.authenticate.as_deref(), &route.auth, headers)? {
@@ -234,13 +244,20 @@ async fn phases(
     worker: &Worker,
     state: &State,
     exchange: &mut Exchange,
-    waiting: Box<Waiting>,
+    mut waiting: Box<Waiting>,
 ) -> Result<Response<Body>, Refusal> {
     let site: &Site = &worker.site;
     let route = &site.routes[waiting.route];
-    let passed = match waiting.passed {
+    let passed = match waiting.passed.take() {
         Some(passed) => passed,
-        None => admit(site, route, exchange, &waiting.parts.headers).await?,
+        None => {
+            let passed = admit(site, route, exchange, &waiting.parts.headers).await?;
+            if let Some(AtHand { mut response, .. }) = at_hand(route, exchange, &mut waiting.parts, &waiting.body) {
+                limit::tell(&passed, response.headers_mut());
+                return Ok(response.map(Body::Full));
+            }
+            passed
+        }
     };
     let mut response = match &route.to {
         CompiledTarget::Service(service) => {
@@ -317,6 +334,7 @@ fn refuse(exchange: &mut Exchange, refusal: &Refusal) -> Response<Body> {
     refusal.response().map(Body::Full)
 }
 
+/// RFC 9211: what a cache has done, ours or another's.
 static CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
 /// Leaves the access record, or has the stream leave it.

@@ -2,7 +2,7 @@
 
 use crate::body::{Body, Source};
 use crate::config::{Content, Service};
-use crate::record::Exchange;
+use crate::record::{Exchange, Notes};
 use crate::refusal::{self, Refusal};
 use crate::site::CompiledRoute;
 use bytes::{Bytes, BytesMut};
@@ -24,9 +24,18 @@ pub struct Arrival {
     pub peer: IpAddr,
     /// The trace, under the gateway's span.
     pub trace: TraceContext,
-
     /// When the head was complete.
     pub received: Instant,
+}
+
+impl Arrival {
+    pub(crate) fn of(notes: &Notes) -> Arrival {
+        Arrival {
+            peer: notes.peer,
+            trace: notes.trace,
+            received: notes.begin,
+        }
+    }
 }
 
 /// Phase: the service answers.
@@ -51,12 +60,7 @@ pub(crate) async fn call(
     if let Some(identity) = &notes.identity {
         extensions.insert(identity.clone());
     }
-    extensions.insert(Arrival {
-        peer: notes.peer,
-        trace: notes.trace,
-
-        received: notes.begin,
-    });
+    extensions.insert(Arrival::of(notes));
     let response = service.call(request).await;
     Ok(response.map(|content| match content {
         Content::Whole(bytes) => Body::Full(bytes),

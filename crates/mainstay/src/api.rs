@@ -20,6 +20,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+/// Where Supabase's clients have the key that stands for no user.
+const APIKEY: HeaderName = HeaderName::from_static("apikey");
+
 /// RFC 9209: which refusal it is, for whoever stands in between.
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
@@ -27,17 +30,20 @@ const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 pub struct RestService(pub Arc<Current>);
 
 impl Service for RestService {
-    fn at_hand(&self, request: &Parts, identity: Option<&Arc<Identity>>) -> Option<AtHand> {
+    fn at_hand(&self, request: &Parts, identity: Option<&Arc<Identity>>, arrival: &Arrival) -> Option<AtHand> {
         let number = self.0.number();
-        let (response, standing) = self.0.at_once().rest.at_hand(request, identity?)?;
-        let current = self.0.clone();
-        Some(AtHand {
-            response,
-            standing: Some(Box::new(Stands {
-                current,
+        let rest = &self.0.at_once().rest;
+        let (response, standing) = rest.at_hand(request, identity?, &arrival.trace.trace)?;
+        let stands = |standing| -> Box<dyn Standing> {
+            Box::new(Stands {
+                current: self.0.clone(),
                 number,
                 standing,
-            })),
+            })
+        };
+        Some(AtHand {
+            response,
+            standing: standing.map(stands),
         })
     }
 
@@ -159,7 +165,7 @@ impl Authenticate for Tokens {
                     }
                 }
             }
-            None => match headers.get("apikey").and_then(text) {
+            None => match headers.get(APIKEY).and_then(text) {
                 Some(key) if !key.is_empty() => key,
                 _ => return Ok(self.verifier.anon().clone()),
             },

@@ -8,9 +8,9 @@ use mainstay_cache::{Cache, Flight, Hit, Kept, Key, Lookup};
 use mainstay_model::{
     Changes, Committed, Error, Identity, Query, Representation, ResponseSettings, Result, Schema, Transaction,
 };
-use mainstay_store::{CommitListener, Read, Rest, Store, Streamed};
+use mainstay_store::{Answer, CommitListener, Rest, Store, Streamed};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Answers operations. Cheap to clone; one per process.
 #[derive(Clone)]
@@ -224,7 +224,7 @@ impl Engine {
             .plans
             .authorised(&self.inner.schema, &query.shape, &identity.role)?;
         let mut phases = Phases {
-            plan_us: micros(began),
+            plan_us: micros(began.elapsed()),
             ..Phases::default()
         };
         let cache = match self.cache_for(&plan, options) {
@@ -247,7 +247,7 @@ impl Engine {
         let asked = Instant::now();
         let key = plan.key(&self.inner.schema, &query.params, identity, representation.id());
         let looked_up = cache.look_up(&key, plan.store);
-        phases.cache_us = micros(asked);
+        phases.cache_us = micros(asked.elapsed());
         match looked_up {
             Lookup::Hit(hit) => Ok((from_hit(hit, CacheVerdict::Hit, phases), None)),
             Lookup::Bypass(why) => {
@@ -283,28 +283,34 @@ impl Engine {
         }
     }
 
-    /// The answer to a read that the cache has, without waiting for anything and without its times; `None` sends the caller to
-    /// [`Engine::read`].
+    /// The answer to a read that the cache has or, where the cache is not asked, that the store can give at once: without waiting for
+    /// anything and without its times. `None` sends the caller to [`Engine::stream`] if the answer may go on, else to [`Engine::read`].
     pub fn at_hand(
         &self,
         query: &Query,
         identity: &Identity,
         representation: &Arc<dyn Representation>,
         options: ReadOptions<'_>,
-    ) -> Option<(Reply, Standing)> {
-        let cache = self.inner.cache.as_ref()?;
+        goes_on: bool,
+    ) -> Option<Result<(Reply, Option<Standing>)>> {
         let schema = &self.inner.schema;
-        let plan = self.inner.plans.authorised(schema, &query.shape, &identity.role).ok()?;
-        if self.cache_for(&plan, options).is_err() {
-            return None;
-        }
+        let plan = match self.inner.plans.authorised(schema, &query.shape, &identity.role) {
+            Ok(plan) => plan,
+            Err(refused) => return Some(Err(refused)),
+        };
+        let cache = match self.cache_for(&plan, options) {
+            Ok(cache) => cache,
+            Err(why) => {
+                let answer = self.ask_at_once(&plan, query, identity, representation, goes_on, options.asked)?;
+                let whole = |answer| reply(Streamed::from(answer), CacheVerdict::Bypass(why), Phases::default()).0;
+                return Some(answer.map(|answer| (whole(answer), None)));
+            }
+        };
         let key = plan.key(schema, &query.params, identity, representation.id());
         let (hit, kept) = cache.at_hand(&key, plan.store)?;
         let cache = cache.clone();
-        Some((
-            from_hit(hit, CacheVerdict::Hit, Phases::default()),
-            Standing { cache, kept },
-        ))
+        let reply = from_hit(hit, CacheVerdict::Hit, Phases::default());
+        Some(Ok((reply, Some(Standing { cache, kept }))))
     }
 
     /// The cache, if the answer of a plan may come from it; else why not.
@@ -373,7 +379,7 @@ impl Engine {
                 }
                 Flight::Follow(follow) => match follow.wait().await {
                     Some(Ok(hit)) => {
-                        phases.store_us = micros(began);
+                        phases.store_us = micros(began.elapsed());
                         return Ok((from_hit(hit, CacheVerdict::Collapsed, phases), None));
                     }
                     Some(Err(error)) => return Err(error),
@@ -409,25 +415,53 @@ impl Engine {
     ) -> Result<Streamed> {
         let began = Instant::now();
         let store = self.store(plan.store)?;
-        let read = Read {
-            plan: plan.id,
-            shape: &plan.shape,
-            params: &query.params,
-            identity,
-            representation: &**representation,
-        };
+        let read = plan.read(query, identity, representation);
         let answer = match goes_on {
             true => store.stream(read).await,
             false => store.read(read).await.map(Streamed::from),
         };
         let took = began.elapsed();
-        phases.store_us = took.as_micros().min(u128::from(u32::MAX)) as u32;
-        let rows = answer.as_ref().map_or(0, |a| a.answer.rows);
-        plan.cost.add(u64::from(phases.store_us), rows, &query.params);
-        if self.inner.slow.as_ref().is_some_and(|slow| took >= slow.after) && is_worth_telling(answer.as_ref().err()) {
+        phases.store_us = micros(took);
+        let outcome = answer.as_ref().map(|streamed| streamed.answer.rows);
+        self.answered(plan, query, identity, representation, took, outcome, asked);
+        answer
+    }
+
+    /// As [`Engine::ask`], of a store that can answer at once.
+    fn ask_at_once(
+        &self,
+        plan: &Arc<Plan>,
+        query: &Query,
+        identity: &Identity,
+        representation: &Arc<dyn Representation>,
+        goes_on: bool,
+        asked: Asked<'_>,
+    ) -> Option<Result<Answer>> {
+        let began = Instant::now();
+        let store = self.store(plan.store).ok()?;
+        let answer = store.read_at_once(plan.read(query, identity, representation), goes_on)?;
+        let outcome = answer.as_ref().map(|answer| answer.rows);
+        self.answered(plan, query, identity, representation, began.elapsed(), outcome, asked);
+        Some(answer)
+    }
+
+    /// Notes what an answer of the store has cost.
+    #[allow(clippy::too_many_arguments, reason = "the parts of one answer, named")]
+    fn answered(
+        &self,
+        plan: &Arc<Plan>,
+        query: &Query,
+        identity: &Identity,
+        representation: &Arc<dyn Representation>,
+        took: Duration,
+        rows: std::result::Result<u64, &Error>,
+        asked: Asked<'_>,
+    ) {
+        plan.cost
+            .add(u64::from(micros(took)), rows.unwrap_or_default(), &query.params);
+        if self.inner.slow.as_ref().is_some_and(|slow| took >= slow.after) && is_worth_telling(rows.err()) {
             self.slow_read(plan, query, identity, representation, took, asked);
         }
-        answer
     }
 
     /// A write, from authorisation to the acknowledged commit.
@@ -511,8 +545,8 @@ impl CommitListener for Applies {
     }
 }
 
-fn micros(since: Instant) -> u32 {
-    since.elapsed().as_micros().min(u128::from(u32::MAX)) as u32
+fn micros(took: Duration) -> u32 {
+    took.as_micros().min(u128::from(u32::MAX)) as u32
 }
 
 fn reply(answer: Streamed, cache: CacheVerdict, phases: Phases) -> (Reply, Option<Rest>) {

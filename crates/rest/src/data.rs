@@ -33,14 +33,15 @@ pub trait Data: Send + Sync + 'static {
         }
     }
 
-    /// The answer to a read, if it can be given without waiting for anything.
+    /// The answer to a read, if it can be given without waiting for anything. `goes_on`: else the caller asks [`Data::stream`].
     fn at_hand(
         &self,
         _query: &Query,
         _identity: &Identity,
         _representation: &Arc<dyn Representation>,
         _options: ReadOptions<'_>,
-    ) -> Option<(Reply, Standing)> {
+        _goes_on: bool,
+    ) -> Option<Result<(Reply, Option<Standing>)>> {
         None
     }
 
@@ -107,8 +108,9 @@ impl Data for Engine {
         identity: &Identity,
         representation: &Arc<dyn Representation>,
         options: ReadOptions<'_>,
-    ) -> Option<(Reply, Standing)> {
-        Engine::at_hand(self, query, identity, representation, options)
+        goes_on: bool,
+    ) -> Option<Result<(Reply, Option<Standing>)>> {
+        Engine::at_hand(self, query, identity, representation, options, goes_on)
     }
 
     async fn explain(

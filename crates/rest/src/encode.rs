@@ -8,6 +8,7 @@ use crate::raw::Raw;
 use crate::zone::Zone;
 use bytes::Bytes;
 use mainstay_model::{Encoder, Representation, Type, Value, ValueRef, write_json_string};
+use smallvec::SmallVec;
 use std::sync::{Arc, LazyLock};
 
 /// How much room the next part of an answer is given at once.
@@ -102,7 +103,7 @@ impl Representation for Json {
             out,
             rows: 0,
             first_ends: None,
-            open: Vec::with_capacity(4),
+            open: SmallVec::new(),
             bare: self.form == Form::Bare,
             one: self.one,
             strip_nulls: self.strip_nulls,
@@ -130,7 +131,7 @@ struct JsonEncoder {
     rows: u64,
     /// Where the first row of an answer of one ends: what comes after it is not given.
     first_ends: Option<usize>,
-    open: Vec<Open>,
+    open: SmallVec<[Open; 4]>,
     bare: bool,
     one: bool,
     strip_nulls: bool,

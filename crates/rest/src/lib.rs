@@ -292,23 +292,40 @@ impl<D: Data> Rest<D> {
         };
         match self.answer(&request, &identity, outlet).await {
             Ok(response) => response,
-            Err(error) => {
-                let error = self.refused_method(&request, &identity, &error).unwrap_or(error);
-                let is_transaction =
-                    *request.method() == Method::POST && Route::read(request.uri().path()) == Ok(Route::Root);
-                let operation = error.step.filter(|_| is_transaction);
-                let mut response = error::response(&error, *identity.role == *self.config.anon, operation);
-                // RFC 9110 §15.5.6: which methods there are instead.
-                if response.status() == StatusCode::METHOD_NOT_ALLOWED
-                    && let Ok(route) = Route::read(request.uri().path())
-                    && let Ok(options) = self.options(&route, request.headers(), &identity)
-                    && let Some(allow) = options.headers().get(ALLOW)
-                {
-                    response.headers_mut().insert(ALLOW, allow.clone());
-                }
-                response
-            }
+            Err(error) => self.refuse(
+                request.method(),
+                request.uri().path(),
+                request.headers(),
+                &identity,
+                error,
+            ),
         }
+    }
+
+    /// The answer to a request that went wrong.
+    fn refuse(
+        &self,
+        method: &Method,
+        path: &str,
+        headers: &HeaderMap,
+        identity: &Identity,
+        error: Error,
+    ) -> Response<Bytes> {
+        let error = self
+            .refused_method(method, path, headers, identity, &error)
+            .unwrap_or(error);
+        let is_transaction = *method == Method::POST && Route::read(path) == Ok(Route::Root);
+        let operation = error.step.filter(|_| is_transaction);
+        let mut response = error::response(&error, self.config.is_anonymous(&identity.role), operation);
+        // RFC 9110 §15.5.6: which methods there are instead.
+        if response.status() == StatusCode::METHOD_NOT_ALLOWED
+            && let Ok(route) = Route::read(path)
+            && let Ok(options) = self.options(&route, headers, identity)
+            && let Some(allow) = options.headers().get(ALLOW)
+        {
+            response.headers_mut().insert(ALLOW, allow.clone());
+        }
+        response
     }
 
     async fn answer(

@@ -4,7 +4,7 @@ use crate::data::Data;
 use crate::{Place, Rest, Route, call, error, key, response};
 use bytes::Bytes;
 use http::header::ALLOW;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use mainstay_model::{Error, Identity, Privilege, Relation, RelationId, Schema};
 
 /// What a role may do with a relation.
@@ -46,7 +46,14 @@ fn may(relation: &Relation, role: &str, privilege: Privilege) -> bool {
 impl<D: Data> Rest<D> {
     /// What a refusal is when the path does not have the method for the role at all: nothing else about the request matters then.
     /// What the database itself refuses (a privilege, a row) stays its word.
-    pub(crate) fn refused_method(&self, request: &Request<Bytes>, identity: &Identity, error: &Error) -> Option<Error> {
+    pub(crate) fn refused_method(
+        &self,
+        method: &Method,
+        path: &str,
+        headers: &HeaderMap,
+        identity: &Identity,
+        error: &Error,
+    ) -> Option<Error> {
         let may_be = match &*error.code {
             "PGRST202" | "55000" => true,
             _ => error::status(error, false) == StatusCode::BAD_REQUEST,
@@ -54,11 +61,11 @@ impl<D: Data> Rest<D> {
         if !may_be {
             return None;
         }
-        let route = Route::read(request.uri().path()).ok()?;
-        let options = self.options(&route, request.headers(), identity).ok()?;
+        let route = Route::read(path).ok()?;
+        let options = self.options(&route, headers, identity).ok()?;
         let allow = options.headers().get(ALLOW)?.to_str().ok()?;
-        let known = allow.split(',').any(|method| method == request.method().as_str());
-        (!known).then(|| error::unsupported_method(request.method()))
+        let known = allow.split(',').any(|known| known == method.as_str());
+        (!known).then(|| error::unsupported_method(method))
     }
 
     /// Answers OPTIONS.

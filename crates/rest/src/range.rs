@@ -5,6 +5,7 @@ use crate::level::Level;
 use http::header::RANGE;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use mainstay_model::Error;
+use smallvec::SmallVec;
 
 /// Narrows the top level's page by the `Range` header. Returns the first row's offset. Errors: PGRST103.
 pub(crate) fn narrow(root: &mut Level<'_>, method: &Method, headers: &HeaderMap) -> Result<u64, Error> {
@@ -76,7 +77,7 @@ pub(crate) fn status(offset: u64, rows: u64, total: Option<u64>) -> Result<Statu
 
 /// `0-9/100`, `*/0`, `0-9/*`
 pub(crate) fn content_range(offset: u64, rows: u64, total: Option<u64>) -> HeaderValue {
-    let mut text = Vec::with_capacity(24);
+    let mut text = SmallVec::<[u8; 64]>::new();
     let mut number = itoa::Buffer::new();
     if rows > 0 && total != Some(0) {
         text.extend_from_slice(number.format(offset).as_bytes());
@@ -90,7 +91,7 @@ pub(crate) fn content_range(offset: u64, rows: u64, total: Option<u64>) -> Heade
         Some(total) => text.extend_from_slice(number.format(total).as_bytes()),
         None => text.push(b'*'),
     }
-    HeaderValue::from_maybe_shared(bytes::Bytes::from(text)).unwrap_or(HeaderValue::from_static("*/*"))
+    HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("*/*"))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use crate::bind::{self, Binder};
 use crate::data::Data;
 use crate::encode::{self, Form};
 use crate::memo::{Memo, Seen};
+use crate::named::Naming;
 use crate::preceding::Preceding;
 use crate::prefer::{Honoured, Preferences};
 use crate::query_string::{self, Arguments};
@@ -13,11 +14,12 @@ use crate::skeleton::{self, Origin, Skeleton, Slot};
 use crate::zone::Zone;
 use crate::{Outlet, Place, Rest, RestConfig, Route, error, handler, key, raised, range};
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_LOCATION};
+use http::header::CACHE_CONTROL;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response};
+use http::{HeaderMap, Method, Request, Response, Version};
 use mainstay_model::{Count, Earlier, Error, Expr, Identity, Query, Representation, Schema};
 use mainstay_query::{Asked, Consistency, ReadOptions, Reply, Standing};
+use std::fmt::Display;
 use std::sync::Arc;
 
 /// A read that has been understood: everything but who asks.
@@ -95,16 +97,34 @@ impl Prepared {
             }
     }
 
-    /// A reply that says how many rows there are only where that was asked for: an engine may know the number without.
-    fn counted(&self, mut reply: Reply) -> Reply {
-        if self.query.shape.count == Count::None {
-            reply.total = None;
+    /// What the data says, as this request wants to hear it.
+    fn heard<T>(&self, said: Result<(Reply, T), Error>) -> Result<(Reply, T), Error> {
+        match said {
+            Ok((mut reply, more)) => {
+                // An engine may know how many rows there are without having been asked.
+                if self.query.shape.count == Count::None {
+                    reply.total = None;
+                }
+                Ok((reply, more))
+            }
+            Err(error) if matches!(self.expect, Expect::Function { .. }) => Err(crate::rpc::from_function(error)),
+            Err(error) => Err(error),
         }
-        reply
     }
 
-    /// The answer, once the rows are there.
-    pub fn answer(
+    /// The answer, once the rows are there, shaped by what the database asked of it.
+    fn answer(
+        &self,
+        mut reply: Reply,
+        route: &Route<'_>,
+        request: &HeaderMap,
+        head: bool,
+    ) -> Result<Response<Bytes>, Error> {
+        let settings = reply.response.take();
+        raised::shaped(self.of_rows(reply, route, request, head)?, settings)
+    }
+
+    fn of_rows(
         &self,
         reply: Reply,
         route: &Route<'_>,
@@ -140,12 +160,17 @@ impl Prepared {
 }
 
 impl<D: Data> Rest<D> {
-    /// The answer to a GET or HEAD that was asked before and whose answer is in the cache; `None` sends the caller to
-    /// [`Rest::handle`]. Says what that would say, and waits for nothing; with it comes for how long the same request of the same caller may
-    /// be told the same.
-    pub fn at_hand(&self, request: &Parts, identity: &Identity) -> Option<(Response<Bytes>, Standing)> {
+    /// The answer to a GET or HEAD that was asked before, where the cache has it or the store gives it at once; `None` sends the caller
+    /// to [`Rest::respond`], or [`Rest::handle`] for a request of HTTP/1.0, and is what they would say. Waits for nothing. `trace` is the
+    /// number of the request's trace. With it comes for how long the same request of the same caller may be told the same.
+    pub fn at_hand(
+        &self,
+        request: &Parts,
+        identity: &Identity,
+        trace: &(dyn Display + Sync),
+    ) -> Option<(Response<Bytes>, Option<Standing>)> {
         let head = request.method == Method::HEAD;
-        if (request.method != Method::GET && !head) || self.config.facts || self.data.wants_requests() {
+        if (request.method != Method::GET && !head) || self.config.facts || self.wants_requests {
             return None;
         }
         let schema = self.data.schema();
@@ -154,9 +179,15 @@ impl<D: Data> Rest<D> {
         let anonymous = self.config.is_anonymous(&identity.role);
         let seen = Seen::of(&request.method, anonymous, &skeleton.text, &request.headers)?;
         let known = self.memo.get(&seen, schema.digest)?;
-        let options = known.options(&request.headers, Asked::default());
-        let ask = |query: &Query| self.data.at_hand(query, identity, &known.representation, options);
-        let (reply, standing) = if known.slots.is_empty() {
+        let named = Naming::of(request, trace);
+        let options = known.options(&request.headers, Asked(Some(&named)));
+        // HTTP/1.0 has no chunks.
+        let goes_on = known.may_go_on() && request.version != Version::HTTP_10;
+        let ask = |query: &Query| {
+            self.data
+                .at_hand(query, identity, &known.representation, options, goes_on)
+        };
+        let given = if known.slots.is_empty() {
             ask(&known.query)?
         } else {
             let params = skeleton::fill(&known.query.params, &known.slots, &skeleton.values, &schema).ok()??;
@@ -168,17 +199,17 @@ impl<D: Data> Rest<D> {
             // Only the row that is not there is named in its answer.
             _ => Route::Root,
         };
-        let reply = known.counted(reply);
-        let response = match known.answer(reply, &route, &request.headers, head) {
-            Ok(mut response) => {
-                if known.expect.is_of_relation() {
-                    response::locate(&mut response, &request.uri);
-                }
-                response
+        let answered = known.heard(given).and_then(|(reply, standing)| {
+            let mut response = known.answer(reply, &route, &request.headers, head)?;
+            if known.expect.is_of_relation() {
+                response::locate(&mut response, &request.uri);
             }
-            Err(error) => error::response(&error, anonymous, None),
-        };
-        Some((response, standing))
+            Ok((response, standing))
+        });
+        Some(answered.unwrap_or_else(|error| {
+            let (method, path) = (&request.method, request.uri.path());
+            (self.refuse(method, path, &request.headers, identity, error), None)
+        }))
     }
 
     /// A read of any kind: understood, or remembered; then asked; then answered.
@@ -190,9 +221,7 @@ impl<D: Data> Rest<D> {
         outlet: &mut Outlet,
     ) -> Result<Response<Bytes>, Error> {
         let mut response = self.rows(request, route, identity, outlet).await?;
-        let said = response.headers().get(CONTENT_LOCATION);
-        // What the database has set stays.
-        if matches!(route, Route::Relation(_)) && said.is_none_or(HeaderValue::is_empty) {
+        if matches!(route, Route::Relation(_)) {
             response::locate(&mut response, request.uri());
         }
         Ok(response)
@@ -304,21 +333,19 @@ impl<D: Data> Rest<D> {
                 reply.map(|reply| (reply, None))
             }
         };
-        let (mut reply, rest) = match (reply, &prepared.expect) {
-            (Err(error), Expect::Function { .. }) => return Err(crate::rpc::from_function(error)),
-            (reply, _) => reply.map(|(reply, rest)| (prepared.counted(reply), rest))?,
-        };
+        let (mut reply, rest) = prepared.heard(reply)?;
         let facts = self.config.facts.then(|| Facts {
             cache: Some(reply.cache.clone()),
             phases: reply.phases,
             rows: reply.rows,
         });
-        let settings = reply.response.take();
-        let answer = match &rest {
+        let mut response = match &rest {
             None => prepared.answer(reply, route, headers, head)?,
-            Some(_) => response::of_part(&prepared.headers, reply, head),
+            Some(_) => {
+                let settings = reply.response.take();
+                raised::shaped(response::of_part(&prepared.headers, reply, head), settings)?
+            }
         };
-        let mut response = raised::shaped(answer, settings)?;
         if let Outlet::Open(following) = outlet
             && !head
         {

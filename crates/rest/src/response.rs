@@ -70,27 +70,32 @@ pub(crate) fn with_body(status: StatusCode, headers: HeaderMap, body: Bytes) -> 
 pub(crate) struct Head {
     /// Those that do not depend on the answer.
     fixed: HeaderMap,
-    /// The same, and room for those of an answer out of the cache, which only have to be written in: the most frequent answer should
-    /// not grow a map.
+    /// The same, and room for those of an answer of the store, which only have to be written in: the most frequent answers should not
+    /// grow a map.
+    told: HeaderMap,
+    /// The same for an answer out of the cache.
     hit: HeaderMap,
 }
 
 impl Head {
     /// `located`: the answer will say where it is found ([`locate`]).
     pub fn new(fixed: HeaderMap, located: bool) -> Head {
-        let mut hit = fixed.clone();
-        let empty = HeaderValue::from_static("");
-        for name in [ETAG, AGE, CONTENT_RANGE] {
-            hit.insert(name, empty.clone());
-        }
-        if located {
-            hit.insert(CONTENT_LOCATION, empty);
-        }
+        let with_room = |names: &[HeaderName]| {
+            let mut headers = fixed.clone();
+            for name in names {
+                headers.insert(name, HeaderValue::from_static(""));
+            }
+            headers
+        };
+        let location: &[HeaderName] = if located { &[CONTENT_LOCATION] } else { &[] };
+        let told = with_room(&[&[ETAG, CACHE_STATUS, CONTENT_RANGE], location].concat());
+        let mut hit = with_room(&[&[ETAG, AGE, CONTENT_RANGE], location].concat());
         hit.insert(CACHE_STATUS, cache_status(&CacheVerdict::Hit));
         // A clone is as large as what is in it.
         Head {
-            fixed,
+            told: told.clone(),
             hit: hit.clone(),
+            fixed,
         }
     }
 
@@ -101,19 +106,23 @@ impl Head {
 
     /// How many they may be.
     pub fn len(&self) -> usize {
-        self.fixed.len() + self.hit.len()
+        self.fixed.len() + self.told.len() + self.hit.len()
     }
 
-    /// Those of an answer out of the cache.
-    fn of_hit(&self, tag: HeaderValue, age_s: u32, content_range: Option<HeaderValue>) -> HeaderMap {
-        let mut headers = self.hit.clone();
+    /// Those of an answer.
+    fn of(&self, reply: &Reply, tag: HeaderValue, content_range: Option<HeaderValue>) -> HeaderMap {
+        let is_hit = matches!(reply.cache, CacheVerdict::Hit);
+        let mut headers = if is_hit { self.hit.clone() } else { self.told.clone() };
         let mut write = |name, value| {
             if let Some(place) = headers.get_mut(name) {
                 *place = value;
             }
         };
         write(ETAG, tag);
-        write(AGE, HeaderValue::from(age_s));
+        match is_hit {
+            true => write(AGE, HeaderValue::from(reply.age_s)),
+            false => write(CACHE_STATUS, cache_status(&reply.cache)),
+        }
         match content_range {
             Some(range) => write(CONTENT_RANGE, range),
             None => {
@@ -138,17 +147,7 @@ pub(crate) fn of_reply(
     let content_range = offset
         .filter(|_| !not_modified)
         .map(|offset| range::content_range(offset, reply.rows, reply.total));
-    let mut headers = if matches!(reply.cache, CacheVerdict::Hit) {
-        head.of_hit(tag, reply.age_s, content_range)
-    } else {
-        let mut headers = head.fixed.clone();
-        headers.insert(ETAG, tag);
-        headers.insert(CACHE_STATUS, cache_status(&reply.cache));
-        if let Some(range) = content_range {
-            headers.insert(CONTENT_RANGE, range);
-        }
-        headers
-    };
+    let mut headers = head.of(&reply, tag, content_range);
     if not_modified {
         headers.remove(CONTENT_TYPE);
         return empty(StatusCode::NOT_MODIFIED, headers);
@@ -157,8 +156,12 @@ pub(crate) fn of_reply(
 }
 
 /// Says in `Content-Location` where a relation's rows are found, with the parameters in the order of their names: one address for what
-/// is asked in several ways.
+/// is asked in several ways. What the database has set stays.
 pub(crate) fn locate(response: &mut Response<Bytes>, uri: &http::Uri) {
+    let said = response.headers().get(CONTENT_LOCATION);
+    if said.is_some_and(|said| !said.is_empty()) {
+        return;
+    }
     let (path, query) = (uri.path(), uri.query().unwrap_or_default());
     let mut pairs: SmallVec<[&str; 8]> = query.split('&').filter(|pair| !pair.is_empty()).collect();
     pairs.sort_by_key(|pair| pair.split_once('=').map_or(*pair, |(name, _)| name));
@@ -186,6 +189,8 @@ fn cache_status(verdict: &CacheVerdict) -> HeaderValue {
         CacheVerdict::Hit => HeaderValue::from_static("mainstay; hit"),
         CacheVerdict::Stored => HeaderValue::from_static("mainstay; fwd=miss; stored"),
         CacheVerdict::Collapsed => HeaderValue::from_static("mainstay; fwd=miss; collapsed"),
+        // Of every answer where there is no cache.
+        CacheVerdict::Bypass("off") => HeaderValue::from_static("mainstay; fwd=bypass; detail=\"off\""),
         other => HeaderValue::try_from(other.header()).unwrap_or(HeaderValue::from_static("mainstay; fwd=bypass")),
     }
 }

@@ -36,6 +36,13 @@ pub trait Store: Send + Sync + 'static {
         Box::pin(async move { self.read(read).await.map(Streamed::from) })
     }
 
+    /// The answer to an authorised read, where the engine can give it on this thread without waiting; `None` leads to [`Store::stream`] for
+    /// a caller that can take an answer that goes on (`goes_on`), else to [`Store::read`], and has cost little.
+    fn read_at_once(&self, read: Read<'_>, goes_on: bool) -> Option<Result<Answer>> {
+        let _ = (read, goes_on);
+        None
+    }
+
     /// Does all of an authorised transaction or nothing. When it returns `Ok`, the transaction is durable, every
     /// [`CommitListener`] has run, and its events are in the outbox. An error whose outcome is unknown says so.
     ///

@@ -14,7 +14,7 @@ use mainstay_model::{
     Encoder, Error, Fence, Identity, OutboxRecord, Position, QueryShape, Result, Returns, Schema, Source, Type, Value,
 };
 use mainstay_sql::sqlite::{self, Stored};
-use mainstay_store::Answer;
+use mainstay_store::{Answer, Read};
 use rusqlite::Connection;
 use rustc_hash::FxHashMap;
 use std::cell::RefCell;
@@ -45,6 +45,15 @@ pub(crate) enum Inline {
     Done(Result<Answer>),
     /// It costs more than may be spent on this thread.
     TooLong,
+}
+
+/// Whether the same read is asked for again when it is too long for this thread.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// It is.
+    First,
+    /// It goes to the long-read threads.
+    Last,
 }
 
 /// What an answer may cost.
@@ -116,21 +125,24 @@ pub(crate) fn with_reader<T>(shared: &Arc<Shared>, run: impl FnOnce(&mut Reader)
 
 /// Answers on this thread, if it does not take too long and the answer is no larger than `bytes_max`. Where that is less than any answer
 /// may have, a larger one is too long as well.
-pub(crate) fn read_inline(
-    shared: &Arc<Shared>,
-    question: Question<'_>,
-    encoder: Box<dyn Encoder>,
-    bytes_max: usize,
-) -> Inline {
+pub(crate) fn read_inline(shared: &Arc<Shared>, read: &Read<'_>, bytes_max: usize, turn: Turn) -> Inline {
+    let question = Question {
+        plan: read.plan,
+        shape: read.shape,
+        params: read.params,
+        identity: read.identity,
+    };
     let result = with_reader(shared, |reader| {
         if let Some(plan) = reader.plans.get_mut(&question.plan)
             && plan.heavy > 0
         {
-            plan.heavy -= 1;
+            if turn == Turn::Last {
+                plan.heavy -= 1;
+            }
             return Ok(Inline::TooLong);
         }
         let kops = Limit::Kops(shared.config.read_budget_kops);
-        let answer = reader.read(shared, question, encoder, kops, bytes_max, None);
+        let answer = reader.read(shared, question, read.representation.encoder(), kops, bytes_max, None);
         let too_large = bytes_max < shared.config.answer_bytes_max && answer.as_ref().is_err_and(|e| e.code == "54000");
         if too_large || answer.as_ref().is_err_and(|e| e.code == "57014") && reader.budget.is_spent() {
             if let Some(plan) = reader.plans.get_mut(&question.plan) {

@@ -6,7 +6,7 @@ use crate::failure::{closed, queue_full};
 use crate::open::{self, Opened};
 use crate::open_error::{OpenError, OpenErrorKind};
 use crate::pool::{CancelOnDrop, LongRead, Pool};
-use crate::reader::{Inline, Question, read_inline, with_reader};
+use crate::reader::{Inline, Turn, read_inline, with_reader};
 use crate::shared::Shared;
 use crate::writer::{Job, Submission, Writer};
 use mainstay_model::{Committed, Error, Identity, OutboxRecord, Position, Representation, Result, Schema, Transaction};
@@ -123,20 +123,18 @@ impl SqliteStore {
     }
 
     async fn answer(&self, read: Read<'_>, goes_on: bool) -> Result<Streamed> {
-        let question = Question {
-            plan: read.plan,
-            shape: read.shape,
-            params: read.params,
-            identity: read.identity,
-        };
-        let config = &self.shared.config;
-        let bytes_max = match goes_on {
-            true => config.stream_from_bytes.min(config.answer_bytes_max),
-            false => config.answer_bytes_max,
-        };
-        match read_inline(&self.shared, question, read.representation.encoder(), bytes_max) {
+        match read_inline(&self.shared, &read, self.bytes_max(goes_on), Turn::Last) {
             Inline::Done(answer) => answer.map(Streamed::from),
             Inline::TooLong => self.read_long(read, goes_on).await,
+        }
+    }
+
+    /// The largest answer that is given on the caller's thread.
+    fn bytes_max(&self, goes_on: bool) -> usize {
+        let config = &self.shared.config;
+        match goes_on {
+            true => config.stream_from_bytes.min(config.answer_bytes_max),
+            false => config.answer_bytes_max,
         }
     }
 
@@ -175,6 +173,14 @@ impl Store for SqliteStore {
     fn stream<'a>(&'a self, read: Read<'a>) -> BoxFuture<'a, Result<Streamed>> {
         let goes_on = read.representation.streams();
         Box::pin(self.answer(read, goes_on))
+    }
+
+    fn read_at_once(&self, read: Read<'_>, goes_on: bool) -> Option<Result<Answer>> {
+        let bytes_max = self.bytes_max(goes_on && read.representation.streams());
+        match read_inline(&self.shared, &read, bytes_max, Turn::First) {
+            Inline::Done(answer) => Some(answer),
+            Inline::TooLong => None,
+        }
     }
 
     fn explain<'a>(&'a self, read: Read<'a>, wanted: Explain) -> BoxFuture<'a, Result<Explanation>> {

@@ -115,6 +115,33 @@ async fn a_long_read_does_not_hold_up_its_thread() {
 }
 
 #[tokio::test]
+async fn what_is_long_or_large_is_not_answered_at_once() {
+    let scratch = Scratch::new();
+    let w = open(Config {
+        read_budget_kops: 20,
+        stream_from_bytes: 100,
+        ..config(&scratch)
+    });
+    author(&w).await;
+    tags(&w, 60).await;
+    let (long, large) = (Arc::new(slow(&w, 3)), Arc::new(w.query(TAGS, &["id", "label"])));
+    let read = |plan, shape| Read {
+        plan,
+        shape,
+        params: &[],
+        identity: &w.identity,
+        representation: &JsonRows,
+    };
+    for _ in 0..3 {
+        assert!(w.store.read_at_once(read(u64::MAX, &long), false).is_none());
+        assert_eq!(w.store.read(read(u64::MAX, &long)).await.unwrap().rows, 1);
+    }
+    let whole = w.store.read_at_once(read(u64::MAX - 1, &large), false);
+    assert_eq!(whole.unwrap().unwrap().rows, 60);
+    assert!(w.store.read_at_once(read(u64::MAX - 1, &large), true).is_none());
+}
+
+#[tokio::test]
 async fn a_read_that_takes_too_long_ends() {
     let scratch = Scratch::new();
     let w = open(Config {

@@ -111,8 +111,19 @@ impl World {
             request = request.header(*name, *value);
         }
         let mut request = request.body(Bytes::copy_from_slice(body.as_bytes())).unwrap();
-        request.extensions_mut().insert(Arc::new(identity));
-        Answer(self.runtime.block_on(self.rest.handle(request)))
+        let (parts, _) = request.clone().into_parts();
+        let asked_before = self.rest.at_hand(&parts, &identity, &"");
+        request.extensions_mut().insert(Arc::new(identity.clone()));
+        let answer = self.runtime.block_on(self.rest.handle(request));
+        for (at_hand, _) in asked_before
+            .into_iter()
+            .chain(self.rest.at_hand(&parts, &identity, &""))
+        {
+            assert_eq!(at_hand.status(), answer.status(), "{method} {path}");
+            assert_eq!(at_hand.headers(), answer.headers(), "{method} {path}");
+            assert_eq!(at_hand.body(), answer.body(), "{method} {path}");
+        }
+        Answer(answer)
     }
 
     pub fn get(&self, path: &str) -> Answer {

@@ -126,6 +126,12 @@ impl World {
             identity: &self.identity,
             representation: &JsonRows,
         };
+        // Every second time as one who does not want to wait, so that both ways mean the same.
+        if plan.is_multiple_of(2)
+            && let Some(answer) = self.store.read_at_once(read, false)
+        {
+            return answer;
+        }
         self.store.read(read).await
     }
 
