@@ -51,7 +51,7 @@ pub(crate) struct State {
     /// Whether the last request had no body, and its answer was whole when it was handed over.
     plain: Cell<bool>,
     /// The bytes of the request in flight, if its answer may be kept, and what it takes to give it again.
-    again: RefCell<(Option<Box<[u8]>>, Option<Box<Ticket>>)>,
+    again: RefCell<Again>,
     /// Whether the connection ends with an answer that the client may not be waiting for yet.
     lingers: Cell<bool>,
     /// Whether a head has begun and not ended.
@@ -67,6 +67,9 @@ pub(crate) struct State {
     /// The worker's clock when the present head began.
     head_since: Cell<u64>,
 }
+
+/// The bytes of a request, and what it takes to give its answer again.
+type Again = (Option<Box<[u8]>>, Option<Box<Ticket>>);
 
 impl State {
     pub(crate) fn new(peer: IpAddr, now: u64) -> State {

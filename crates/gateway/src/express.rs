@@ -32,12 +32,15 @@ const ONCE: usize = 4096;
 
 /// What one worker keeps.
 pub(crate) struct Express {
-    kept: RefCell<Cache<Box<[u8]>, Rc<Kept>, ByBytes, ahash::RandomState>>,
+    kept: RefCell<Answers>,
     /// Hashes of requests that have come once, each at its place.
     once: Box<[Cell<u64>]>,
     hasher: ahash::RandomState,
     given: Counter,
 }
+
+/// By the bytes of their requests.
+type Answers = Cache<Box<[u8]>, Rc<Kept>, ByBytes, ahash::RandomState>;
 
 #[derive(Clone)]
 struct ByBytes;

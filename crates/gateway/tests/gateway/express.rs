@@ -5,8 +5,8 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, Request, Response};
 use mainstay_gateway::{
-    Answer, AtHand, Auth, Authenticate, Config, Content, Gateway, Network, Per, Rate, RateLimit, Refusal, Route,
-    Running, Service, Standing, Target,
+    Answer, Arrival, AtHand, Auth, Authenticate, Config, Content, Gateway, Network, Per, Rate, RateLimit, Refusal,
+    Route, Running, Service, Standing, Target,
 };
 use mainstay_model::Identity;
 use socket2::{Domain, Socket, Type};
@@ -40,7 +40,7 @@ impl Standing for OnShelf {
 struct Shop(Arc<Shelf>);
 
 impl Service for Shop {
-    fn at_hand(&self, request: &Parts, identity: Option<&Arc<Identity>>) -> Option<AtHand> {
+    fn at_hand(&self, request: &Parts, identity: Option<&Arc<Identity>>, _: &Arrival) -> Option<AtHand> {
         if request.method != "GET" || request.uri.path() == "/slow" {
             return None;
         }
@@ -147,7 +147,7 @@ fn an_answer_is_given_again_while_it_stands() {
     shelf.age.store(12, SeqCst);
     wire.send(KNOWN);
     assert_eq!(wire.answer().field("age").as_deref(), Some("12"));
-    std::thread::sleep(Duration::from_millis(1300));
+    std::thread::park_timeout(Duration::from_millis(1300));
     wire.send(KNOWN);
     let later = wire.answer();
     assert_ne!(later.field("date"), known.field("date"));
@@ -202,7 +202,7 @@ fn what_is_different_is_another_request() {
 #[test]
 fn what_is_inside_another_message_is_no_request() {
     let (gateway, shelf, _) = shelf(|_| {});
-    let pause = || std::thread::sleep(Duration::from_millis(30));
+    let pause = || std::thread::park_timeout(Duration::from_millis(30));
     let mut wire = Wire::connect(&gateway);
     make_known(&mut wire, KNOWN);
     let made = shelf.made.load(SeqCst);
@@ -249,7 +249,7 @@ fn answers_keep_the_order_of_their_requests() {
 
     // While another is being answered, in a segment of its own.
     wire.send(slow);
-    std::thread::sleep(Duration::from_millis(50));
+    std::thread::park_timeout(Duration::from_millis(50));
     wire.send(KNOWN);
     assert_eq!(wire.answer().text(), "called /slow ");
     assert!(wire.answer().text().starts_with("/known nobody"));
@@ -292,10 +292,10 @@ fn a_client_that_reads_late_gets_every_byte() {
         for _ in 0..count {
             std::io::Write::write_all(&mut writing, KNOWN.as_bytes()).expect("sent");
             // Each in a segment of its own.
-            std::thread::sleep(Duration::from_micros(200));
+            std::thread::park_timeout(Duration::from_micros(200));
         }
     });
-    std::thread::sleep(Duration::from_millis(300));
+    std::thread::park_timeout(Duration::from_millis(300));
     for n in 0..count {
         let answer = wire.answer();
         let text = answer.text();
