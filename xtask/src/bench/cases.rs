@@ -72,16 +72,18 @@ fn cache_hit() -> Case {
     }];
     peers.extend(ours(&load, "", 1.25, check));
     // What is never the same byte for byte has to be parsed.
-    let script = format!(
-        "local n = 0\nfunction request() n = n + 1; return wrk.format(\"GET\", nil, {{ \
-         [\"traceparent\"] = string.format(\"00-0af7651916cd43dd8448eb211c80319c-%016x-01\", n) }}) end\n"
-    );
+    let script = r#"local n = 0
+function request()
+  n = n + 1
+  return wrk.format("GET", nil, { ["traceparent"] = string.format("00-0af7651916cd43dd8448eb211c80319c-%016x-01", n) })
+end
+"#;
     peers.push(Peer {
         name: "mainstay, a trace of its own each time",
         aim: None,
         start: Box::new(|place: &Place<'_>| mainstay::start(place, Extras::Off, "")),
         load: Load {
-            script: Some(script),
+            script: Some(script.to_string()),
             ..load.clone()
         },
         check,
