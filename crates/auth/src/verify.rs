@@ -131,7 +131,10 @@ impl Verifier {
 
     /// From when on a token is not believed unread.
     fn expires(&self, claims: &Map<String, Json>) -> u64 {
-        claims.get("exp").and_then(Json::as_f64).map_or(0, |e| e as u64) + self.config.leeway_s
+        claims
+            .get("exp")
+            .and_then(Json::as_f64)
+            .map_or(0, |e| (e as u64).saturating_add(self.config.leeway_s))
     }
 
     fn decode(&self, token: &str) -> Result<Map<String, Json>> {

@@ -437,6 +437,11 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.owed.is_empty() {
+            // Its client may have asked for more, and an end with that unread would take the answer with it.
+            self.state.linger();
+        }
+        ready!(self.poll_owed(cx))?;
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

@@ -430,6 +430,29 @@ fn a_gateway_that_ends_closes_connections_that_are_known() {
     assert_eq!(gateway.wait(), 0);
 }
 
+/// A client that has not read yet what it was given, when the gateway is told to end.
+#[test]
+fn a_gateway_that_ends_cuts_no_answer_short() {
+    let (gateway, shelf, _) = shelf(|_| {});
+    shelf.filling.store(30_000, SeqCst);
+    let mut wire = Wire::connect(&gateway);
+    make_known(&mut wire, KNOWN);
+    for _ in 0..400 {
+        wire.send(KNOWN);
+        std::thread::park_timeout(Duration::from_micros(200));
+    }
+    gateway.stop();
+    std::thread::park_timeout(Duration::from_millis(100));
+    let mut whole = 0;
+    while let Some(mut answer) = wire.head() {
+        wire.body(&mut answer);
+        assert!(answer.complete, "answer {whole} is cut short");
+        whole += 1;
+    }
+    assert!(whole > 20, "{whole}");
+    assert_eq!(gateway.wait(), 0);
+}
+
 #[test]
 fn nothing_is_kept_where_there_is_no_room_for_it() {
     let (gateway, shelf, _) = shelf(|config| config.limits.express_bytes_max = 0);
