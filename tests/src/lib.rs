@@ -4,6 +4,7 @@
 mod adopted;
 mod client;
 mod connection;
+mod northwind;
 mod package;
 mod port;
 mod postgres;
@@ -17,6 +18,7 @@ mod sqlite;
 pub use adopted::AdoptedDatabase;
 pub use client::{Answer, Client};
 pub use connection::Connection;
+pub use northwind::northwind;
 pub use package::debian_package;
 pub use port::free_port;
 pub use postgres::Postgres;

@@ -19,12 +19,15 @@ pub(crate) struct Hasher {
 struct Shared {
     queue: Mutex<Queue>,
     wake: Condvar,
+    threads: usize,
     waiting_max: usize,
 }
 
 #[derive(Default)]
 struct Queue {
     jobs: VecDeque<Job>,
+    /// Threads that hash; one that was only just woken counts as free.
+    busy: usize,
     closed: bool,
 }
 
@@ -36,13 +39,15 @@ enum Job {
 impl Hasher {
     /// Hashes `threads` passwords at once, lets `waiting_max` more wait.
     pub fn new(threads: usize, waiting_max: usize) -> io::Result<Hasher> {
+        let threads = threads.max(1);
         let shared = Arc::new(Shared {
             queue: Mutex::default(),
             wake: Condvar::new(),
+            threads,
             waiting_max: waiting_max.max(1),
         });
         let hasher = Hasher { shared };
-        for number in 0..threads.max(1) {
+        for number in 0..threads {
             let shared = hasher.shared.clone();
             std::thread::Builder::new()
                 .name(format!("mainstay-hash-{number}"))
@@ -68,11 +73,12 @@ impl Hasher {
 
     fn submit(&self, job: Job) -> Result<()> {
         let mut queue = self.shared.lock();
-        if queue.jobs.len() >= self.shared.waiting_max {
+        let room = |queue: &Queue| queue.busy + queue.jobs.len() < self.shared.threads + self.shared.waiting_max;
+        if !room(&queue) {
             // Whoever has gone away makes room.
             queue.jobs.retain(|job| !job.abandoned());
         }
-        if queue.jobs.len() >= self.shared.waiting_max {
+        if !room(&queue) {
             return Err(Fault::new(
                 503,
                 "over_capacity",
@@ -130,9 +136,11 @@ impl Shared {
             match queue.jobs.pop_front() {
                 Some(job) if job.abandoned() => {}
                 Some(job) => {
+                    queue.busy += 1;
                     drop(queue);
                     job.run(&mut memory);
                     queue = self.lock();
+                    queue.busy -= 1;
                 }
                 // The 19 MiB are worth keeping while there is a queue, and no longer.
                 None if !memory.is_empty() => {
@@ -213,7 +221,7 @@ mod tests {
             let mut jobs: Vec<_> = (0..8).map(|_| Box::pin(hasher.hash("password"))).collect();
             let polled: Vec<_> = jobs.iter_mut().map(|job| job.as_mut().poll(&mut context)).collect();
             let refused = polled.iter().filter(|p| matches!(p, Poll::Ready(Err(_)))).count();
-            assert!(refused >= 5, "one is hashed, two wait: {refused}");
+            assert_eq!(refused, 5, "one is hashed, two wait");
             let Some(Poll::Ready(Err(fault))) = polled.into_iter().find(|p| p.is_ready()) else {
                 panic!("none was refused");
             };

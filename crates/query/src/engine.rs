@@ -8,7 +8,7 @@ use mainstay_cache::{Cache, Flight, Hit, Kept, Key, Lookup};
 use mainstay_model::{
     Changes, Committed, Error, Identity, Query, Representation, ResponseSettings, Result, Schema, Transaction,
 };
-use mainstay_store::{Answer, CommitListener, Rest, Store, Streamed};
+use mainstay_store::{Answer, CommitListener, Read, Rest, Store, Streamed};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -125,6 +125,31 @@ pub struct Phases {
     pub store_us: u32,
 }
 
+/// What a store is asked for one read.
+#[derive(Clone, Copy)]
+pub(crate) struct Question<'a> {
+    pub plan: &'a Arc<Plan>,
+    pub query: &'a Query,
+    /// Whose claims are seen; for a fill, reduced to the class.
+    pub identity: &'a Identity,
+    pub representation: &'a Arc<dyn Representation>,
+    /// Whether the answer may go on.
+    pub goes_on: bool,
+    pub asked: Asked<'a>,
+}
+
+impl<'a> Question<'a> {
+    fn read(self) -> Read<'a> {
+        Read {
+            plan: self.plan.id,
+            shape: &self.plan.shape,
+            params: &self.query.params,
+            identity: self.identity,
+            representation: &**self.representation,
+        }
+    }
+}
+
 /// How many leaders that go away a request waits for, before it asks by itself.
 const FLIGHTS_MAX: usize = 8;
 
@@ -227,20 +252,18 @@ impl Engine {
             plan_us: micros(began.elapsed()),
             ..Phases::default()
         };
+        let question = Question {
+            plan: &plan,
+            query,
+            identity,
+            representation,
+            goes_on,
+            asked: options.asked,
+        };
         let cache = match self.cache_for(&plan, options) {
             Ok(cache) => cache,
             Err(why) => {
-                let answer = self
-                    .ask(
-                        &plan,
-                        query,
-                        identity,
-                        representation,
-                        goes_on,
-                        options.asked,
-                        &mut phases,
-                    )
-                    .await?;
+                let answer = self.ask(question, &mut phases).await?;
                 return Ok(reply(answer, CacheVerdict::Bypass(why), phases));
             }
         };
@@ -251,34 +274,12 @@ impl Engine {
         match looked_up {
             Lookup::Hit(hit) => Ok((from_hit(hit, CacheVerdict::Hit, phases), None)),
             Lookup::Bypass(why) => {
-                let answer = self
-                    .ask(
-                        &plan,
-                        query,
-                        identity,
-                        representation,
-                        goes_on,
-                        options.asked,
-                        &mut phases,
-                    )
-                    .await?;
+                let answer = self.ask(question, &mut phases).await?;
                 Ok(reply(answer, CacheVerdict::Bypass(why), phases))
             }
             Lookup::Miss => {
                 // Boxed: a hit should not carry the room for a miss.
-                let for_whom = options.asked;
-                Box::pin(self.fill(
-                    cache,
-                    key,
-                    &plan,
-                    query,
-                    identity,
-                    representation,
-                    goes_on,
-                    for_whom,
-                    phases,
-                ))
-                .await
+                Box::pin(self.fill(cache, key, question, phases)).await
             }
         }
     }
@@ -301,7 +302,14 @@ impl Engine {
         let cache = match self.cache_for(&plan, options) {
             Ok(cache) => cache,
             Err(why) => {
-                let answer = self.ask_at_once(&plan, query, identity, representation, goes_on, options.asked)?;
+                let answer = self.ask_at_once(Question {
+                    plan: &plan,
+                    query,
+                    identity,
+                    representation,
+                    goes_on,
+                    asked: options.asked,
+                })?;
                 let whole = |answer| reply(Streamed::from(answer), CacheVerdict::Bypass(why), Phases::default()).0;
                 return Some(answer.map(|answer| (whole(answer), None)));
             }
@@ -335,30 +343,26 @@ impl Engine {
     }
 
     /// Asks the store once for all who want the same answer, and keeps it if the fences allow.
-    #[allow(clippy::too_many_arguments, reason = "the stages of one request, named")]
     async fn fill(
         &self,
         cache: &Arc<Cache>,
         key: Key,
-        plan: &Arc<Plan>,
-        query: &Query,
-        identity: &Identity,
-        representation: &Arc<dyn Representation>,
-        goes_on: bool,
-        for_whom: Asked<'_>,
+        question: Question<'_>,
         mut phases: Phases,
     ) -> Result<(Reply, Option<Rest>)> {
+        let Question { plan, query, .. } = question;
+        // The fill sees only what the key names: a claim that was overlooked reads as NULL and does not leak.
+        let class = plan.class(question.identity);
+        let question = Question {
+            identity: &class,
+            ..question
+        };
         let began = Instant::now();
         for _ in 0..FLIGHTS_MAX {
             match cache.join(&key, plan.store) {
                 Flight::Lead(lead) => {
-                    // The fill sees only what the key names: a claim that was overlooked reads as NULL and does not leak.
-                    let class = plan.class(identity);
                     let pending = cache.begin_fill(&key, plan.store, plan.footprint(&query.params, &class));
-                    let asked = self
-                        .ask(plan, query, &class, representation, goes_on, for_whom, &mut phases)
-                        .await;
-                    let answer = match asked {
+                    let answer = match self.ask(question, &mut phases).await {
                         Ok(Streamed { answer, rest: None }) => answer,
                         // It is this client's alone: the others ask for themselves.
                         Ok(large) => return Ok(reply(large, CacheVerdict::Miss("large"), phases)),
@@ -388,79 +392,39 @@ impl Engine {
                 },
             }
         }
-        let answer = self
-            .ask(
-                plan,
-                query,
-                &plan.class(identity),
-                representation,
-                goes_on,
-                for_whom,
-                &mut phases,
-            )
-            .await?;
+        let answer = self.ask(question, &mut phases).await?;
         Ok(reply(answer, CacheVerdict::Miss("leaders gone"), phases))
     }
 
-    #[allow(clippy::too_many_arguments, reason = "the parts of one question, named")]
-    async fn ask(
-        &self,
-        plan: &Arc<Plan>,
-        query: &Query,
-        identity: &Identity,
-        representation: &Arc<dyn Representation>,
-        goes_on: bool,
-        asked: Asked<'_>,
-        phases: &mut Phases,
-    ) -> Result<Streamed> {
+    async fn ask(&self, question: Question<'_>, phases: &mut Phases) -> Result<Streamed> {
         let began = Instant::now();
-        let store = self.store(plan.store)?;
-        let read = plan.read(query, identity, representation);
-        let answer = match goes_on {
-            true => store.stream(read).await,
-            false => store.read(read).await.map(Streamed::from),
+        let store = self.store(question.plan.store)?;
+        let answer = match question.goes_on {
+            true => store.stream(question.read()).await,
+            false => store.read(question.read()).await.map(Streamed::from),
         };
         let took = began.elapsed();
         phases.store_us = micros(took);
-        let outcome = answer.as_ref().map(|streamed| streamed.answer.rows);
-        self.answered(plan, query, identity, representation, took, outcome, asked);
+        self.answered(question, took, answer.as_ref().map(|streamed| streamed.answer.rows));
         answer
     }
 
     /// As [`Engine::ask`], of a store that can answer at once.
-    fn ask_at_once(
-        &self,
-        plan: &Arc<Plan>,
-        query: &Query,
-        identity: &Identity,
-        representation: &Arc<dyn Representation>,
-        goes_on: bool,
-        asked: Asked<'_>,
-    ) -> Option<Result<Answer>> {
+    fn ask_at_once(&self, question: Question<'_>) -> Option<Result<Answer>> {
         let began = Instant::now();
-        let store = self.store(plan.store).ok()?;
-        let answer = store.read_at_once(plan.read(query, identity, representation), goes_on)?;
-        let outcome = answer.as_ref().map(|answer| answer.rows);
-        self.answered(plan, query, identity, representation, began.elapsed(), outcome, asked);
+        let store = self.store(question.plan.store).ok()?;
+        let answer = store.read_at_once(question.read(), question.goes_on)?;
+        self.answered(question, began.elapsed(), answer.as_ref().map(|answer| answer.rows));
         Some(answer)
     }
 
     /// Notes what an answer of the store has cost.
-    #[allow(clippy::too_many_arguments, reason = "the parts of one answer, named")]
-    fn answered(
-        &self,
-        plan: &Arc<Plan>,
-        query: &Query,
-        identity: &Identity,
-        representation: &Arc<dyn Representation>,
-        took: Duration,
-        rows: std::result::Result<u64, &Error>,
-        asked: Asked<'_>,
-    ) {
-        plan.cost
-            .add(u64::from(micros(took)), rows.unwrap_or_default(), &query.params);
+    fn answered(&self, question: Question<'_>, took: Duration, rows: std::result::Result<u64, &Error>) {
+        let params = &question.query.params;
+        let cost = &question.plan.cost;
+        cost.add(u64::from(micros(took)), rows.unwrap_or_default(), params);
         if self.inner.slow.as_ref().is_some_and(|slow| took >= slow.after) && is_worth_telling(rows.err()) {
-            self.slow_read(plan, query, identity, representation, took, asked);
+            self.slow_read(question, took);
         }
     }
 

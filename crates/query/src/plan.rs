@@ -5,8 +5,8 @@ use crate::footprint::{self, Template};
 use crate::native;
 use crate::statements::{Cost, Statement};
 use mainstay_cache::{Cache, Footprint, Key};
-use mainstay_model::{Claim, Error, Identity, Query, QueryShape, RelationId, Representation, Result, Schema, Value};
-use mainstay_store::{Capabilities, Read};
+use mainstay_model::{Claim, Error, Identity, QueryShape, RelationId, Result, Schema, Value};
+use mainstay_store::Capabilities;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
@@ -56,22 +56,6 @@ impl Plan {
     fn touch(&self) {
         if !self.used.load(Ordering::Relaxed) {
             self.used.store(true, Ordering::Relaxed);
-        }
-    }
-
-    /// The read that a query is.
-    pub fn read<'a>(
-        &'a self,
-        query: &'a Query,
-        identity: &'a Identity,
-        representation: &'a Arc<dyn Representation>,
-    ) -> Read<'a> {
-        Read {
-            plan: self.id,
-            shape: &self.shape,
-            params: &query.params,
-            identity,
-            representation: &**representation,
         }
     }
 

@@ -1,11 +1,10 @@
 //! What a store was slow to answer or to do: told of with its statements, their plan and the request behind it. Who is fast pays
 //! for none of it: of a request there is a reference, and its name is made when something was slow.
 
-use crate::engine::Engine;
-use crate::plan::Plan;
+use crate::engine::{Engine, Question};
 use crate::statements::Statement;
 use ahash::RandomState;
-use mainstay_model::{Action, Error, Identity, Query, Representation, Result, Transaction};
+use mainstay_model::{Action, Error, Identity, Representation, Result, Transaction};
 use mainstay_store::{Explain, Explanation, Store};
 use std::collections::HashMap;
 use std::fmt;
@@ -152,15 +151,8 @@ impl Slow {
 
 impl Engine {
     /// A read was slow.
-    pub(crate) fn slow_read(
-        &self,
-        plan: &Arc<Plan>,
-        query: &Query,
-        identity: &Identity,
-        representation: &Arc<dyn Representation>,
-        took: Duration,
-        asked: Asked<'_>,
-    ) {
+    pub(crate) fn slow_read(&self, question: Question<'_>, took: Duration) {
+        let plan = question.plan;
         let Some(slow) = self
             .inner
             .slow
@@ -169,11 +161,11 @@ impl Engine {
         else {
             return;
         };
-        let request = asked.name();
+        let request = question.asked.name();
         let (engine, told) = (self.clone(), slow.told.clone());
-        let (identity, representation) = (identity.clone(), representation.clone());
+        let (identity, representation) = (question.identity.clone(), question.representation.clone());
         let mut statement = Statement::of(plan, &identity.role);
-        statement.params.clone_from(&query.params);
+        statement.params.clone_from(&question.query.params);
         tokio::spawn(async move {
             let wanted = Explain::default();
             let explanation = engine.explain(&statement, &identity, &*representation, wanted).await;

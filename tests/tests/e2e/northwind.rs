@@ -1,24 +1,16 @@
 //! Northwind, a real database dump, served as it is: every answer equals what PostgreSQL says of the same file.
 
-use mainstay_tests::{Postgres, Project, skip};
+use mainstay_tests::{Postgres, Project, northwind, skip};
 use serde_json::Value as Json;
-use std::path::PathBuf;
 
 /// A path under `/rest/v1` and the SQL that yields the same JSON.
 const QUERIES: &[(&str, &str)] = &include!("northwind_queries.in");
 
 #[test]
 fn answers_equal_postgres() {
-    let file = std::env::var_os("NORTHWIND_SQL").map_or_else(
-        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data/northwind.sql")),
-        PathBuf::from,
-    );
-    if !file.exists() {
-        return skip(
-            "northwind::answers_equal_postgres",
-            "northwind.sql is not there; name it with NORTHWIND_SQL",
-        );
-    }
+    let Some(file) = northwind("northwind::answers_equal_postgres") else {
+        return;
+    };
     let postgres = match Postgres::start() {
         Ok(postgres) => postgres,
         Err(e) => return skip("northwind::answers_equal_postgres", &e),

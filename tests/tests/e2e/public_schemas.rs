@@ -1,7 +1,6 @@
 //! Databases that others designed, served from their URL alone: every table is read, and every foreign key embedded both ways.
 
-use mainstay_tests::{Command, Postgres, Project, SECRET, debian_package, skip};
-use std::path::Path;
+use mainstay_tests::{Command, Postgres, Project, SECRET, debian_package};
 use std::time::Instant;
 
 /// Serves a database and asks for everything in it.
@@ -87,13 +86,9 @@ fn serve_all(what: &str, url: &str, tables: usize) {
 
 #[test]
 fn northwind() {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/northwind.sql");
-    if !file.exists() {
-        return skip(
-            "public_schemas::northwind",
-            "there is no shared data beside the project",
-        );
-    }
+    let Some(file) = mainstay_tests::northwind("public_schemas::northwind") else {
+        return;
+    };
     let url = Postgres::shared().database();
     Postgres::shared().load_into(name(&url), &file);
     serve_all("Northwind", &url, 14);

@@ -3,8 +3,7 @@
 use crate::{connect, database, name, run, served};
 use mainstay_model::Schema;
 use mainstay_store_postgres::introspect::{Introspected, Options, introspect};
-use mainstay_tests::{Postgres, debian_package, skip};
-use std::path::Path;
+use mainstay_tests::{Postgres, debian_package};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -102,10 +101,9 @@ fn both_ways(what: &str, schema: &Schema, key: &[String]) {
 
 #[test]
 fn northwind() {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/northwind.sql");
-    if !file.exists() {
-        return skip("northwind", "there is no shared data beside the project");
-    }
+    let Some(file) = mainstay_tests::northwind("introspection::northwind") else {
+        return;
+    };
     let found = adopt("Northwind", &database(&file), &served(&[]), 14);
     assert!(found.not_served.is_empty(), "{:?}", found.not_served);
 }

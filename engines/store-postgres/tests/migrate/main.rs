@@ -5,7 +5,7 @@ mod together;
 
 use mainstay_schema as schema;
 use mainstay_store_postgres::migrate::{self, Options, Plan, Source, Statement, StatementKind};
-use mainstay_tests::Postgres;
+use mainstay_tests::{Postgres, northwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -215,12 +215,10 @@ fn the_shop_is_made_and_then_complete() {
 
 #[test]
 fn a_dump_is_made_with_its_rows() {
-    let there = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data/northwind.sql");
-    let path = std::env::var_os("NORTHWIND_SQL").unwrap_or_else(|| there.into());
-    let Ok(text) = std::fs::read_to_string(path) else {
-        eprintln!("skipped: northwind.sql is not there; name it with NORTHWIND_SQL");
+    let Some(file) = northwind("migrate::a_dump_is_made_with_its_rows") else {
         return;
     };
+    let text = std::fs::read_to_string(file).expect("a dump");
     let source = of(&text);
     let url = server().database();
     run(async {
