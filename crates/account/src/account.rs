@@ -95,7 +95,7 @@ impl Account {
             inner: Arc::new(Inner {
                 rules: Rules {
                     address: Rule::new("auth by address", config.limit),
-                    email: Rule::new("auth by account", config.email_limit),
+                    email: Rule::new("auth by account", config.account_limit),
                     refresh: Rule::new("refresh by address", config.refresh_limit),
                 },
                 accounts: Accounts::new(engine, &config.role),

@@ -32,8 +32,8 @@ pub struct Config {
     pub password_min: u32,
     /// Sign-ups, logins and changes of password by one address, counted before any hashing.
     pub limit: Rate,
-    /// The same for one account, whatever addresses ask.
-    pub email_limit: Rate,
+    /// The same for one account, whatever addresses ask. Well above what one address may: nobody locks another out alone.
+    pub account_limit: Rate,
     /// Refreshes by one address.
     pub refresh_limit: Rate,
     /// Passwords hashed at once, each with 19 MiB of memory.
@@ -63,8 +63,8 @@ impl Default for Config {
                 count: 30,
                 period: five_minutes,
             },
-            email_limit: Rate {
-                count: 30,
+            account_limit: Rate {
+                count: 300,
                 period: five_minutes,
             },
             refresh_limit: Rate {

@@ -56,7 +56,8 @@ impl Inner {
         transaction.steps.extend(steps);
         match self.accounts.write(transaction).await {
             Ok(_) => {}
-            Err(error) if undone(&error) => return Err(refused()),
+            // 23503: deleted since.
+            Err(error) if undone(&error) || error.code == "23503" => return Err(refused()),
             Err(error) => return Err(error.into()),
         }
         let user = User {

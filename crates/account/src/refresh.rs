@@ -48,7 +48,8 @@ impl Inner {
             } else {
                 match self.rotate(&token, &row, &session, now_us, traceparent(request)).await {
                     Ok(successor) => successor,
-                    Err(error) if undone(&error) => continue,
+                    // 23503: the session is gone, and its tokens with it.
+                    Err(error) if undone(&error) || error.code == "23503" => continue,
                     Err(error) => return Err(error.into()),
                 }
             };

@@ -15,7 +15,7 @@ use serde_json::{Map, Value as Json};
 use std::sync::Arc;
 
 /// So often a change is tried anew on a user that others change at the same time.
-const ATTEMPTS: usize = 4;
+const ATTEMPTS: usize = 32;
 
 /// Who asks.
 pub(crate) struct Caller {

@@ -2,6 +2,7 @@
 //! its signature again.
 
 use crate::{Key, claims};
+use base64::Engine as _;
 use jsonwebtoken::Validation;
 use jsonwebtoken::errors::ErrorKind;
 use mainstay_model::{Error, Identity, Result};
@@ -159,6 +160,12 @@ impl Verifier {
             }
             _ => refused("PGRST301", "JWT cryptographic operation failed".to_owned()),
         })?;
+        if has_critical_extensions(token) {
+            return Err(refused(
+                "PGRST301",
+                "The JWT names critical extensions, and none is known here".to_owned(),
+            ));
+        }
         let mut last = None;
         for (key, validation) in &self.keys {
             if key.algorithm != header.alg {
@@ -178,6 +185,14 @@ impl Verifier {
             _ => refused("PGRST301", "JWT could not be decoded".to_owned()),
         })
     }
+}
+
+/// Whether the header has `crit`, which says what must be understood or the token refused (RFC 7515 §4.1.11).
+fn has_critical_extensions(token: &str) -> bool {
+    let header = token.split('.').next().unwrap_or_default();
+    let header = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(header);
+    let header = header.ok().and_then(|json| serde_json::from_slice::<Json>(&json).ok());
+    header.is_none_or(|header| header.get("crit").is_some())
 }
 
 pub(crate) fn refused(code: &'static str, message: String) -> Error {
@@ -263,6 +278,27 @@ mod tests {
         fn sign(&self, claims: Map<String, Json>) -> String {
             let key = jsonwebtoken::EncodingKey::from_secret(self.0);
             jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).expect("signs")
+        }
+    }
+
+    #[test]
+    fn what_must_be_understood_and_is_not_is_refused() {
+        let verifier = verifier(Config::default());
+        let token = sign(&claims());
+        let (_, rest) = token.split_once('.').expect("three parts");
+        let (payload, _) = rest.split_once('.').expect("three parts");
+        let base64 = base64::engine::general_purpose::URL_SAFE_NO_PAD;
+        for (header, good) in [
+            (r#"{"alg":"HS256"}"#, true),
+            (r#"{"alg":"HS256","crit":["exp"],"exp":1}"#, false),
+            (r#"{"alg":"HS256","crit":["b64"],"b64":false}"#, false),
+            (r#"{"alg":"HS256","crit":[]}"#, false),
+        ] {
+            let message = format!("{}.{payload}", base64.encode(header));
+            let key = jsonwebtoken::EncodingKey::from_secret(SECRET);
+            let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &key, jsonwebtoken::Algorithm::HS256);
+            let token = format!("{message}.{}", signature.expect("signs"));
+            assert_eq!(verifier.verify(&token).is_ok(), good, "{header}");
         }
     }
 

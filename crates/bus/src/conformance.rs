@@ -1,7 +1,7 @@
 //! The conformance suite of the bus contract. An engine runs each check against the real thing:
 //! `conformance::all(&|| open_fresh()).await`.
 
-use crate::{BoxFuture, Bus, Message, Schedule, Selection, Subscription};
+use crate::{BoxFuture, Bus, Claim, Message, Schedule, Selection, Subscription};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -195,6 +195,18 @@ async fn schedules(bus: &dyn Bus) {
 }
 
 async fn jobs(bus: &dyn Bus) {
+    let claim = |key: &str, fingerprint: &str, job: &str| Claim {
+        key: key.into(),
+        fingerprint: fingerprint.into(),
+        job: job.into(),
+    };
+    let first = claim("k", "f", "1");
+    assert_eq!(bus.claim_job(first.clone()).await.expect("claim"), first);
+    for later in [claim("k", "f", "2"), claim("k", "g", "3")] {
+        assert_eq!(bus.claim_job(later).await.expect("claim"), first, "the first stays");
+    }
+    let other = claim("l", "f", "4");
+    assert_eq!(bus.claim_job(other.clone()).await.expect("claim"), other);
     assert_eq!(bus.job("none").await.expect("job"), None);
     bus.open_job("j".into()).await.expect("open");
     assert_eq!(bus.job("j").await.expect("job").expect("there").result, None);

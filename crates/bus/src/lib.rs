@@ -57,6 +57,9 @@ pub trait Bus: Send + Sync + 'static {
     /// Publishes the slots of schedules that are due, each once, also across restarts; the time until the next one.
     fn tick(&self, schedules: Vec<Schedule>) -> BoxFuture<'_, Result<Option<Duration>>>;
 
+    /// Notes which job a request's key stands for, unless that is known; what is noted then. Kept for at least as long as a job.
+    fn claim_job(&self, claim: Claim) -> BoxFuture<'_, Result<Claim>>;
+
     /// Notes that a job was taken on.
     fn open_job(&self, id: String) -> BoxFuture<'_, Result<()>>;
 
@@ -86,10 +89,11 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    /// Whether a topic is wanted.
+    /// Whether a topic is wanted. Mainstay's own (`mainstay.…`) are not among those that a `*` stands for.
     pub fn wants(&self, topic: &str) -> bool {
+        let own = topic.starts_with("mainstay.");
         self.topics.iter().any(|pattern| match pattern.strip_suffix('*') {
-            Some(start) => topic.starts_with(start),
+            Some(start) => topic.starts_with(start) && !own,
             None => topic == pattern,
         })
     }
@@ -173,6 +177,17 @@ pub struct Schedule {
     pub subscription: String,
     /// How often.
     pub every: Duration,
+}
+
+/// Which job a request's key stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Whose key it is, and for what.
+    pub key: String,
+    /// What the key was first used with.
+    pub fingerprint: String,
+    /// The job's id.
+    pub job: String,
 }
 
 /// An asynchronous call's state.

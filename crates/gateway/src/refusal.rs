@@ -19,6 +19,7 @@
 //! | GW114 | 400 | The body broke off or its framing is broken |
 //! | GW115 | 405 | CONNECT or TRACE |
 //! | GW116 | 421 | This host is not served here |
+//! | GW117 | 400 | The request has more than one Authorization |
 //! | GW201 | 404 | No route |
 //! | GW202 | 405 | A route, but not for this method |
 //! | GW301 | 401 | The route wants a token |

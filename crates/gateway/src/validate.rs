@@ -2,7 +2,7 @@
 
 use crate::refusal::{Malformed, Refusal};
 use crate::site::Site;
-use http::header::{ALLOW, HOST};
+use http::header::{ALLOW, AUTHORIZATION, HOST};
 use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use mainstay_telemetry::TraceContext;
@@ -30,6 +30,10 @@ pub(crate) fn request(
     }
     if !is_host(host.as_bytes()) {
         return bad("GW103", "Host is not a host name or address, with or without a port");
+    }
+    if headers.get_all(AUTHORIZATION).iter().nth(1).is_some() {
+        // One of them would be verified, and an upstream might believe another.
+        return bad("GW117", "The request has more than one Authorization");
     }
     if *method == Method::CONNECT || *method == Method::TRACE {
         return Err(Refusal::new(

@@ -89,6 +89,7 @@ pub fn served(
         refresh_ttl: auth.refresh_ttl,
         password_min: auth.password_min,
         limit: rate(auth.limit),
+        account_limit: rate(auth.account_limit),
         refresh_limit: rate(auth.refresh_limit),
         hashes: auth.hashes as usize,
         issuer: auth.issuer.clone(),

@@ -10,10 +10,7 @@ use mainstay_account::Account;
 use mainstay_auth::Verifier;
 use mainstay_gateway::{Answer, Arrival, AtHand, Authenticate, Content, Refusal, Service, Standing};
 use mainstay_model::{Error, Identity};
-use mainstay_rest::{AsyncCall, Background};
 use mainstay_store::Rest;
-use mainstay_worker::{JobFailure, JobRunner, Jobs};
-use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -195,111 +192,6 @@ fn refusal(error: &Error) -> Refusal {
         refusal = refusal.details(details.clone());
     }
     refusal
-}
-
-/// Where the states of asynchronous calls are asked for.
-pub const JOBS_PREFIX: &str = "/jobs/v1";
-
-/// Takes on calls that are made later.
-pub struct Later(pub Jobs);
-
-impl Background for Later {
-    fn submit(&self, call: AsyncCall) -> Pin<Box<dyn Future<Output = Result<String, Error>> + Send + '_>> {
-        Box::pin(async move {
-            let payload = serde_json::json!({
-                "namespace": &*call.namespace,
-                "function": call.function,
-                "arguments": call.arguments,
-                "role": &*call.identity.role,
-                "claims": &*call.identity.claims,
-            });
-            let id = self
-                .0
-                .submit(payload.to_string(), call.idempotency, call.traceparent)
-                .await?;
-            Ok(format!("{JOBS_PREFIX}/{id}"))
-        })
-    }
-}
-
-/// Makes the calls: each through the dialect, as its client would have, with the job's id as the idempotency key.
-pub struct Calls(pub Arc<Current>);
-
-impl JobRunner for Calls {
-    fn run<'a>(
-        &'a self,
-        id: &'a str,
-        payload: &'a str,
-    ) -> Pin<Box<dyn Future<Output = Result<String, JobFailure>> + Send + 'a>> {
-        Box::pin(async move {
-            let request = request_of(id, payload).map_err(|error| JobFailure {
-                error,
-                transient: false,
-            })?;
-            let response = self.0.now().rest.handle(request).await;
-            let body = String::from_utf8_lossy(response.body()).into_owned();
-            if response.status().is_success() {
-                return Ok(body);
-            }
-            Err(JobFailure {
-                error: body,
-                transient: response.status().is_server_error(),
-            })
-        })
-    }
-}
-
-fn request_of(id: &str, payload: &str) -> Result<Request<Bytes>, String> {
-    let job: serde_json::Value = serde_json::from_str(payload).map_err(|e| format!("the job cannot be read: {e}"))?;
-    let text = |name: &str| {
-        job[name]
-            .as_str()
-            .map(str::to_owned)
-            .ok_or_else(|| format!("the job has no {name}"))
-    };
-    let claims = Arc::new(job["claims"].as_object().cloned().unwrap_or_default());
-    let identity = Identity::new(text("role")?, claims);
-    let mut request = Request::post(format!("{}/rpc/{}", mainstay_rest::PREFIX, text("function")?))
-        .header(CONTENT_TYPE, "application/json")
-        .header("content-profile", text("namespace")?)
-        .header("idempotency-key", format!("job-{id}"))
-        .body(Bytes::from(text("arguments")?))
-        .map_err(|e| format!("the job's request cannot be made: {e}"))?;
-    request.extensions_mut().insert(Arc::new(identity));
-    Ok(request)
-}
-
-/// `/jobs/v1/{id}`: the state of an asynchronous call. The id is the permission.
-pub struct JobStates(pub Jobs);
-
-impl Service for JobStates {
-    fn call<'a>(&'a self, request: Request<Bytes>) -> Answer<'a> {
-        Box::pin(async move {
-            let id = request.uri().path().rsplit('/').next().unwrap_or_default();
-            let (status, body) = match self.0.state(id).await {
-                Ok(Some(job)) => (StatusCode::OK, job_json(&job)),
-                Ok(None) => (
-                    StatusCode::NOT_FOUND,
-                    serde_json::json!({"code": "MS404", "message": "There is no such job, or it ended more than a day ago",
-                        "details": null, "hint": null}),
-                ),
-                Err(e) => (
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    serde_json::json!({"code": e.code, "message": e.message, "details": null, "hint": null}),
-                ),
-            };
-            json(status, &body)
-        })
-    }
-}
-
-fn job_json(job: &mainstay_bus::Job) -> serde_json::Value {
-    let parsed = |text: &str| serde_json::from_str(text).unwrap_or_else(|_| serde_json::Value::from(text));
-    match &job.result {
-        None => serde_json::json!({"id": job.id, "state": "running"}),
-        Some(Ok(result)) => serde_json::json!({"id": job.id, "state": "done", "result": parsed(result)}),
-        Some(Err(error)) => serde_json::json!({"id": job.id, "state": "failed", "error": parsed(error)}),
-    }
 }
 
 /// A JSON answer that nobody keeps.

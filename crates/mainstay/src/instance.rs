@@ -4,9 +4,10 @@
 use crate::accounts::{self, auth_store};
 use crate::admin::{self, Operations};
 use crate::adopted;
-use crate::api::{AccountService, Calls, JOBS_PREFIX, JobStates, Later, RestService, Tokens};
+use crate::api::{AccountService, RestService, Tokens};
 use crate::cli::Serve;
 use crate::current::{Current, Generation};
+use crate::jobs::{self, Calls, JobStates, Later};
 use crate::project::Loaded;
 use crate::{backup, engines, routes, secrets, subscriptions};
 use mainstay_auth::Verifier;
@@ -187,7 +188,7 @@ impl Instance {
                 services.push(("/auth/v1", Arc::new(AccountService(account))));
             }
             if let Some(jobs) = &jobs {
-                services.push((JOBS_PREFIX, Arc::new(JobStates(jobs.clone()))));
+                services.push((jobs::PREFIX, Arc::new(JobStates(jobs.clone()))));
             }
         }
         let draining = Arc::new(AtomicBool::new(false));

@@ -14,6 +14,7 @@ mod explain_request;
 pub mod huge_pages;
 mod import;
 mod instance;
+mod jobs;
 mod migrate;
 mod new;
 mod project;

@@ -111,3 +111,9 @@ pub struct OutboxRecord {
     /// W3C `traceparent` of the request that caused it.
     pub traceparent: Option<String>,
 }
+
+/// Whether events of this topic are written by Mainstay alone: calls that are made later (`mainstay.…`) and changes of rows
+/// (`change.…`). What `emit()` or a subscription names must be another.
+pub fn is_reserved_topic(topic: &str) -> bool {
+    topic.starts_with("mainstay.") || topic.starts_with("change.")
+}

@@ -216,25 +216,6 @@ fn whole_body(given: &Given<'_>, ty: &Type) -> Result<Option<Value>, Error> {
     }
 }
 
-/// The arguments as one JSON object, for a call that is made later.
-pub(crate) fn as_json(object: &Object<'_>) -> String {
-    let mut out = vec![b'{'];
-    for (i, (name, value)) in object.0.iter().enumerate() {
-        if i > 0 {
-            out.push(b',');
-        }
-        mainstay_model::write_json_string(name, &mut out);
-        out.push(b':');
-        match value {
-            Raw::Json(json) => out.extend_from_slice(json.as_bytes()),
-            Raw::Text(text) => mainstay_model::write_json_string(text, &mut out),
-            Raw::Null => out.extend_from_slice(b"null"),
-        }
-    }
-    out.push(b'}');
-    String::from_utf8(out).unwrap_or_default()
-}
-
 fn ambiguous(schema: &Schema, functions: &[FunctionId]) -> Error {
     let signature = |id: &FunctionId| {
         let function = schema.function(*id);

@@ -74,6 +74,19 @@ pub(crate) fn of_write(headers: &HeaderMap) -> Result<Precondition, Error> {
     }
 }
 
+/// Refuses a precondition where no one row is meant whose tag could be compared.
+pub(crate) fn refuse(headers: &HeaderMap, relation: &str) -> Result<(), Error> {
+    let header = match of_write(headers)? {
+        Precondition::None => return Ok(()),
+        Precondition::Matches => "If-Match",
+        Precondition::Absent => "If-None-Match",
+    };
+    Err(error::bad_header(
+        header,
+        &format!("absent, or for one row by its key: /{relation}/{{id}}"),
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 const HEADER: &str = "idempotency-key";
 /// Headers that decide what a write does or answers.
-const DECISIVE: [&str; 6] = [
+pub(crate) const DECISIVE: [&str; 6] = [
     "content-type",
     "content-profile",
     "accept",
@@ -16,26 +16,29 @@ const DECISIVE: [&str; 6] = [
     "if-none-match",
 ];
 
-/// What identifies the request, if it has a key. Errors: MS400 for a key that is none.
+/// What identifies the request, if it has a key; of a call that is made later, what identified it when it came. A key is a string
+/// of RFC 9651 (`"a b"`) or the same without quotes. Errors: MS400 for a key that is none.
 pub(crate) fn of<B: AsRef<[u8]>>(request: &Request<B>, identity: &Identity) -> Result<Option<Idempotency>, Error> {
+    if let Some(known) = request.extensions().get::<Idempotency>() {
+        return Ok(Some(known.clone()));
+    }
     let headers = request.headers();
     let Some(key) = headers.get(HEADER) else {
         return Ok(None);
     };
-    let visible = key.as_bytes().iter().all(u8::is_ascii_graphic);
-    if key.is_empty() || key.len() > 255 || !visible || headers.get_all(HEADER).iter().count() > 1 {
+    let Some(key) = value_of(key.as_bytes()).filter(|_| headers.get_all(HEADER).iter().count() == 1) else {
         return Err(error::bad_header(
             "Idempotency-Key",
-            "one value of 1 to 255 visible ASCII characters",
+            "one value of 1 to 255 visible ASCII characters, or such a string in quotes",
         ));
-    }
+    };
     let uri = request.uri();
     let scope = digest([
         identity.role.as_bytes(),
         identity.subject().unwrap_or_default().as_bytes(),
         request.method().as_str().as_bytes(),
         uri.path().as_bytes(),
-        key.as_bytes(),
+        &key,
     ]);
     let query = uri.query().unwrap_or_default().as_bytes();
     let decisive = DECISIVE.map(|name| all(headers, name));
@@ -46,6 +49,28 @@ pub(crate) fn of<B: AsRef<[u8]>>(request: &Request<B>, identity: &Identity) -> R
         scope,
         fingerprint: digest(parts),
     }))
+}
+
+/// The key that a header's value stands for.
+fn value_of(text: &[u8]) -> Option<Vec<u8>> {
+    let key = match text {
+        [b'"', inner @ .., b'"'] => {
+            let mut key = Vec::with_capacity(inner.len());
+            let mut bytes = inner.iter();
+            while let Some(byte) = bytes.next() {
+                key.push(match byte {
+                    b'\\' => *bytes.next().filter(|next| matches!(next, b'"' | b'\\'))?,
+                    b' '..=b'~' if *byte != b'"' => *byte,
+                    _ => return None,
+                });
+            }
+            key
+        }
+        [b'"', ..] => return None,
+        _ if text.iter().all(u8::is_ascii_graphic) => text.to_vec(),
+        _ => return None,
+    };
+    (1..=255).contains(&key.len()).then_some(key)
 }
 
 fn all(headers: &HeaderMap, name: &str) -> Vec<u8> {
@@ -106,8 +131,30 @@ mod tests {
     }
 
     #[test]
+    fn quotes_are_not_of_the_key() {
+        for (text, key) in [
+            ("k", "k"),
+            ("\"k\"", "k"),
+            ("\"a b\"", "a b"),
+            (r#""a\"\\b""#, "a\"\\b"),
+            ("a\"b", "a\"b"),
+        ] {
+            assert_eq!(value_of(text.as_bytes()).as_deref(), Some(key.as_bytes()), "{text}");
+        }
+    }
+
+    #[test]
     fn a_key_that_is_none_is_refused() {
-        for key in ["", "with space", &"x".repeat(256)] {
+        for key in [
+            "",
+            "with space",
+            &"x".repeat(256),
+            "\"",
+            "\"\"",
+            "\"a\"b\"",
+            "\"a\\b\"",
+            "\"a\\\"",
+        ] {
             assert_eq!(
                 super::of(&request(key, "/", "", ""), &Identity::anon())
                     .unwrap_err()

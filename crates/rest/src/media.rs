@@ -1,8 +1,8 @@
 //! Which form of answer the client accepts (RFC 9110 §12.5.1).
 
 use crate::error;
-use http::HeaderMap;
 use http::header::{ACCEPT, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue};
 use mainstay_model::{Error, Returns, Type};
 
 /// A form of answer.
@@ -65,6 +65,12 @@ impl Media {
     pub fn is_singular(self) -> bool {
         matches!(self, Media::Object { .. })
     }
+}
+
+/// Whether an answer of this `Content-Type` is text.
+pub(crate) fn is_text(content_type: &HeaderValue) -> bool {
+    let name = content_type.to_str().unwrap_or_default();
+    name.starts_with("text/") || name.contains("json") || name.contains("xml")
 }
 
 /// What one member of `Accept` names.

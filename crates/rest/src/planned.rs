@@ -6,7 +6,7 @@ use crate::preceding::Preceding;
 use crate::prefer::Preferences;
 use crate::read::{Expect, Prepared};
 use crate::rpc::traceparent;
-use crate::{Outlet, Rest, Route, error, idempotency, raised, range, response};
+use crate::{Outlet, Rest, Route, condition, error, idempotency, is_read, raised, range, response};
 use bytes::Bytes;
 use http::header::CONTENT_RANGE;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
@@ -73,6 +73,11 @@ impl<D: Data> Rest<D> {
         identity: &'r Identity,
         preceding: Option<&Arc<Preceding>>,
     ) -> Result<Plan<'r>, Error> {
+        if let Route::Relation(name) = route
+            && !is_read(request.method())
+        {
+            condition::refuse(request.headers(), name)?;
+        }
         let planned = match (route, request.method().as_str()) {
             (Route::Relation(_) | Route::Item(..), "GET" | "HEAD") => {
                 let prepared = self.understand_read(schema, route, request, &identity.role, preceding)?;

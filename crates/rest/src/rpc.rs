@@ -5,7 +5,7 @@ use crate::call::{self, Given};
 use crate::data::Data;
 use crate::encode::{self, Form};
 use crate::level::Level;
-use crate::media::{self, Content};
+use crate::media;
 use crate::payload;
 use crate::planned::{self, Plan};
 use crate::preceding::Preceding;
@@ -18,7 +18,7 @@ use crate::skeleton::Origin;
 use crate::zone::Zone;
 use crate::{Place, Rest, error, handler, idempotency, is_read, range, response};
 use bytes::Bytes;
-use http::header::LOCATION;
+use http::header::{CONTENT_TYPE, LOCATION};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use mainstay_model::{Call, Count, Error, FunctionId, Idempotency, Identity, Query, Returns, Schema, Source};
 use std::future::Future;
@@ -31,18 +31,19 @@ pub trait Background: Send + Sync {
     fn submit(&self, call: AsyncCall) -> Pin<Box<dyn Future<Output = Result<String, Error>> + Send + '_>>;
 }
 
-/// A call to be made later, with the caller's rights.
+/// A call to be made later, with the caller's rights. It has been understood, and would be made as it stands.
 #[derive(Clone, Debug)]
 pub struct AsyncCall {
-    /// The schema of the function.
-    pub namespace: Arc<str>,
-    /// Its name.
-    pub function: String,
-    /// Its arguments, a JSON object; they have been matched to an overload.
-    pub arguments: String,
+    /// Path and query of its URL.
+    pub target: String,
+    /// Headers that decide what it does and answers.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: String,
     /// The caller.
     pub identity: Arc<Identity>,
-    /// The request's identity, if it has one.
+    /// The request's identity, if it has one. The call that is made later carries it on, so that the key has one effect however
+    /// it is used.
     pub idempotency: Option<Idempotency>,
     /// W3C `traceparent` of the request.
     pub traceparent: Option<String>,
@@ -126,6 +127,24 @@ impl<D: Data> Rest<D> {
             let understood = self.understand_get(schema, name, query, method, headers, &identity.role, preceding)?;
             return Ok(Plan::Reading(Box::new(understood.prepared), understood.call));
         }
+        let Understood { prepared, call, .. } =
+            self.understand_post(schema, request, name, &identity.role, preceding)?;
+        Ok(match schema.function(call.function).writes {
+            true => Plan::Write(planned::of_call(prepared, call)),
+            false => Plan::Reading(Box::new(prepared), call),
+        })
+    }
+
+    /// A call by POST, with its arguments in the body.
+    fn understand_post(
+        &self,
+        schema: &Schema,
+        request: &Request<Bytes>,
+        name: &str,
+        role: &str,
+        preceding: Option<&Arc<Preceding>>,
+    ) -> Result<Understood, Error> {
+        let (headers, method) = (request.headers(), request.method());
         let place = Place::of(schema, &self.config, headers, true)?;
         let preferences = Preferences::read(headers);
         preferences.check()?;
@@ -139,8 +158,8 @@ impl<D: Data> Rest<D> {
             body: request.body(),
             columns: asked.columns.as_deref(),
         };
-        let (function, unnamed) = call::resolve(schema, &place, name, &given, &identity.role)?;
-        let Understood { prepared, call, .. } = self.understand(
+        let (function, unnamed) = call::resolve(schema, &place, name, &given, role)?;
+        self.understand(
             schema,
             &place,
             function,
@@ -150,16 +169,12 @@ impl<D: Data> Rest<D> {
             &preferences,
             method,
             headers,
-            &identity.role,
+            role,
             preceding,
-        )?;
-        Ok(match schema.function(function).writes {
-            true => Plan::Write(planned::of_call(prepared, call)),
-            false => Plan::Reading(Box::new(prepared), call),
-        })
+        )
     }
 
-    /// A call made later (`Prefer: respond-async`); `None` where there is nobody to make it.
+    /// A call made later (`Prefer: respond-async`); `None` where there is nobody to make it. What is refused now is refused at once.
     pub(crate) async fn call_later(
         &self,
         request: &Request<Bytes>,
@@ -169,37 +184,25 @@ impl<D: Data> Rest<D> {
         let Some(background) = &self.background else {
             return Ok(None);
         };
-        let headers = request.headers();
         let schema = self.data.schema();
-        let place = Place::of(&schema, &self.config, headers, true)?;
-        Preferences::read(headers).check()?;
-        let pairs = query_string::split(request.uri().query().unwrap_or_default(), &self.config.limits)?;
-        let asked = query_string::Request::read(&pairs, name, Arguments::None, &self.config.limits)?;
-        let content = media::content(headers)?;
-        let body: &[u8] = request.body();
-        let object = payload::arguments(body, content)?;
-        let given = Given::Body {
-            object: &object,
-            content,
-            body,
-            columns: asked.columns.as_deref(),
-        };
-        let (function, unnamed) = call::resolve(&schema, &place, name, &given, &identity.role)?;
-        if !call::may_call(schema.function(function), &identity.role) {
+        let Understood { prepared, call, .. } = self.understand_post(&schema, request, name, &identity.role, None)?;
+        if !call::may_call(schema.function(call.function), &identity.role) {
             return Err(Error::denied(format!("permission denied for function {name}")));
         }
-        let arguments = match (unnamed, content) {
-            (true, Content::Json) => String::from_utf8_lossy(body).into_owned(),
-            (true, _) => return Err(error::not_implemented("respond-async takes JSON arguments")),
-            (false, _) => call::as_json(&object),
-        };
+        let media = prepared.headers.fixed().get(CONTENT_TYPE);
+        if media.is_some_and(|media| !media::is_text(media)) {
+            return Err(error::not_implemented("respond-async answers with text"));
+        }
+        let body = String::from_utf8(request.body().to_vec())
+            .map_err(|_| error::not_implemented("respond-async takes a body of text"))?;
+        let target = request.uri().path_and_query();
         let call = AsyncCall {
-            namespace: place.namespace.clone(),
-            function: name.to_owned(),
-            arguments,
+            target: target.map_or("/", |target| target.as_str()).to_owned(),
+            headers: later(request.headers()),
+            body,
             identity: identity.clone(),
             idempotency: idempotency::of(request, identity)?,
-            traceparent: traceparent(headers),
+            traceparent: traceparent(request.headers()),
         };
         accepted(background.submit(call).await?).map(Some)
     }
@@ -309,6 +312,25 @@ pub(crate) fn traceparent(headers: &HeaderMap) -> Option<String> {
         .get("traceparent")
         .and_then(|value| value.to_str().ok())
         .map(str::to_owned)
+}
+
+/// The headers of a call that is made later: it is then made at once.
+fn later(headers: &HeaderMap) -> HeaderMap {
+    let mut kept = HeaderMap::new();
+    for name in idempotency::DECISIVE {
+        for value in headers.get_all(name) {
+            if name != "prefer" {
+                kept.append(name, value.clone());
+                continue;
+            }
+            let preferences = value.to_str().unwrap_or_default().split(',').map(str::trim);
+            let preferences: Vec<&str> = preferences.filter(|one| *one != "respond-async").collect();
+            if let Ok(value) = HeaderValue::try_from(preferences.join(", ")) {
+                kept.append(name, value);
+            }
+        }
+    }
+    kept
 }
 
 fn accepted(status_url: String) -> Result<Response<Bytes>, Error> {

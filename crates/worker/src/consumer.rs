@@ -176,8 +176,9 @@ async fn settle(subscription: &Subscription, bus: &Arc<dyn Bus>, delivery: Deliv
             Outcome::Hopeless(why) => bus.park(delivery.serial, why.clone()).await,
             Outcome::Failed(why, least) => match subscription.retry.pause(delivery.attempt) {
                 Some(pause) => {
-                    bus.retry(delivery.serial, pause.max(least.unwrap_or_default()), why.clone())
-                        .await
+                    // The receiver may ask for more time, and not for more than the subscription gives.
+                    let least = least.unwrap_or_default().min(subscription.retry.max);
+                    bus.retry(delivery.serial, pause.max(least), why.clone()).await
                 }
                 None => bus.park(delivery.serial, why.clone()).await,
             },

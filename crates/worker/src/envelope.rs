@@ -13,8 +13,10 @@ pub fn cloud_event(message: &Message) -> String {
     write_json_string(&message.id, &mut out);
     out.extend_from_slice(b",\"source\":\"/mainstay\",\"type\":");
     write_json_string(&message.topic, &mut out);
-    out.extend_from_slice(b",\"subject\":");
-    write_json_string(&message.key, &mut out);
+    if !message.key.is_empty() {
+        out.extend_from_slice(b",\"subject\":");
+        write_json_string(&message.key, &mut out);
+    }
     out.extend_from_slice(b",\"time\":");
     ValueRef::Timestamp(message.time_us).write_json(&Type::TimestampTz, &mut out);
     if let Some(traceparent) = &message.traceparent {
@@ -37,7 +39,7 @@ mod tests {
 
     #[test]
     fn is_json_with_the_required_attributes() {
-        let message = Message {
+        let mut message = Message {
             id: "1".into(),
             topic: "order.placed".into(),
             key: "a\"b".into(),
@@ -54,5 +56,9 @@ mod tests {
                 "data": {"n": 1},
             })
         );
+        // An attribute that is there is not empty (CloudEvents 1.0, subject).
+        message.key = String::new();
+        let json: serde_json::Value = serde_json::from_str(&cloud_event(&message)).expect("JSON");
+        assert_eq!(json.get("subject"), None);
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::consumer::drive;
 use base64::Engine as _;
-use mainstay_bus::{BoxFuture, Bus, Delivery, Job, Message};
+use mainstay_bus::{BoxFuture, Bus, Claim, Delivery, Job, Message};
 use mainstay_model::{Error, Idempotency, Result};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -44,9 +44,8 @@ impl Jobs {
         Jobs { bus }
     }
 
-    /// Takes a job on; its id once it is durable. `request` makes the id, so that the same request twice is one job, and another body
-    /// under the same key is refused (422); without it the id is random. Either way it cannot be guessed: who knows it may ask
-    /// for the result.
+    /// Takes a job on; its id once it is durable. The same `request` twice is one job, and another one under the same key is refused
+    /// (422). The id cannot be guessed: who knows it may ask for the result.
     pub async fn submit(
         &self,
         payload: String,
@@ -54,18 +53,26 @@ impl Jobs {
         traceparent: Option<String>,
     ) -> Result<String> {
         let base64 = base64::engine::general_purpose::URL_SAFE_NO_PAD;
-        let id = match request {
-            Some(request) => {
-                let id = base64.encode(request.scope);
-                self.claim(&id, base64.encode(request.fingerprint)).await?;
-                id
+        let mut random = [0u8; 32];
+        getrandom::fill(&mut random).map_err(|e| Error::internal(format!("no random numbers: {e}")))?;
+        let mut id = base64.encode(random);
+        if let Some(request) = request {
+            let fingerprint = base64.encode(request.fingerprint);
+            let claim = Claim {
+                key: base64.encode(request.scope),
+                fingerprint: fingerprint.clone(),
+                job: id,
+            };
+            let first = self.bus.claim_job(claim).await?;
+            if first.fingerprint != fingerprint {
+                return Err(
+                    Error::new("MS422", "This Idempotency-Key was used with another request")
+                        .hint("Send the same body again, or use another key")
+                        .status(422),
+                );
             }
-            None => {
-                let mut random = [0u8; 32];
-                getrandom::fill(&mut random).map_err(|e| Error::internal(format!("no random numbers: {e}")))?;
-                base64.encode(random)
-            }
-        };
+            id = first.job;
+        }
         if self.bus.job(&id).await?.is_some() {
             return Ok(id);
         }
@@ -83,25 +90,6 @@ impl Jobs {
         self.bus.publish(vec![message]).await?;
         self.bus.open_job(id.clone()).await?;
         Ok(id)
-    }
-
-    /// Notes what a key was first used with; refuses another use.
-    async fn claim(&self, id: &str, fingerprint: String) -> Result<()> {
-        // A job that is closed with its fingerprint as its result: kept and forgotten with the others.
-        let claim = format!("{id}.claim");
-        match self.bus.job(&claim).await?.and_then(|job| job.result) {
-            Some(Ok(first)) if first != fingerprint => Err(Error::new(
-                "MS422",
-                "This Idempotency-Key was used with another request",
-            )
-            .hint("Send the same body again, or use another key")
-            .status(422)),
-            Some(_) => Ok(()),
-            None => {
-                self.bus.open_job(claim.clone()).await?;
-                self.bus.close_job(claim, Ok(fingerprint)).await
-            }
-        }
     }
 
     /// A job's state.

@@ -16,6 +16,9 @@ use tokio::net::TcpStream;
 /// So much of a receiver's answer is read, in bytes: enough for its reason in a dead letter.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
+/// An answer's body is waited for so long: what it is good for is the connection, and the reason of a refusal.
+const BODY_WAIT: Duration = Duration::from_secs(1);
+
 /// Connections kept per subscription.
 const IDLE_MAX: usize = 16;
 
@@ -120,11 +123,10 @@ impl Webhook {
 
     async fn attempt(&self, message: &mainstay_bus::Message) -> Sent {
         let body = Bytes::from(envelope::cloud_event(message));
-        // A kept connection may have been closed meanwhile; then a fresh one is tried, the receiver deduplicates by id.
+        let mut kept = self.idle.borrow_mut().pop();
         loop {
-            let kept = self.idle.borrow_mut().pop();
             let fresh = kept.is_none();
-            let mut connection = match kept {
+            let mut connection = match kept.take() {
                 Some(connection) => connection,
                 None => match self.connect().await {
                     Ok(connection) => connection,
@@ -140,15 +142,17 @@ impl Webhook {
             }
             let answer = match connection.send_request(request).await {
                 Ok(answer) => answer,
+                // It may have been closed meanwhile, and the others with it: one fresh one is tried; the receiver deduplicates by id.
                 Err(_) if !fresh => continue,
                 Err(e) => return Sent::Failed(format!("{}: {e}", self.target), None),
             };
             let (head, answer_body) = answer.into_parts();
-            let text = Limited::new(answer_body, ANSWER_BYTES_MAX)
-                .collect()
-                .await
-                .map(|b| b.to_bytes());
-            if text.is_ok() && !connection.is_closed() && self.idle.borrow().len() < IDLE_MAX {
+            let text = Limited::new(answer_body, ANSWER_BYTES_MAX).collect();
+            let text = match tokio::time::timeout(BODY_WAIT, text).await {
+                Ok(Ok(text)) => Some(text.to_bytes()),
+                _ => None,
+            };
+            if text.is_some() && !connection.is_closed() && self.idle.borrow().len() < IDLE_MAX {
                 self.idle.borrow_mut().push(connection);
             }
             return self.judge(head.status, &head.headers, &text.unwrap_or_default());
@@ -164,11 +168,8 @@ impl Webhook {
         if status == StatusCode::GONE {
             return Sent::Gone(reason);
         }
-        let after = headers
-            .get(header::RETRY_AFTER)
-            .and_then(|v| v.to_str().ok()?.trim().parse().ok())
-            .map(Duration::from_secs);
-        Sent::Failed(reason, after)
+        let after = headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
+        Sent::Failed(reason, after.and_then(|text| retry_after(text, SystemTime::now())))
     }
 
     fn request(&self, message: &mainstay_bus::Message, body: Bytes) -> Result<Request<Full<Bytes>>, String> {
@@ -203,5 +204,35 @@ impl Webhook {
             .map_err(|e| e.to_string())?;
         tokio::spawn(connection);
         Ok(sender)
+    }
+}
+
+/// `Retry-After` (RFC 9110 §10.2.3): seconds, or a date.
+fn retry_after(text: &str, now: SystemTime) -> Option<Duration> {
+    let text = text.trim();
+    match text.parse() {
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        Err(_) => httpdate::parse_http_date(text).ok()?.duration_since(now).ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn when_a_receiver_wants_to_be_asked_again() {
+        let now = UNIX_EPOCH + Duration::from_secs(784_111_777);
+        for (text, seconds) in [
+            ("120", Some(120)),
+            (" 0 ", Some(0)),
+            ("18446744073709551615", Some(u64::MAX)),
+            ("Sun, 06 Nov 1994 08:49:47 GMT", Some(10)),
+            ("Sun, 06 Nov 1994 08:49:27 GMT", None),
+            ("soon", None),
+            ("-1", None),
+        ] {
+            assert_eq!(retry_after(text, now), seconds.map(Duration::from_secs), "{text}");
+        }
     }
 }

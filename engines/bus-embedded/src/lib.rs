@@ -5,7 +5,7 @@ mod queue;
 mod snapshot;
 mod thread;
 
-use mainstay_bus::{Backlog, BoxFuture, Bus, Delivery, Job, Message, Parked, Schedule, Selection, Subscription};
+use mainstay_bus::{Backlog, BoxFuture, Bus, Claim, Delivery, Job, Message, Parked, Schedule, Selection, Subscription};
 use mainstay_model::{Error, Result};
 use parking_lot::Mutex;
 use queue::Queue;
@@ -108,7 +108,8 @@ impl Bus for EmbeddedBus {
     }
 
     fn retry(&self, delivery: u64, delay: Duration, error: String) -> BoxFuture<'_, Result<()>> {
-        let due_us = now_us() + delay.as_micros() as i64;
+        let delay_us = i64::try_from(delay.as_micros()).unwrap_or(i64::MAX);
+        let due_us = now_us().saturating_add(delay_us);
         self.settle(move |queue| queue.retry(delivery, due_us, &error))
     }
 
@@ -148,6 +149,10 @@ impl Bus for EmbeddedBus {
             names.iter().for_each(|name| self.wakers.wake(name));
             Ok(next.map(|due_us| Duration::from_micros((due_us - now_us()).max(0) as u64)))
         })
+    }
+
+    fn claim_job(&self, claim: Claim) -> BoxFuture<'_, Result<Claim>> {
+        self.thread.run(move |queue| queue.claim_job(claim, now_us()))
     }
 
     fn open_job(&self, id: String) -> BoxFuture<'_, Result<()>> {

@@ -4,15 +4,16 @@
 //! so that finding one costs the same however many wait behind them.
 
 use crate::{failed, now_us};
-use mainstay_bus::{Backlog, Delivery, Job, Message, Parked, Schedule, Selection, Subscription};
+use mainstay_bus::{Backlog, Claim, Delivery, Job, Message, Parked, Schedule, Selection, Subscription};
 use mainstay_model::{Error, Result};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::collections::{HashMap, HashSet};
+use std::fs::OpenOptions;
 use std::path::Path;
 use std::time::Duration;
 
 /// Version of the file's tables, kept in `user_version`.
-const VERSION: i32 = 2;
+const VERSION: i32 = 3;
 
 /// Finished jobs are kept so long.
 const JOB_KEPT: Duration = Duration::from_secs(24 * 3600);
@@ -40,6 +41,8 @@ CREATE INDEX message_dead ON message (subscription, serial)         WHERE parked
 CREATE TABLE schedule (subscription TEXT PRIMARY KEY, every_us INTEGER NOT NULL, next_us INTEGER NOT NULL) STRICT;
 CREATE TABLE job (id TEXT PRIMARY KEY, opened_us INTEGER NOT NULL, closed_us INTEGER, result TEXT, error TEXT) STRICT;
 CREATE INDEX job_closed ON job (closed_us);
+CREATE TABLE claim (key TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, job TEXT NOT NULL, at_us INTEGER NOT NULL) STRICT;
+CREATE INDEX claim_at ON claim (at_us);
 ";
 
 /// What version 1 lacked.
@@ -50,6 +53,12 @@ DROP INDEX message_due;
 CREATE INDEX message_key  ON message (subscription, key, serial)    WHERE parked_us IS NULL;
 CREATE INDEX message_head ON message (subscription, due_us, serial) WHERE head = 1;
 UPDATE message SET head = 1 WHERE serial IN (SELECT min(serial) FROM message WHERE parked_us IS NULL GROUP BY subscription, key);
+";
+
+/// What version 2 lacked.
+const CLAIMS: &str = "
+CREATE TABLE claim (key TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, job TEXT NOT NULL, at_us INTEGER NOT NULL) STRICT;
+CREATE INDEX claim_at ON claim (at_us);
 ";
 
 /// Whether a message to be inserted is the first of its key: `?1` is the subscription, `?4` the key.
@@ -66,6 +75,7 @@ pub(crate) struct Queue {
 
 impl Queue {
     pub fn open(path: &Path) -> Result<Queue> {
+        create_private(path);
         let connection = Connection::open(path).map_err(failed)?;
         // Whoever has the file keeps it: there is nothing to wait for.
         connection.busy_timeout(Duration::ZERO).map_err(failed)?;
@@ -87,16 +97,11 @@ impl Queue {
         let version: i32 = connection
             .pragma_query_value(None, "user_version", |r| r.get(0))
             .map_err(failed)?;
-        match version {
-            0 => connection
-                .execute_batch(TABLES)
-                .and_then(|()| connection.pragma_update(None, "user_version", VERSION))
-                .map_err(failed)?,
-            1 => connection
-                .execute_batch(HEADS)
-                .and_then(|()| connection.pragma_update(None, "user_version", VERSION))
-                .map_err(failed)?,
-            VERSION => {}
+        let missing: &[&str] = match version {
+            0 => &[TABLES],
+            1 => &[HEADS, CLAIMS],
+            2 => &[CLAIMS],
+            VERSION => &[],
             other => {
                 return Err(Error::new(
                     "55000",
@@ -106,8 +111,14 @@ impl Queue {
                     ),
                 ));
             }
+        };
+        for tables in missing {
+            connection.execute_batch(tables).map_err(failed)?;
         }
-        connection.execute_batch("COMMIT").map_err(failed)?;
+        connection
+            .pragma_update(None, "user_version", VERSION)
+            .and_then(|()| connection.execute_batch("COMMIT"))
+            .map_err(failed)?;
         Ok(Queue {
             connection,
             subscriptions: Vec::new(),
@@ -439,6 +450,28 @@ impl Queue {
         Ok(next_of_all)
     }
 
+    pub fn claim_job(&mut self, claim: Claim, now_us: i64) -> Result<Claim> {
+        let old = now_us - JOB_KEPT.as_micros() as i64;
+        let Claim { key, fingerprint, job } = &claim;
+        let noted = || {
+            self.connection
+                .prepare_cached("DELETE FROM claim WHERE at_us < ?")?
+                .execute([old])?;
+            self.connection
+                .prepare_cached("INSERT INTO claim VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING")?
+                .execute(params![key, fingerprint, job, now_us])?;
+            self.connection
+                .prepare_cached("SELECT fingerprint, job FROM claim WHERE key = ?")?
+                .query_row([key], |row| Ok((row.get(0)?, row.get(1)?)))
+        };
+        let (fingerprint, job) = noted().map_err(failed)?;
+        Ok(Claim {
+            fingerprint,
+            job,
+            ..claim
+        })
+    }
+
     pub fn open_job(&mut self, id: &str, now_us: i64) -> Result<()> {
         let old = now_us - JOB_KEPT.as_micros() as i64;
         self.connection
@@ -489,6 +522,16 @@ impl Queue {
             .optional()
             .map_err(failed)
     }
+}
+
+/// A new file is its owner's alone, and those that SQLite makes beside it too: what waits in it is what events tell of. What goes
+/// wrong here, SQLite reports better.
+fn create_private(path: &Path) {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let _ = options.open(path);
 }
 
 /// A message from columns that begin at `at`: id, topic, key, time, payload, traceparent.
@@ -582,6 +625,7 @@ mod tests {
                 "DROP INDEX message_head; DROP INDEX message_key; ALTER TABLE message DROP COLUMN head;
                  CREATE INDEX message_head ON message (subscription, key, serial) WHERE parked_us IS NULL;
                  CREATE INDEX message_due  ON message (subscription, due_us)      WHERE parked_us IS NULL;
+                 DROP TABLE claim;
                  PRAGMA user_version = 1;",
             )
             .unwrap();

@@ -65,13 +65,22 @@ const FUNCTIONS: [(&str, &str); 4] = [
     ),
     (
         "public.emit(text, jsonb, text)",
-        "CREATE FUNCTION public.emit(topic text, payload jsonb, key text DEFAULT '') RETURNS void LANGUAGE sql \
-         SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS \
-         $$ INSERT INTO mainstay.outbox (topic, key, payload) VALUES (topic, coalesce(key, ''), coalesce(payload, 'null')::text) $$; \
+        "CREATE OR REPLACE FUNCTION public.emit(topic text, payload jsonb, key text DEFAULT '') RETURNS void LANGUAGE plpgsql \
+         SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$ BEGIN \
+         IF coalesce(emit.topic, '') = '' THEN RAISE EXCEPTION 'emit() needs a topic' USING ERRCODE = '22004'; END IF; \
+         IF emit.topic LIKE 'mainstay.%' OR emit.topic LIKE 'change.%' THEN \
+         RAISE EXCEPTION 'the topic \"%\" is reserved', emit.topic USING ERRCODE = '42939', \
+         HINT = 'Topics that begin with mainstay. or change. are Mainstay''s own; choose another.'; END IF; \
+         INSERT INTO mainstay.outbox (topic, key, payload) \
+         VALUES (emit.topic, coalesce(emit.key, ''), coalesce(emit.payload, 'null')::text); END $$; \
          COMMENT ON FUNCTION public.emit(text, jsonb, text) IS \
          'Mainstay: an event, written in the transaction that it tells of.'",
     ),
 ];
+
+/// Whether `emit` is ours and of a version that let anybody name any topic.
+const OLD_EMIT: &str = "EXISTS (SELECT FROM pg_proc WHERE oid = to_regprocedure('public.emit(text, jsonb, text)') \
+    AND obj_description(oid, 'pg_proc') LIKE 'Mainstay:%' AND prosrc NOT LIKE '%is reserved%')";
 
 /// The roles of the surface, and what they are made with.
 const ROLES: [(&str, &str); 3] = [
@@ -106,7 +115,10 @@ pub(crate) async fn install(
         short.push(format!("the schema auth with auth.uid() and its kin: {error}"));
     }
     for (signature, definition) in FUNCTIONS {
-        let missing = format!("SELECT to_regprocedure({}) IS NULL", quote_literal(signature));
+        let missing = format!(
+            "SELECT to_regprocedure({0}) IS NULL OR ({0} LIKE 'public.emit%' AND {OLD_EMIT})",
+            quote_literal(signature)
+        );
         if one(client, &missing).await == Some(true)
             && let Err(error) = in_transaction(client, definition).await
         {

@@ -44,8 +44,15 @@ pub fn now_us() -> i64 {
     CONTEXT.with_borrow(|c| if c.now_us == 0 { time::now() } else { c.now_us })
 }
 
-/// Records an event of the transaction. Error: 25006 in a read.
+/// Records an event of the transaction. Errors: 25006 in a read, 22004 without a topic, 42939 for one that is not the project's to use.
 pub fn emit(topic: &str, key: &str, payload: &str) -> Result<()> {
+    if topic.is_empty() {
+        return Err(Error::new("22004", "emit() needs a topic"));
+    }
+    if mainstay_model::is_reserved_topic(topic) {
+        return Err(Error::new("42939", format!("the topic \"{topic}\" is reserved"))
+            .hint("Topics that begin with mainstay. or change. are Mainstay's own; choose another."));
+    }
     CONTEXT.with_borrow_mut(|c| {
         if !c.writing {
             return Err(Error::new("25006", "cannot execute emit() in a read-only transaction")

@@ -64,7 +64,7 @@ pub fn config() -> Config {
     Config {
         confirm: false,
         limit: generous(),
-        email_limit: generous(),
+        account_limit: generous(),
         refresh_limit: generous(),
         ..Config::default()
     }

@@ -62,7 +62,7 @@ fn an_address_has_so_many_tries_and_others_are_not_disturbed() {
 #[test]
 fn an_account_has_so_many_tries_from_wherever_they_come() {
     let project = Project::new(Config {
-        email_limit: rate(3),
+        account_limit: rate(3),
         ..config()
     });
     run(async {

@@ -37,6 +37,8 @@ pub struct Auth {
     pub password_min: u32,
     /// `limit`: sign-ups and logins by one address, counted before any hashing; default 30/5m.
     pub limit: Rate,
+    /// `account_limit`: the same for one account, whatever addresses ask; default 300/5m.
+    pub account_limit: Rate,
     /// `refresh_limit`: refreshes by one address; default 150/5m.
     pub refresh_limit: Rate,
     /// `hashes`: passwords hashed at once, each with 19 MiB of memory; default 2.
@@ -107,6 +109,7 @@ pub(super) fn read(section: &Section<'_>) -> Auth {
         refresh_ttl,
         password_min: section.count("password_min", 6..=128).unwrap_or(8),
         limit: rate("limit", 30, 300),
+        account_limit: rate("account_limit", 300, 300),
         refresh_limit: rate("refresh_limit", 150, 300),
         hashes: section.count("hashes", 1..=256).unwrap_or(2),
         at: section.at(),

@@ -191,8 +191,8 @@ fn exactly_one<'k>(section: &Section<'_>, keys: &[&'k str]) -> Option<&'k str> {
 fn read_trigger(section: &Section<'_>) -> Option<Trigger> {
     match exactly_one(section, &["change", "event", "topic", "every"])? {
         "change" => read_change(section),
-        "event" => non_empty(section, "event").map(Trigger::Event),
-        "topic" => non_empty(section, "topic").map(Trigger::Topic),
+        "event" => topic(section, "event", &["mainstay."]).map(Trigger::Event),
+        "topic" => topic(section, "topic", &["mainstay."]).map(Trigger::Topic),
         _ => {
             let every = section.positive_duration("every")?;
             if every < Duration::from_secs(1) {
@@ -202,6 +202,17 @@ fn read_trigger(section: &Section<'_>) -> Option<Trigger> {
             Some(Trigger::Every(every))
         }
     }
+}
+
+/// A topic that begins with none of those that Mainstay keeps for itself.
+fn topic(section: &Section<'_>, key: &str, reserved: &[&str]) -> Option<String> {
+    let topic = non_empty(section, key)?;
+    if let Some(start) = reserved.iter().find(|start| topic.starts_with(**start)) {
+        let message = format!("names {topic:?}, and topics that begin with {start} are Mainstay's own");
+        section.report(key, message, Some("name another"));
+        return None;
+    }
+    Some(topic)
 }
 
 fn read_change(section: &Section<'_>) -> Option<Trigger> {
@@ -246,7 +257,7 @@ fn read_action(section: &Section<'_>) -> Option<Action> {
             headers,
         }),
         "call" => non_empty(section, "call").map(Action::Call),
-        _ => non_empty(section, "publish").map(Action::Publish),
+        _ => topic(section, "publish", &["mainstay.", "change."]).map(Action::Publish),
     }
 }
 

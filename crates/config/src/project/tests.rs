@@ -127,7 +127,7 @@ fn the_reference_shows_the_defaults() {
                 times,
                 auth.password_min,
                 auth.limit,
-                auth.refresh_limit,
+                (auth.account_limit, auth.refresh_limit),
                 auth.hashes
             )
         )

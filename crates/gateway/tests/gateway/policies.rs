@@ -414,6 +414,10 @@ fn hosts_choose_routes_and_unknown_ones_are_not_served() {
     ] {
         assert_eq!(from(host, path).text(), wanted, "{host}{path}");
     }
+    let twice =
+        "GET / HTTP/1.1\r\nHost: shop.example\r\nAuthorization: Bearer a:b\r\nAuthorization: Bearer c:d\r\n\r\n";
+    let refused = raw(&gateway, twice.to_owned());
+    assert_eq!((refused.status, refused.code().as_str()), (400, "GW117"));
     let refused = from("evil.test", "/");
     assert_eq!((refused.status, refused.code().as_str()), (421, "GW116"));
 }

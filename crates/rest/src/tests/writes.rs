@@ -416,7 +416,7 @@ fn writes_that_mean_nothing_are_refused() {
             "clients",
             &[("idempotency-key", "has space")],
             "{}",
-            "400 MS400: Idempotency-Key must be one value of 1 to 255 visible ASCII characters",
+            "400 MS400: Idempotency-Key must be one value of 1 to 255 visible ASCII characters, or such a string in quotes",
         ),
         (
             "POST",
@@ -487,6 +487,20 @@ fn writes_that_mean_nothing_are_refused() {
             &[],
             "{\"id\":2}",
             "400 PGRST115: Payload values do not match URL in primary key column(s)",
+        ),
+        (
+            "PATCH",
+            "clients?id=eq.1",
+            &[("if-match", "\"x\"")],
+            "{\"name\":\"a\"}",
+            "400 MS400: If-Match must be absent, or for one row by its key: /clients/{id}",
+        ),
+        (
+            "DELETE",
+            "clients?id=eq.1",
+            &[("if-match", "*")],
+            "",
+            "400 MS400: If-Match must be absent, or for one row by its key: /clients/{id}",
         ),
         (
             "PATCH",

@@ -67,11 +67,8 @@ pub(super) fn register(c: &Connection) -> rusqlite::Result<()> {
         Ok(Sql::Integer(context::next_value(args.text(0)?)?))
     })?;
     lenient(c, "mainstay_emit", 3, IMPURE, |args| {
-        if args.is_null(0) {
-            return Err(Error::new("22004", "emit() needs a topic"));
-        }
-        let key = if args.is_null(2) { "" } else { args.text(2)? };
-        context::emit(args.text(0)?, key, args.text(1)?)?;
+        let text = |at| if args.is_null(at) { Ok("") } else { args.text(at) };
+        context::emit(text(0)?, text(2)?, args.text(1)?)?;
         Ok(Sql::Null)
     })
 }
