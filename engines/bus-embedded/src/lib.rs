@@ -1,6 +1,7 @@
 //! The embedded bus: a durable queue per subscription in an SQLite file of its own. One thread owns the file and commits what has
 //! gathered together, so that a hundred acknowledgements cost one sync.
 
+mod jobs;
 mod queue;
 mod snapshot;
 mod thread;

@@ -13,6 +13,7 @@ mod explained;
 mod faults;
 mod import;
 mod isolation;
+mod jobs;
 mod media;
 mod migrate;
 mod migrate_sqlite;
