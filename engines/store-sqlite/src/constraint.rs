@@ -94,7 +94,7 @@ impl Inquiry<'_> {
     }
 
     /// Whether the row that was to be written satisfies the policies; a row that cannot be told is taken to.
-    fn passes(&self, check: &Expr, attempt: &Attempt<'_>) -> bool {
+    pub(crate) fn passes(&self, check: &Expr, attempt: &Attempt<'_>) -> bool {
         let id = match attempt {
             Attempt::Insert { relation, .. } => *relation,
             Attempt::Update { relation, .. } => relation.relation,

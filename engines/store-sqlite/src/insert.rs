@@ -129,41 +129,40 @@ impl Steps {
             )?;
             let env = env.with_cells(&values, &types);
             run.insert.bind(&env, None)?;
+            let given = || {
+                let given = parts.columns.iter().zip(&values).zip(&defaulted);
+                given.filter(|(_, d)| !**d).map(|((c, v), _)| (*c, v)).collect()
+            };
+            let attempt = || Attempt::Insert {
+                relation: id,
+                given: given(),
+                check: parts.check.as_deref(),
+            };
+            let inquiry = Inquiry {
+                conn,
+                schema: &schema,
+                store,
+                env: &env,
+            };
             let written = match run.insert.statement.run() {
                 Ok(()) => hook.observer().since(mark, |touched| {
                     let own = touched.iter().find(|t| t.depth == 0 && t.change.relation == id);
                     own.map(|t| (t.rowid, t.change.kind == ChangeKind::Insert))
                 }),
                 Err(failure) => {
-                    let given = parts
-                        .columns
-                        .iter()
-                        .zip(&values)
-                        .zip(&defaulted)
-                        .filter(|(_, d)| !**d)
-                        .map(|((c, v), _)| (*c, v))
-                        .collect();
-                    let inquiry = Inquiry {
-                        conn,
-                        schema: &schema,
-                        store,
-                        env: &env,
-                    };
                     let touched = hook.observer().take(mark);
-                    return Err(inquiry.error(
-                        &failure,
-                        &Attempt::Insert {
-                            relation: id,
-                            given,
-                            check: parts.check.as_deref(),
-                        },
-                        &touched,
-                    ));
+                    return Err(inquiry.error(&failure, &attempt(), &touched));
                 }
             };
             let Some((rowid, is_new)) = written else {
                 match run.no_row {
-                    NoRow::Ignored => continue,
+                    // Postgres looks at every row that is proposed: else whoever may insert none learned which are there.
+                    NoRow::Ignored => match &parts.check {
+                        Some(check) if !inquiry.passes(check, &attempt()) => {
+                            return Err(row_refused(&schema, Some(id)));
+                        }
+                        _ => continue,
+                    },
                     NoRow::Denied => {
                         return Err(Error::denied(format!(
                             "new row violates row-level security policy (USING expression) for table \"{}\"",

@@ -496,3 +496,76 @@ fn what_mainstay_keeps_is_nobodys() {
         told(&project.serve());
     }
 }
+
+/// Relations behind an ordinary view are read with its owner's rights; everything else in it is done by whoever asks.
+const LENT: &str = "
+    CREATE TABLE docs (id integer PRIMARY KEY, public boolean NOT NULL);
+    CREATE TABLE hidden (id integer PRIMARY KEY);
+    CREATE TABLE sealed (id integer PRIMARY KEY);
+    ALTER TABLE docs ENABLE ROW LEVEL SECURITY;
+    ALTER TABLE sealed ENABLE ROW LEVEL SECURITY;
+    CREATE POLICY public_docs ON docs FOR SELECT TO authenticated USING (public);
+    CREATE POLICY all_seen ON sealed FOR SELECT TO authenticated USING (true);
+    CREATE VIEW of_caller WITH (security_invoker = true) AS SELECT * FROM docs;
+    CREATE VIEW over_of_caller AS SELECT * FROM of_caller;
+    CREATE FUNCTION count_hidden() RETURNS bigint LANGUAGE SQL STABLE BEGIN ATOMIC SELECT count(*) FROM hidden; END;
+    CREATE FUNCTION count_as_owner() RETURNS bigint LANGUAGE SQL STABLE SECURITY DEFINER SET search_path = public
+      BEGIN ATOMIC SELECT count(*) FROM hidden; END;
+    CREATE FUNCTION not_granted() RETURNS integer LANGUAGE SQL IMMUTABLE BEGIN ATOMIC SELECT 7; END;
+    CREATE FUNCTION list_docs() RETURNS SETOF docs LANGUAGE SQL STABLE BEGIN ATOMIC SELECT * FROM docs; END;
+    CREATE VIEW by_function AS SELECT count_hidden() AS n;
+    CREATE VIEW by_condition AS SELECT id FROM hidden WHERE count_hidden() > 0;
+    CREATE VIEW by_owner AS SELECT count_as_owner() AS n;
+    CREATE VIEW by_not_granted AS SELECT not_granted() AS n;
+    CREATE VIEW by_list AS SELECT id FROM list_docs();
+    CREATE TABLE logs (id integer PRIMARY KEY, n bigint DEFAULT count_hidden(), m bigint DEFAULT count_as_owner());
+    GRANT SELECT ON docs, sealed, of_caller, over_of_caller, by_function, by_condition, by_owner, by_not_granted, by_list TO authenticated;
+    GRANT SELECT, INSERT ON logs, sealed TO authenticated;
+    GRANT EXECUTE ON FUNCTION count_hidden, count_as_owner, list_docs TO authenticated;
+    INSERT INTO docs (id, public) VALUES (1, false), (2, true);
+    INSERT INTO hidden (id) VALUES (1), (2), (3);
+    INSERT INTO sealed (id) VALUES (1);
+";
+
+#[test]
+fn a_view_lends_its_owners_rights_to_its_relations_alone() {
+    let project = Project::new(LENT, "");
+    let process = project.serve();
+    let user = process.client().with_token(&project.token("authenticated", Some(A)));
+    for (path, expected) in [
+        ("of_caller", json!([{"id": 2, "public": true}])),
+        ("over_of_caller", json!([{"id": 2, "public": true}])),
+        ("by_list", json!([{"id": 2}])),
+        ("by_owner", json!([{"n": 3}])),
+    ] {
+        assert_eq!(
+            user.get(&format!("/rest/v1/{path}")).expect(200).json(),
+            expected,
+            "{path}"
+        );
+    }
+    for path in ["by_function", "by_condition", "by_not_granted"] {
+        let refused = user.get(&format!("/rest/v1/{path}"));
+        assert_eq!(
+            (refused.status, &refused.json()["code"]),
+            (403, &json!("42501")),
+            "{path}"
+        );
+    }
+    // So is a default.
+    user.post("/rest/v1/logs", &json!({"id": 1})).expect(403);
+    user.post("/rest/v1/logs", &json!([{"id": 1, "n": 0}, {"id": 2, "n": 0}]))
+        .expect(201);
+    let logs = user.get("/rest/v1/logs?order=id").expect(200).json();
+    assert_eq!(logs, json!([{"id": 1, "n": 0, "m": 3}, {"id": 2, "n": 0, "m": 3}]));
+    // Whoever may add no row does not learn which are there.
+    for id in [1, 9] {
+        let ignoring = [("prefer", "resolution=ignore-duplicates")];
+        let refused = user.post_with("/rest/v1/sealed", &ignoring, &json!({"id": id}));
+        assert_eq!(
+            (refused.status, &refused.json()["code"]),
+            (403, &json!("42501")),
+            "{id}"
+        );
+    }
+}

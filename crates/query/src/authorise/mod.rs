@@ -23,6 +23,8 @@ pub(crate) struct Facts {
     pub claims: BTreeSet<Claim>,
     /// Why an answer must not be kept, if it must not.
     pub volatile: Option<&'static str>,
+    /// Whether a policy decides about rows of any table that is read.
+    pub policed: bool,
     /// The stores reached.
     pub stores: BTreeSet<Arc<str>>,
 }
@@ -45,7 +47,11 @@ type Used = BTreeMap<SourceId, BTreeSet<u32>>;
 /// Walks an operation and adds security to it.
 pub(crate) struct Authoriser<'a> {
     schema: &'a Schema,
+    /// With which the relations at hand are read.
     rights: Rights,
+    /// Of the current user: those of whoever asks, or of the owner in a function that is a `SECURITY DEFINER`. An ordinary view lends its
+    /// owner's rights to its relations; the functions that it calls, and the views over it that are `security_invoker`, have these.
+    user: Rights,
     /// Relations whose policies are being expanded, against recursion.
     policies: Vec<RelationId>,
     depth: usize,
@@ -65,6 +71,7 @@ impl<'a> Authoriser<'a> {
         };
         Authoriser {
             schema,
+            user: rights.clone(),
             rights,
             policies: Vec::new(),
             depth: 0,
@@ -78,14 +85,15 @@ impl<'a> Authoriser<'a> {
     fn body(&mut self, id: FunctionId) -> Result<Vec<Statement>> {
         let schema = self.schema;
         let function = schema.function(id);
-        let rights = if function.security_definer {
+        let user = if function.security_definer {
             Rights::Owner
         } else {
-            self.rights.clone()
+            self.user.clone()
         };
-        self.within(rights, |inner| {
-            function.body.iter().map(|s| inner.statement(s)).collect()
-        })
+        let outer = std::mem::replace(&mut self.user, user.clone());
+        let body = self.within(user, |inner| function.body.iter().map(|s| inner.statement(s)).collect());
+        self.user = outer;
+        body
     }
 
     /// Runs with other rights, one level deeper, with row sources of its own.

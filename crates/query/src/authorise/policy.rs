@@ -25,7 +25,7 @@ impl Authoriser<'_> {
         match &relation.kind {
             RelationKind::View(view) => {
                 let rights = if view.security_invoker {
-                    self.rights.clone()
+                    self.user.clone()
                 } else {
                     Rights::Owner
                 };
@@ -62,6 +62,7 @@ impl Authoriser<'_> {
             )
             .hint("let a SECURITY DEFINER function do the look-up that the policy needs"));
         }
+        self.facts.policed = true;
         self.policies.push(id);
         let mut permissive = Vec::new();
         let mut restrictive = Vec::new();
@@ -116,9 +117,9 @@ impl Authoriser<'_> {
         Ok(())
     }
 
-    /// Refuses unless the role may call the function.
+    /// Refuses unless the current user may call the function.
     pub(super) fn may_call(&self, id: FunctionId) -> Result<()> {
-        let Rights::Role(role) = &self.rights else {
+        let Rights::Role(role) = &self.user else {
             return Ok(());
         };
         let function = self.schema.function(id);

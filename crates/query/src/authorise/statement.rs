@@ -117,6 +117,7 @@ impl Rewrite for Authoriser<'_> {
     fn insert(&mut self, mut insert: Insert) -> Result<Insert> {
         let id = insert.relation.relation;
         self.privileges(id, Privilege::Insert, insert.columns.iter().copied())?;
+        self.defaults(id, &insert.columns)?;
         let mut checks: Vec<Expr> = self.policy(id, PolicyCommand::Insert, true)?.into_iter().collect();
         if insert.conflict.as_ref().is_some_and(|c| !c.set.is_empty()) {
             let set: Vec<u32> = insert.conflict.iter().flat_map(|c| c.set.iter().map(|s| s.0)).collect();

@@ -1,10 +1,10 @@
 //! Writes: each step with its privileges, the rows it may see, and the check that new rows must pass.
 
-use super::Authoriser;
 use super::statement::own_columns;
+use super::{Authoriser, Rights};
 use mainstay_model::{
-    Action, Error, Expr, Identity, Item, PolicyCommand, Privilege, QueryShape, RelationId, RelationRef, Result, Schema,
-    Source, Step, Transaction, rewrite_expr,
+    Action, Cell, Error, Expr, ExprKind, Identity, Item, PolicyCommand, Privilege, QueryShape, RelationId, RelationRef,
+    Result, Schema, Source, Step, Transaction, rewrite_expr,
 };
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -53,6 +53,12 @@ impl Authoriser<'_> {
             } => {
                 let id = relation.relation;
                 self.privileges(id, Privilege::Insert, columns.iter().copied())?;
+                let mut given = columns.clone();
+                for row in rows {
+                    let defaulted = |at: usize| matches!(row.get(at), Some(Cell::Default));
+                    given.retain(|column| !columns.iter().position(|c| c == column).is_some_and(defaulted));
+                }
+                self.defaults(id, &given)?;
                 let check = self.policy(id, PolicyCommand::Insert, true)?;
                 let mut out = RelationRef::new(id);
                 self.facts.stores.insert(self.schema.relation(id).store.clone());
@@ -161,6 +167,38 @@ impl Authoriser<'_> {
             max_affected: step.max_affected,
             singular: step.singular,
         })
+    }
+
+    /// Refuses what the defaults of columns that are not given do and the current user may not. The store makes defaults by itself, so that
+    /// one which policies would have to narrow cannot be had.
+    pub(super) fn defaults(&mut self, id: RelationId, given: &[u32]) -> Result<()> {
+        if matches!(self.user, Rights::Owner) {
+            return Ok(());
+        }
+        let schema = self.schema;
+        for (at, column) in schema.relation(id).columns.iter().enumerate() {
+            let Some(default) = column.default.as_ref().filter(|_| !given.contains(&(at as u32))) else {
+                continue;
+            };
+            let mut calls = false;
+            default.walk(&mut |expr| calls |= matches!(expr.kind, ExprKind::UserCall(..)));
+            if !calls {
+                continue;
+            }
+            let policed = std::mem::take(&mut self.facts.policed);
+            self.within(self.user.clone(), |inner| {
+                inner.collect_in_expr(default)?;
+                rewrite_expr(default, inner)
+            })?;
+            if std::mem::replace(&mut self.facts.policed, policed) {
+                return Err(Error::unsupported(format!(
+                    "the default of column \"{}\" reads a table with row security on behalf of its caller",
+                    column.name
+                ))
+                .hint("let its function be a SECURITY DEFINER, or give the column a value"));
+            }
+        }
+        Ok(())
     }
 
     /// Whoever takes a column from a row that an earlier step wrote reads it, and must be allowed to.
