@@ -215,6 +215,8 @@ pub struct Step {
     pub earlier: Vec<crate::Earlier>,
     /// What is answered of the rows touched; its source is the same relation, its filter is ignored.
     pub returning: Option<QueryShape>,
+    /// Whether the key of the first row that it makes is wanted, which takes the right to read that row.
+    pub key: bool,
     /// Fail with PGRST124 when more rows are touched.
     pub max_affected: Option<u64>,
     /// Fail with PGRST116 unless exactly one row is touched.
@@ -321,7 +323,7 @@ pub struct StepOutcome {
     pub rows: u64,
     /// How many rows would have been touched without a limit, when counted.
     pub total: Option<u64>,
-    /// The primary key of the first row touched, as (column, text), for `Location`.
+    /// The primary key of the first row touched, as (column, text), for `Location`; where [`Step::key`] asks for it.
     pub key: Vec<(u32, String)>,
 }
 
@@ -333,6 +335,7 @@ impl Step {
             params: Vec::new(),
             earlier: Vec::new(),
             returning: None,
+            key: false,
             max_affected: None,
             singular: false,
         }

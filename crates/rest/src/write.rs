@@ -124,6 +124,7 @@ impl<'r> Writing<'r> {
             params: binder.params,
             earlier: binder.earlier,
             returning,
+            key: self.preferences.returning == Some(Return::HeadersOnly),
             max_affected: self.preferences.enforced_max_affected(),
             singular: self.media.is_singular() || self.item,
         }

@@ -90,7 +90,7 @@ impl<'a> Run<'a> {
             let key = schema.key_of(relation.relation);
             let relation = schema.relation(relation.relation);
             let readable = |column: &u32| relation.allows(role, Privilege::Select, Some(*column));
-            options.key = !key.is_empty() && (role == server.login() || key.iter().all(readable));
+            options.key = step.key && !key.is_empty() && (role == server.login() || key.iter().all(readable));
         }
         let kept = kept::compiled(server, schema, store.generation, role, &step, options)?;
         let keeps = match keeps {

@@ -201,7 +201,10 @@ impl Steps {
             }
         }
         let relation = step.relation();
-        outcome.key = relation.map(|id| self.key(id, mark)).unwrap_or_default();
+        outcome.key = relation
+            .filter(|_| step.key)
+            .map(|id| self.key(id, mark))
+            .unwrap_or_default();
         let kept = match relation {
             Some(id) if context.keep_rows => self.images(id, mark, &rows.rowids),
             _ => Vec::new(),

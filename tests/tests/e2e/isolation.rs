@@ -502,6 +502,10 @@ const LENT: &str = "
     CREATE TABLE docs (id integer PRIMARY KEY, public boolean NOT NULL);
     CREATE TABLE hidden (id integer PRIMARY KEY);
     CREATE TABLE sealed (id integer PRIMARY KEY);
+    CREATE TABLE letters (id integer PRIMARY KEY);
+    ALTER TABLE letters ENABLE ROW LEVEL SECURITY;
+    CREATE POLICY anybody_writes ON letters FOR INSERT TO authenticated WITH CHECK (id > 0);
+    GRANT SELECT, INSERT ON letters TO authenticated;
     ALTER TABLE docs ENABLE ROW LEVEL SECURITY;
     ALTER TABLE sealed ENABLE ROW LEVEL SECURITY;
     CREATE POLICY public_docs ON docs FOR SELECT TO authenticated USING (public);
@@ -558,6 +562,24 @@ fn a_view_lends_its_owners_rights_to_its_relations_alone() {
         .expect(201);
     let logs = user.get("/rest/v1/logs?order=id").expect(200).json();
     assert_eq!(logs, json!([{"id": 1, "n": 0, "m": 3}, {"id": 2, "n": 0, "m": 3}]));
+    // What may be written and not read is written, unless something of it is to be told.
+    user.post("/rest/v1/letters", &json!({"id": 1})).expect(201);
+    user.post_with(
+        "/rest/v1/letters",
+        &[("prefer", "return=minimal")],
+        &json!([{"id": 2}, {"id": 3}]),
+    )
+    .expect(201);
+    user.post_with(
+        "/rest/v1/letters",
+        &[("prefer", "return=representation")],
+        &json!({"id": 4}),
+    )
+    .expect(403);
+    user.post("/rest/v1/letters", &json!({"id": 0})).expect(403);
+    let operator = process.client().with_token(&project.token("service_role", None));
+    let letters = operator.get("/rest/v1/letters?order=id").expect(200).json();
+    assert_eq!(letters, json!([{"id": 1}, {"id": 2}, {"id": 3}]));
     // Whoever may add no row does not learn which are there.
     for id in [1, 9] {
         let ignoring = [("prefer", "resolution=ignore-duplicates")];

@@ -43,6 +43,7 @@ impl Authoriser<'_> {
     /// One step of a transaction.
     pub fn step(&mut self, step: &Step) -> Result<Step> {
         let returning = step.returning.as_ref();
+        let key = step.key && step.relation().is_some_and(|id| self.may_read_key(id));
         let action = match &step.action {
             Action::Insert {
                 relation,
@@ -71,9 +72,9 @@ impl Authoriser<'_> {
                         checks.extend(self.policy(id, PolicyCommand::Update, true)?);
                     }
                 }
-                let visible = match returning {
-                    Some(_) => self.policy(id, PolicyCommand::Select, false)?.map(Arc::new),
-                    None => None,
+                let visible = match returning.is_some() || key {
+                    true => self.policy(id, PolicyCommand::Select, false)?.map(Arc::new),
+                    false => None,
                 };
                 Action::Insert {
                     relation: out,
@@ -164,9 +165,16 @@ impl Authoriser<'_> {
             params: step.params.clone(),
             earlier: step.earlier.clone(),
             returning,
+            key,
             max_affected: step.max_affected,
             singular: step.singular,
         })
+    }
+
+    /// Whether a row's key may be told: without the privilege it is left out.
+    fn may_read_key(&self, id: RelationId) -> bool {
+        let key = self.schema.key_of(id);
+        !key.is_empty() && self.privileges(id, Privilege::Select, key.into_iter()).is_ok()
     }
 
     /// Refuses what the defaults of columns that are not given do and the current user may not. The store makes defaults by itself, so that
