@@ -211,6 +211,8 @@ fn whole_body(given: &Given<'_>, ty: &Type) -> Result<Option<Value>, Error> {
         std::str::from_utf8(body).map_err(|_| Error::new("22021", "invalid byte sequence for encoding \"UTF8\""))?;
     if ty.is_json() {
         Value::parse(text, ty).map(Some)
+    } else if text.contains('\0') {
+        Err(Error::new("22021", "invalid byte sequence for encoding \"UTF8\": 0x00"))
     } else {
         Ok(Some(Value::Text(text.to_owned())))
     }

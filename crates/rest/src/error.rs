@@ -116,6 +116,22 @@ pub(crate) fn not_singular(rows: u64) -> Error {
         .detail(format!("The result contains {rows} rows"))
 }
 
+/// PGRST100: a parameter that says nothing.
+pub(crate) fn no_value(name: &str) -> Error {
+    Error::new("PGRST100", format!("the parameter \"{name}\" has no value"))
+        .detail(format!("expected \"{name}=…\""))
+        .status(400)
+}
+
+/// PGRST100: a page that is no number.
+pub(crate) fn no_number(name: &str, value: &str) -> Error {
+    Error::new(
+        "PGRST100",
+        format!("\"{name}\" must be a whole number, not \"{value}\""),
+    )
+    .status(400)
+}
+
 /// PGRST117: a method that tables do not have.
 pub(crate) fn unsupported_method(method: &http::Method) -> Error {
     Error::new("PGRST117", format!("Unsupported HTTP method: {method}"))

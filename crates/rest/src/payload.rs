@@ -200,6 +200,8 @@ fn csv_objects(body: &[u8]) -> Result<Vec<Object<'_>>, Error> {
         return Err(error::invalid_body("not enough input"));
     };
     lines
+        // A line without anything is no row, unless a row is one cell.
+        .filter(|cells| names.len() == 1 || cells.iter().any(|cell| !cell.is_empty()) || cells.len() > 1)
         .map(|cells| {
             if cells.len() != names.len() {
                 return Err(error::invalid_body("All lines must have same number of fields"));
@@ -269,16 +271,58 @@ fn json_value(json: &str, ty: &Type, schema: &Schema) -> Result<Value, Error> {
         (_, Type::Json | Type::Jsonb) => Value::parse(json, ty),
         (Some(b'"'), _) => types::parse(&unescape(json)?, ty, schema),
         (Some(b'['), Type::Array(element)) => {
-            let items: Vec<&RawValue> = serde_json::from_str(json).map_err(|_| error::invalid_body(INVALID_JSON))?;
-            let values = items
-                .iter()
-                .map(|item| json_value(item.get(), element, schema))
-                .collect::<Result<Vec<_>, _>>()?;
-            Ok(Value::Array(values.into()))
+            let dimensions = dimensions(json, element)?;
+            let read = array(json, element, schema, &dimensions, 0)?;
+            // Without an element there are no dimensions either.
+            match dimensions.contains(&0) {
+                true => Ok(Value::Array(Vec::new().into())),
+                false => Ok(read),
+            }
         }
         _ => types::parse(json, ty, schema),
     }
 }
+
+/// An array; how deep it is, its first elements say, as for Postgres. `depth` dimensions are around this one.
+fn array(json: &str, element: &Type, schema: &Schema, dimensions: &[usize], depth: usize) -> Result<Value, Error> {
+    let items = items(json)?;
+    if items.len() != dimensions[depth] {
+        return Err(Error::new("22P02", "malformed JSON array")
+            .detail("Multidimensional arrays must have sub-arrays with matching dimensions."));
+    }
+    let is_last = depth + 1 == dimensions.len();
+    let values = items.iter().enumerate().map(|(at, item)| match is_last {
+        true => json_value(item.get(), element, schema),
+        false if item.get().starts_with('[') => array(item.get(), element, schema, dimensions, depth + 1),
+        false => Err(Error::new("22P02", "expected JSON array").hint(format!("See the array element [{at}]."))),
+    });
+    Ok(Value::Array(values.collect::<Result<Vec<_>, _>>()?.into()))
+}
+
+/// The length of each dimension. Of JSON, an array within the array is a value like any other. Errors: 54000 for too many.
+fn dimensions(json: &str, element: &Type) -> Result<Vec<usize>, Error> {
+    let mut lengths = Vec::new();
+    let mut rest = json;
+    while rest.starts_with('[') && (lengths.is_empty() || !element.is_json()) {
+        if lengths.len() == DIMENSIONS_MAX {
+            return Err(Error::new(
+                "54000",
+                format!("number of array dimensions exceeds the maximum allowed ({DIMENSIONS_MAX})"),
+            ));
+        }
+        let items = items(rest)?;
+        lengths.push(items.len());
+        rest = items.first().map_or("", |item| item.get());
+    }
+    Ok(lengths)
+}
+
+fn items(json: &str) -> Result<Vec<&RawValue>, Error> {
+    serde_json::from_str(json).map_err(|_| error::invalid_body(INVALID_JSON))
+}
+
+/// Postgres' `MAXDIM`.
+const DIMENSIONS_MAX: usize = 6;
 
 /// The text of a JSON string. Errors: 22P05 for NUL, which Postgres' text cannot hold.
 fn unescape(json: &str) -> Result<Cow<'_, str>, Error> {
@@ -316,6 +360,39 @@ mod tests {
     }
 
     #[test]
+    fn arrays_have_as_many_dimensions_as_their_first_elements() {
+        let int = Type::Array(Box::new(Type::Int4));
+        let text = Type::Array(Box::new(Type::Text));
+        let json = Type::Array(Box::new(Type::Jsonb));
+        for (given, ty, want) in [
+            ("[]", &int, "{}"),
+            ("[1,null]", &int, "{1,NULL}"),
+            ("[[1,2],[3,4]]", &int, "{{1,2},{3,4}}"),
+            ("[[[1]],[[2]]]", &int, "{{{1}},{{2}}}"),
+            ("[[],[]]", &int, "{}"),
+            (r#"[["a"],["b"]]"#, &text, "{{a},{b}}"),
+            (r#"["a",["b"]]"#, &text, r#"{a,"[\"b\"]"}"#),
+            ("[[1]]", &json, "{[1]}"),
+            ("[[1,2],[3]]", &int, "22P02: malformed JSON array"),
+            ("[[],[1]]", &int, "22P02: malformed JSON array"),
+            ("[[1,2],3]", &int, "22P02: expected JSON array"),
+            (
+                "[[[[[[[1]]]]]]]",
+                &int,
+                "54000: number of array dimensions exceeds the maximum allowed (6)",
+            ),
+        ] {
+            let read = json_value(given, ty, &Schema::default());
+            let read = read.map(|value| value.to_text(ty).to_string());
+            assert_eq!(
+                read.unwrap_or_else(|e| format!("{}: {}", e.code, e.message)),
+                want,
+                "{given}"
+            );
+        }
+    }
+
+    #[test]
     fn bodies() {
         use Content::{Csv, Form, Json};
         for (body, content, columns, want) in [
@@ -347,6 +424,11 @@ mod tests {
             ("5", Json, "PGRST102: The body must be an object or an array of objects"),
             (r#"[{"a":1},{"b":1}]"#, Json, "PGRST102: All object keys must match"),
             (r#"[{"a":1},5]"#, Json, "PGRST102: All object keys must match"),
+            (
+                "a,b\n1,2\n\n3",
+                Csv,
+                "PGRST102: All lines must have same number of fields",
+            ),
             ("a,b\n1", Csv, "PGRST102: All lines must have same number of fields"),
         ] {
             assert_eq!(show(body, content, None), Err(want.to_owned()), "{body}");

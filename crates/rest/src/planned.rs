@@ -206,7 +206,7 @@ pub(crate) fn of_read<'r>(prepared: Prepared, route: &Route<'_>, method: &Method
         let total = outcome.total.filter(|_| counted);
         let mut status = StatusCode::OK;
         if !is_item {
-            status = range::status(offset, outcome.rows, total)?;
+            status = range::status_of_done(outcome.rows, total);
             headers.insert(CONTENT_RANGE, range::content_range(offset, outcome.rows, total));
         }
         let body = if head { Bytes::new() } else { outcome.body };
@@ -257,7 +257,7 @@ pub(crate) fn of_call<'r>(prepared: Prepared, call: Call) -> Planned<'r> {
             return Err(error::not_singular(outcome.rows));
         }
         let total = outcome.total.filter(|_| counted);
-        let status = range::status(offset, outcome.rows, total)?;
+        let status = range::status_of_done(outcome.rows, total);
         headers.insert(CONTENT_RANGE, range::content_range(offset, outcome.rows, total));
         Ok(response::with_body(status, headers, outcome.body))
     });

@@ -17,7 +17,13 @@ pub(crate) type Pair<'a> = (Cow<'a, str>, Cow<'a, str>);
 pub(crate) fn split<'a>(query: &'a str, limits: &Limits) -> Result<Vec<Pair<'a>>, Error> {
     let mut pairs = Vec::with_capacity(8);
     for part in query.split('&') {
-        let Some(equals) = part.find('=') else { continue };
+        let Some(equals) = part.find('=') else {
+            match part {
+                "" => continue,
+                // A condition that was meant to be one and says nothing would be a write to every row.
+                name => return Err(error::no_value(&decode(name)?)),
+            }
+        };
         if pairs.len() == limits.parameters {
             return Err(error::too_much(
                 "too many query parameters",
@@ -147,13 +153,13 @@ impl<'a> Request<'a> {
                     let (path, _) = filter::parse_path(key)?;
                     request.paged |= path.is_empty();
                     let level = request.root.find(&path)?;
-                    // What is no number is no page.
-                    if let Ok(number) = value.trim().parse::<i64>() {
-                        if last == "limit" {
-                            level.limit = Some(number)
-                        } else {
-                            level.offset = number.max(0)
-                        }
+                    let Ok(number) = value.trim().parse::<i64>() else {
+                        return Err(error::no_number(key, value));
+                    };
+                    if last == "limit" {
+                        level.limit = Some(number)
+                    } else {
+                        level.offset = number.max(0)
                     }
                 }
                 "and" | "or" => {
@@ -225,7 +231,7 @@ mod tests {
         for (query, want) in [
             ("", ""),
             ("a=1&b=2", "a:1 b:2"),
-            ("a&b=&=c", "b: :c"),
+            ("&b=&=c&", "b: :c"),
             ("a=x%20y+z", "a:x y z"),
             ("caf%C3%A9=%E2%82%AC", "café:€"),
             ("a=100%&b=%4", "a:100% b:%4"),
@@ -233,6 +239,11 @@ mod tests {
         ] {
             assert_eq!(show(query).as_deref(), Ok(want), "{query}");
         }
+        let said = show("id&a=1").unwrap_err();
+        assert_eq!(
+            (&*said.code, &*said.message),
+            ("PGRST100", "the parameter \"id\" has no value")
+        );
         assert_eq!(show("a=%ff").unwrap_err().code, "22021");
         assert_eq!(show("a=%00").unwrap_err().code, "22021");
         assert_eq!(show(&"a=1&".repeat(limits.parameters + 1)).unwrap_err().code, "54000");

@@ -75,6 +75,14 @@ pub(crate) fn status(offset: u64, rows: u64, total: Option<u64>) -> Result<Statu
     }
 }
 
+/// As [`status`], of an answer beside which something has happened: a page behind the last row is empty then, and no error.
+pub(crate) fn status_of_done(rows: u64, total: Option<u64>) -> StatusCode {
+    match total {
+        Some(total) if rows < total => StatusCode::PARTIAL_CONTENT,
+        _ => StatusCode::OK,
+    }
+}
+
 /// `0-9/100`, `*/0`, `0-9/*`
 pub(crate) fn content_range(offset: u64, rows: u64, total: Option<u64>) -> HeaderValue {
     let mut text = SmallVec::<[u8; 64]>::new();

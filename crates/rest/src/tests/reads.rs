@@ -190,7 +190,7 @@ fn query_strings_mean() {
             "clients?limit=5&offset=10",
             "clients[id,name,rating] limit $0 offset $1 with 5 10",
         ),
-        ("clients?limit=abc&offset=-1", "clients[id,name,rating]"),
+        ("clients?offset=-1", "clients[id,name,rating]"),
         ("clients?limit=0", "clients[id,name,rating] limit $0 with 0"),
         // Embedded rows.
         (
@@ -295,6 +295,14 @@ fn query_strings_mean() {
 #[test]
 fn what_means_nothing_is_refused() {
     for (path, want) in [
+        (
+            "clients?limit=abc",
+            "PGRST100: \"limit\" must be a whole number, not \"abc\"",
+        ),
+        (
+            "clients?select=id,projects(id)&projects.offset=1.5",
+            "PGRST100: \"projects.offset\" must be a whole number, not \"1.5\"",
+        ),
         (
             "nothing",
             "PGRST205: Could not find the table 'public.nothing' in the schema cache",

@@ -244,7 +244,7 @@ fn written_rows_and_preferences() {
         ),
         (
             "GET",
-            "/orders?select=id&limit=many&offset=-1&id=eq.1",
+            "/orders?select=id&offset=-1&id=eq.1",
             &[],
             "",
             r#"200 [{"id":1}]"#,

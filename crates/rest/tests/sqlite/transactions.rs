@@ -71,6 +71,16 @@ fn later_operations_use_rows_of_earlier_ones() {
 }
 
 #[test]
+fn a_page_behind_the_last_row_undoes_nothing() {
+    let w = shop();
+    let customer = json!({"method": "POST", "path": "/customers", "body": {"name": "Ann"}});
+    let page = json!({"method": "GET", "path": "/customers?offset=99", "headers": {"prefer": "count=exact"}});
+    let all = operations(&w.post("/", &json!([customer, page]).to_string()));
+    assert_eq!((&all[1]["status"], &all[1]["body"]), (&json!(206), &json!([])));
+    assert_eq!(all[1]["headers"]["content-range"], "*/1");
+}
+
+#[test]
 fn a_failure_undoes_everything_and_says_where_it_was() {
     let w = shop();
     let customer = json!({"method": "POST", "path": "/customers", "body": {"name": "Ann"}});
