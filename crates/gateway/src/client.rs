@@ -168,6 +168,10 @@ impl Link {
     ) -> Result<(AnswerHead, Framing, bool), Failure> {
         let mut written = 0;
         let mut writable = true;
+        // The server's time begins when it has the request: while a body arrives, each of its parts is waited for.
+        let servers_time = deadline.saturating_duration_since(Instant::now());
+        let mut progress = None;
+        let client_is_slow = Cell::new(false);
         let mut poll_head = |link: &mut Link, cx: &mut Context<'_>| {
             while writable && written < message.len() {
                 match Pin::new(&mut link.stream).poll_write(cx, &message[written..]) {
@@ -180,11 +184,20 @@ impl Link {
             if writable
                 && written == message.len()
                 && let Some(upload) = upload
-                && let Poll::Ready(Err(error)) = upload.poll(cx, &mut link.stream)
             {
-                match error {
-                    UploadError::Client(refusal) => return Poll::Ready(Err(Failure::Client(refusal))),
-                    UploadError::Server => writable = false,
+                match upload.poll(cx, &mut link.stream) {
+                    Poll::Ready(Err(UploadError::Client(refusal))) => {
+                        return Poll::Ready(Err(Failure::Client(refusal)));
+                    }
+                    Poll::Ready(Err(UploadError::Server)) => writable = false,
+                    _ => {}
+                }
+                let now = upload.progress();
+                if progress.replace(now) != Some(now) {
+                    client_is_slow.set(now.1.is_some());
+                    link.alarm
+                        .as_mut()
+                        .reset(Instant::now() + now.1.unwrap_or(servers_time));
                 }
             }
             loop {
@@ -205,7 +218,10 @@ impl Link {
         };
         self.alarm.as_mut().reset(deadline);
         let (head, framing, keep) = poll_fn(|cx| match poll_head(self, cx) {
-            Poll::Pending => self.alarm.as_mut().poll(cx).map(|()| Err(Failure::Timeout)),
+            Poll::Pending => self.alarm.as_mut().poll(cx).map(|()| match client_is_slow.get() {
+                true => Err(Failure::Client(refusal::body_too_slow())),
+                false => Err(Failure::Timeout),
+            }),
             answered => answered,
         })
         .await?;

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use http::header::{
-    ACCEPT_ENCODING, ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG,
-    HeaderMap, HeaderValue, VARY,
+    ACCEPT_ENCODING, ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderMap,
+    HeaderValue, VARY,
 };
 use http::{Method, Response, StatusCode};
 use rustc_hash::FxHashMap;
@@ -123,20 +123,22 @@ pub(crate) fn apply(response: &mut Response<Body>, method: &Method, accepts: boo
             .and_then(|v| v.to_str().ok())
             .and_then(|t| t.parse().ok()),
     };
-    if length.is_some_and(|l| l < WORTH_BYTES)
-        || headers.contains_key(CONTENT_ENCODING)
-        || headers.contains_key(CONTENT_RANGE)
-        || status == StatusCode::PARTIAL_CONTENT
+    if status == StatusCode::NOT_MODIFIED {
+        // It says what the answer would have said, whose length and type it does not tell (RFC 9110 §15.4.5).
+        return vary(response.headers_mut());
+    }
+    if headers.contains_key(CONTENT_ENCODING)
         || status == StatusCode::NO_CONTENT
-        || status == StatusCode::NOT_MODIFIED
         || !headers.get(CONTENT_TYPE).is_some_and(|t| is_compressible(t.as_bytes()))
-        || headers
-            .get(CACHE_CONTROL)
-            .is_some_and(|c| memchr::memmem::find(c.as_bytes(), b"no-transform").is_some())
+        || forbids(headers)
+        || (*method != Method::HEAD && length.is_some_and(|l| l < WORTH_BYTES))
     {
         return;
     }
     vary(response.headers_mut());
+    if status == StatusCode::PARTIAL_CONTENT {
+        return;
+    }
     if !accepts || *method == Method::HEAD {
         return;
     }
@@ -161,11 +163,26 @@ pub(crate) fn apply(response: &mut Response<Body>, method: &Method, accepts: boo
     mark(response.headers_mut());
 }
 
+/// Whether nobody may change the content: it says so (RFC 9111 §5.2.2.6), or it carries its digest (RFC 9530).
+fn forbids(headers: &HeaderMap) -> bool {
+    let directives = headers.get_all(CACHE_CONTROL).iter();
+    let mut directives = directives.flat_map(|value| value.as_bytes().split(|b| *b == b','));
+    directives.any(|one| one.trim_ascii().eq_ignore_ascii_case(b"no-transform"))
+        || ["content-digest", "repr-digest", "digest"]
+            .iter()
+            .any(|name| headers.contains_key(*name))
+}
+
 /// Says that an answer is compressed.
 pub(crate) fn mark(headers: &mut HeaderMap) {
     headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     headers.remove(CONTENT_LENGTH);
     headers.remove(ACCEPT_RANGES);
+    weaken(headers);
+}
+
+/// The tag of an answer that is compressed, or would be.
+pub(crate) fn weaken(headers: &mut HeaderMap) {
     if let Some(tag) = headers.get(ETAG)
         && !tag.as_bytes().starts_with(b"W/")
         && let Ok(weak) = HeaderValue::from_bytes(&[b"W/", tag.as_bytes()].concat())
@@ -312,6 +329,27 @@ mod tests {
     }
 
     #[test]
+    fn what_was_not_sent_says_what_it_depends_on() {
+        let json = ("content-type", "application/json");
+        let varies = |response: &Response<Body>| response.headers().contains_key(VARY);
+        // A page of rows says in Content-Range which they are.
+        let mut page = answer(&[json, ("content-range", "0-9/*")], 5_000);
+        apply(&mut page, &Method::GET, true, &Memo::default());
+        assert!(varies(&page) && page.headers()[CONTENT_ENCODING] == "gzip");
+        let mut part = answer(&[json, ("content-range", "bytes 0-4999/9999")], 5_000);
+        *part.status_mut() = StatusCode::PARTIAL_CONTENT;
+        apply(&mut part, &Method::GET, true, &Memo::default());
+        assert!(varies(&part) && !part.headers().contains_key(CONTENT_ENCODING));
+        let mut head = answer(&[json], 0);
+        apply(&mut head, &Method::HEAD, true, &Memo::default());
+        assert!(varies(&head));
+        let mut unchanged = answer(&[], 0);
+        *unchanged.status_mut() = StatusCode::NOT_MODIFIED;
+        apply(&mut unchanged, &Method::GET, true, &Memo::default());
+        assert!(varies(&unchanged));
+    }
+
+    #[test]
     fn what_must_not_or_need_not_be_compressed_is_left_alone() {
         let json = ("content-type", "application/json");
         for (fields, size, varies) in [
@@ -319,8 +357,9 @@ mod tests {
             (vec![("content-type", "image/png")], 5_000, false),
             (vec![("content-type", "text/event-stream")], 5_000, false),
             (vec![json, ("content-encoding", "br")], 5_000, false),
-            (vec![json, ("content-range", "bytes 0-1/2")], 5_000, false),
             (vec![json, ("cache-control", "public, no-transform")], 5_000, false),
+            (vec![json, ("cache-control", "No-Transform")], 5_000, false),
+            (vec![json, ("content-digest", "sha-256=:AA==:")], 5_000, false),
             (vec![], 5_000, false),
         ] {
             let mut response = answer(&fields, size);

@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 use http::header::{HeaderMap, HeaderValue, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 /// What the conditions of a GET or HEAD lead to instead of the content, in the order of §13.2.2.
 pub(crate) fn evaluate(headers: &HeaderMap, etag: &HeaderValue, modified: SystemTime) -> Option<StatusCode> {
@@ -60,14 +60,16 @@ pub(crate) enum Span {
 pub(crate) fn span(header: &[u8], length: u64) -> Span {
     let Some((from, to)) = std::str::from_utf8(header)
         .ok()
-        .and_then(|t| t.trim().strip_prefix("bytes="))
-        .and_then(|r| r.trim().split_once('-'))
+        .and_then(|t| t.trim().split_once('='))
+        .filter(|(unit, _)| unit.eq_ignore_ascii_case("bytes"))
+        .and_then(|(_, r)| r.trim().split_once('-'))
     else {
         return Span::Ignore;
     };
     let number = |text: &str| {
-        let digits = !text.is_empty() && text.len() < 19 && text.bytes().all(|b| b.is_ascii_digit());
-        if digits { text.parse::<u64>().ok() } else { None }
+        let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        // What is larger than any number of ours is behind the end of every file.
+        digits.then(|| text.parse::<u64>().unwrap_or(u64::MAX))
     };
     match (from, to) {
         ("", suffix) => match number(suffix) {
@@ -96,61 +98,21 @@ fn seconds(time: SystemTime) -> u64 {
         .as_secs()
 }
 
-const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
-const MONTHS: [&str; 12] = [
-    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-];
-
 /// `Sun, 06 Nov 1994 08:49:37 GMT` (§5.6.7).
 pub(crate) fn http_date(time: SystemTime) -> String {
-    let seconds = seconds(time);
-    let text = mainstay_telemetry::rfc3339_millis(seconds * 1_000);
-    let month = text[5..7].parse::<usize>().unwrap_or(1).clamp(1, 12);
-    let day = DAYS[(seconds / 86_400 % 7) as usize];
-    format!(
-        "{day}, {} {} {} {} GMT",
-        &text[8..10],
-        MONTHS[month - 1],
-        &text[..4],
-        &text[11..19]
-    )
+    httpdate::fmt_http_date(time)
 }
 
-/// Seconds since 1970 of a date in the preferred form. The two obsolete forms are not worth their code: whoever sends one
-/// gets the content.
+/// Seconds since 1970 of a date in any of the three forms (§5.6.7).
 fn parse_http_date(text: &[u8]) -> Option<u64> {
-    let text = std::str::from_utf8(text).ok()?.trim();
-    let (_, rest) = text.split_once(", ")?;
-    let mut parts = rest.split(' ');
-    let day: u64 = parts.next()?.parse().ok()?;
-    let name = parts.next()?;
-    let month = MONTHS.iter().position(|m| *m == name)? as u64 + 1;
-    let year: u64 = parts.next()?.parse().ok()?;
-    let mut clock = parts.next()?.split(':').map(|n| n.parse::<u64>().ok());
-    let (hour, minute, second) = (clock.next()??, clock.next()??, clock.next()??);
-    if parts.next()? != "GMT"
-        || !(1970..10_000).contains(&year)
-        || !(1..=31).contains(&day)
-        || hour > 23
-        || minute > 59
-        || second > 60
-    {
-        return None;
-    }
-    // Years that begin in March put the leap day last.
-    let (y, m) = if month > 2 {
-        (year, month - 3)
-    } else {
-        (year - 1, month + 9)
-    };
-    let days = 365 * y + y / 4 - y / 100 + y / 400 + (153 * m + 2) / 5 + day - 1;
-    let since = Duration::from_secs(days.checked_sub(719_468)? * 86_400 + hour * 3_600 + minute * 60 + second);
-    Some(since.as_secs())
+    let date = httpdate::parse_http_date(std::str::from_utf8(text).ok()?.trim()).ok()?;
+    Some(seconds(date))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     #[test]
     fn dates_go_there_and_back() {
@@ -163,10 +125,12 @@ mod tests {
             assert_eq!(http_date(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)), text);
             assert_eq!(parse_http_date(text.as_bytes()), Some(seconds));
         }
+        for obsolete in ["Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"] {
+            assert_eq!(parse_http_date(obsolete.as_bytes()), Some(784_111_777), "{obsolete}");
+        }
         for bad in [
             "",
             "yesterday",
-            "Sunday, 06-Nov-94 08:49:37 GMT",
             "Sun, 06 Nov 1994 08:49:37 CET",
             "Sun, 06 Foo 1994 08:49:37 GMT",
         ] {
@@ -222,7 +186,8 @@ mod tests {
             ("lines=0-1", Span::Ignore),
             ("bytes=a-b", Span::Ignore),
             ("bytes=-", Span::Ignore),
-            ("bytes=99999999999999999999-", Span::Ignore),
+            ("bytes=99999999999999999999-", Span::Unsatisfiable),
+            ("Bytes=0-4", Span::Of(0, 4)),
         ] {
             assert_eq!(span(header.as_bytes(), 10), wanted, "{header}");
         }

@@ -366,7 +366,7 @@ impl Upstream {
 /// When a server gets no requests for a while.
 #[derive(Clone, Debug)]
 pub struct Ejection {
-    /// Failures in a row (no connection, broken answer, timeout, status 5xx other than 501 and 505). Default 5; 0 switches
+    /// Failures in a row (no connection, broken answer, timeout, status 502, 503 or 504). Default 5; 0 switches
     /// ejection off.
     pub failures: u32,
     /// How long the first ejection lasts; each one after it twice as long. Default 1 s.

@@ -8,6 +8,7 @@
 
 use crate::express::{Given, Known, Ticket};
 use crate::guard::{Fault, Framing, Seen};
+use crate::record;
 use crate::refusal::{self, Malformed, Refusal};
 use crate::worker::Worker;
 use http::StatusCode;
@@ -52,6 +53,8 @@ pub(crate) struct State {
     plain: Cell<bool>,
     /// The bytes of the request in flight, if its answer may be kept, and what it takes to give it again.
     again: RefCell<Again>,
+    /// What the request that has just arrived is refused for, where that is known already.
+    pub(crate) refused: RefCell<Option<Box<Refusal>>>,
     /// Whether the connection ends with an answer that the client may not be waiting for yet.
     lingers: Cell<bool>,
     /// Whether a head has begun and not ended.
@@ -84,6 +87,7 @@ impl State {
             unwritten: Cell::default(),
             plain: Cell::new(true),
             again: RefCell::default(),
+            refused: RefCell::default(),
             lingers: Cell::default(),
             inside_head: Cell::default(),
             blocked_since: Cell::default(),
@@ -281,7 +285,7 @@ impl Socket {
 
     fn translate(&mut self, bytes: &[u8]) {
         self.state.linger();
-        self.instead = Owed::of(refusal::raw(&match &bytes[9..12] {
+        let refusal = match &bytes[9..12] {
             b"431" => Refusal::new(
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
                 "GW109",
@@ -292,7 +296,9 @@ impl Socket {
                 .hint("The limit is gateway.limits.uri"),
             _ => Refusal::new(StatusCode::BAD_REQUEST, "GW100", "The request is not valid HTTP/1.1")
                 .hint("In a URL, blanks and the characters < > \" are percent-encoded: -> is -%3E (curl: -G --data-urlencode)"),
-        }));
+        };
+        record::unread(&self.worker, self.state.peer, &refusal);
+        self.instead = Owed::of(refusal::raw(&refusal));
     }
 
     /// Gives the answer to a request that hyper is not told of.
@@ -362,6 +368,10 @@ impl AsyncRead for Socket {
                 Known::Answer(given) => {
                     buf.set_filled(before);
                     this.give(&given)?;
+                }
+                Known::Refused(refusal) => {
+                    this.state.refused.replace(Some(refusal));
+                    break false;
                 }
                 Known::Again => break true,
                 Known::Not => break false,
@@ -508,16 +518,15 @@ where
                 if let Some(inner) = this.inner.take()
                     && order == Order::TooSlow
                 {
-                    let words = refusal::raw(
-                        &Refusal::new(
-                            StatusCode::REQUEST_TIMEOUT,
-                            "GW111",
-                            "The request's head took too long to arrive",
-                        )
-                        .hint("The limit is gateway.limits.head_timeout"),
-                    );
+                    let refusal = Refusal::new(
+                        StatusCode::REQUEST_TIMEOUT,
+                        "GW111",
+                        "The request's head took too long to arrive",
+                    )
+                    .hint("The limit is gateway.limits.head_timeout");
                     let socket = inner.into_parts().io.into_inner();
-                    socket.last_words(&words);
+                    record::unread(&socket.worker, socket.state.peer, &refusal);
+                    socket.last_words(&refusal::raw(&refusal));
                     return Poll::Ready(Some(socket.stream));
                 }
                 return Poll::Ready(None);

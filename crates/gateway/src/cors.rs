@@ -190,7 +190,7 @@ impl Rules {
                 if asked
                     .as_bytes()
                     .iter()
-                    .all(|b| b.is_ascii_alphanumeric() || b", -_".contains(b)) =>
+                    .all(|b| b.is_ascii_alphanumeric() || b", !#$%&'*+-.^_`|~".contains(b)) =>
             {
                 headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, asked.clone());
             }

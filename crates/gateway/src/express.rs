@@ -10,6 +10,7 @@
 use crate::config::Standing;
 use crate::limit::{self, Passed};
 use crate::record;
+use crate::refusal::Refusal;
 use crate::worker::Worker;
 use http::Uri;
 use mainstay_model::Identity;
@@ -97,6 +98,8 @@ enum Stamp {
 pub(crate) enum Known {
     /// Its answer, which stands.
     Answer(Given),
+    /// A limit refuses it; those before it have counted it.
+    Refused(Box<Refusal>),
     /// It has come before: its answer may be kept.
     Again,
     /// Nothing.
@@ -154,13 +157,13 @@ impl Express {
                 && let Some(age) = ticket.standing.age(begin)
             {
                 return match ticket.pass(worker, peer) {
-                    Some(passed) => Known::Answer(Given {
+                    Some(Ok(passed)) => Known::Answer(Given {
                         kept,
                         age,
                         passed,
                         begin,
                     }),
-                    // A limit refuses it, in the words that it has for everybody.
+                    Some(Err(refusal)) => Known::Refused(Box::new(refusal)),
                     None => Known::Not,
                 };
             }
@@ -203,18 +206,23 @@ impl Ticket {
         authenticate.is_some_and(|a| a.holds(identity, worker.unix_seconds()))
     }
 
-    /// What the rate limits say; `None` if one refuses.
-    fn pass(&self, worker: &Worker, peer: IpAddr) -> Option<Passed> {
+    /// What the rate limits say; `None` if one cannot at once.
+    fn pass(&self, worker: &Worker, peer: IpAddr) -> Option<Result<Passed, Refusal>> {
         let site = &worker.site;
         let rules = || site.rules_of(&site.routes[self.route]);
         let mut passed = Passed::new();
         if rules().next().is_some() {
             let (limiter, client) = (&*site.limiter, self.client(peer));
-            limit::at_once(limit::by_address(rules(), limiter, client, &mut passed))?.ok()?;
             let identity = self.identity.as_deref();
-            limit::at_once(limit::by_identity(rules(), limiter, client, identity, &mut passed))?.ok()?;
+            let asked = async {
+                limit::by_address(rules(), limiter, client, &mut passed).await?;
+                limit::by_identity(rules(), limiter, client, identity, &mut passed).await
+            };
+            if let Err(refusal) = limit::at_once(asked)? {
+                return Some(Err(refusal));
+            }
         }
-        Some(passed)
+        Some(Ok(passed))
     }
 
     /// The client behind a socket whose other end is `peer`.

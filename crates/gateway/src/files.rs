@@ -47,6 +47,7 @@ struct Kept {
 struct Entry {
     path: PathBuf,
     modified: SystemTime,
+    version: Version,
     length: u64,
     etag: HeaderValue,
     last_modified: HeaderValue,
@@ -56,6 +57,20 @@ struct Entry {
     bytes: Option<Bytes>,
     gzip: OnceLock<Option<Bytes>>,
     checked: RwLock<Instant>,
+}
+
+/// What tells a file from another under the same name: a rewrite may keep length and time, but not the time of its own change.
+type Version = (u64, Option<SystemTime>, (u64, i64, i64));
+
+fn version(metadata: &Metadata) -> Version {
+    #[cfg(unix)]
+    let changed = {
+        use std::os::unix::fs::MetadataExt;
+        (metadata.ino(), metadata.ctime(), metadata.ctime_nsec())
+    };
+    #[cfg(not(unix))]
+    let changed = (0, 0, 0);
+    (metadata.len(), metadata.modified().ok(), changed)
 }
 
 enum Found {
@@ -84,23 +99,29 @@ impl Files {
         &self,
         method: &Method,
         path: &str,
+        query: Option<&str>,
         headers: &HeaderMap,
         compress: bool,
     ) -> Result<Response<Body>, Refusal> {
         let entry = match self.find(path).await {
             Some(Found::File(entry)) => entry,
-            Some(Found::Folder) => return Ok(redirect(path)),
+            Some(Found::Folder) => return Ok(redirect(path, query)),
             None => {
                 return Err(
                     Refusal::new(StatusCode::NOT_FOUND, "GW701", "There is no such file").details(path.to_owned())
                 );
             }
         };
+        let negotiates = compress && entry.compressed().is_some();
+        let accepts = negotiates && compress::accepts_gzip(headers);
         if let Some(status) = conditional::evaluate(headers, &entry.etag, entry.modified) {
             let mut response = Response::new(Body::Full(Bytes::new()));
             *response.status_mut() = status;
-            entry.describe(response.headers_mut());
+            entry.describe(response.headers_mut(), negotiates);
             response.headers_mut().remove(CONTENT_TYPE);
+            if accepts {
+                compress::weaken(response.headers_mut());
+            }
             return Ok(response);
         }
         let range = if *method == Method::GET && conditional::range_applies(headers, &entry.etag, &entry.last_modified)
@@ -125,7 +146,7 @@ impl Files {
             Some(Span::Ignore) | None => None,
         };
         let mut response = Response::new(Body::Full(Bytes::new()));
-        entry.describe(response.headers_mut());
+        entry.describe(response.headers_mut(), negotiates);
         response
             .headers_mut()
             .insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
@@ -138,14 +159,17 @@ impl Files {
         }
         let (from, length) = span.map_or((0, entry.length), |(from, to)| (from, to + 1 - from));
         if span.is_none()
-            && compress
-            && *method == Method::GET
-            && compress::accepts_gzip(headers)
+            && accepts
             && let Some(compressed) = entry.compressed()
         {
-            compress::vary(response.headers_mut());
             compress::mark(response.headers_mut());
-            *response.body_mut() = Body::Full(compressed);
+            match *method {
+                Method::HEAD => {
+                    let length = HeaderValue::from(compressed.len());
+                    response.headers_mut().insert(CONTENT_LENGTH, length);
+                }
+                _ => *response.body_mut() = Body::Full(compressed),
+            }
             return Ok(response);
         }
         if *method == Method::HEAD {
@@ -154,11 +178,14 @@ impl Files {
         }
         *response.body_mut() = match &entry.bytes {
             Some(bytes) => Body::Full(bytes.slice(from as usize..(from + length) as usize)),
-            None => Body::stream(Source::File(
-                Reader::open(&entry.path, from, length)
-                    .await
-                    .map_err(|e| gone(path, &e))?,
-            )),
+            None => match Reader::open(&entry, from, length).await.map_err(|e| gone(path, &e))? {
+                Some(reader) => Body::stream(Source::File(reader)),
+                // Another file has taken its place since it was looked at.
+                None => {
+                    self.forget(path);
+                    return Box::pin(self.answer(method, path, query, headers, compress)).await;
+                }
+            },
         };
         Ok(response)
     }
@@ -170,8 +197,7 @@ impl Files {
                 return Some(Found::File(entry));
             }
             if let Ok(metadata) = tokio::fs::metadata(&entry.path).await
-                && metadata.modified().ok() == Some(entry.modified)
-                && metadata.len() == entry.length
+                && entry.version == version(&metadata)
             {
                 *entry.checked.write() = Instant::now();
                 return Some(Found::File(entry));
@@ -269,6 +295,7 @@ impl Entry {
         Some(Entry {
             path: real,
             modified,
+            version: version(metadata),
             length: bytes.as_ref().map_or(metadata.len(), |b| b.len() as u64),
             etag: HeaderValue::try_from(etag).ok()?,
             last_modified: HeaderValue::try_from(conditional::http_date(modified)).ok()?,
@@ -280,7 +307,11 @@ impl Entry {
         })
     }
 
-    fn describe(&self, headers: &mut HeaderMap) {
+    /// `negotiates`: what is sent depends on what the client accepts.
+    fn describe(&self, headers: &mut HeaderMap, negotiates: bool) {
+        if negotiates {
+            compress::vary(headers);
+        }
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.content_type));
         headers.insert(ETAG, self.etag.clone());
         headers.insert(LAST_MODIFIED, self.last_modified.clone());
@@ -310,16 +341,20 @@ fn is_text(content_type: &str) -> bool {
         .any(|kind| content_type.contains(kind))
 }
 
-fn redirect(path: &str) -> Response<Body> {
+fn redirect(path: &str, query: Option<&str>) -> Response<Body> {
     let mut encoded = String::with_capacity(path.len() + 1);
     for byte in path.bytes() {
-        if byte.is_ascii_alphanumeric() || b"/-._~%".contains(&byte) {
+        if byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte) {
             encoded.push(byte as char);
         } else {
             encoded.push_str(&format!("%{byte:02X}"));
         }
     }
     encoded.push('/');
+    if let Some(query) = query {
+        encoded.push('?');
+        encoded.push_str(query);
+    }
     let mut response = Response::new(Body::Full(Bytes::new()));
     *response.status_mut() = StatusCode::PERMANENT_REDIRECT;
     response.headers_mut().insert(
@@ -415,17 +450,21 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    async fn open(path: &Path, from: u64, length: u64) -> io::Result<Reader> {
-        let mut file = tokio::fs::File::open(path).await?;
+    /// `None` if the file is another one than the entry is about.
+    async fn open(entry: &Entry, from: u64, length: u64) -> io::Result<Option<Reader>> {
+        let mut file = tokio::fs::File::open(&entry.path).await?;
+        if version(&file.metadata().await?) != entry.version {
+            return Ok(None);
+        }
         file.set_max_buf_size(READ_BYTES);
         if from > 0 {
             file.seek(SeekFrom::Start(from)).await?;
         }
-        Ok(Reader {
+        Ok(Some(Reader {
             file,
             left: length,
             buf: BytesMut::new(),
-        })
+        }))
     }
 
     pub(crate) fn left(&self) -> u64 {

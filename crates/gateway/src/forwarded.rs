@@ -78,14 +78,15 @@ pub(crate) fn client(peer: IpAddr, headers: &HeaderMap, proxies: &[Network]) -> 
         return peer;
     }
     let mut client = peer;
-    let lines: Vec<&str> = headers
+    // A line is taken as bytes: what a client put into it says nothing of what the proxy added.
+    let lines: Vec<&[u8]> = headers
         .get_all("x-forwarded-for")
         .iter()
-        .filter_map(|v| v.to_str().ok())
+        .map(|v| v.as_bytes())
         .collect();
-    for entry in lines.iter().rev().flat_map(|line| line.rsplit(',')) {
+    for entry in lines.iter().rev().flat_map(|line| line.rsplit(|b| *b == b',')) {
         // What is not an address ends what can be believed.
-        let Some(address) = parse_entry(entry.trim()) else {
+        let Some(address) = std::str::from_utf8(entry.trim_ascii()).ok().and_then(parse_entry) else {
             break;
         };
         client = address;
@@ -111,9 +112,16 @@ pub(crate) fn is_forwarding(name: &str) -> bool {
     )
 }
 
-/// Writes the forwarding headers for the next hop. Those of a trusted proxy are continued, others are not there.
-pub(crate) fn write(out: &mut Vec<u8>, peer: IpAddr, host: &[u8], headers: &HeaderMap, proxies: &[Network]) {
-    use std::io::Write;
+/// Writes the forwarding headers for the next hop, those that are `written` here. Those of a trusted proxy are continued, others are not
+/// there.
+pub(crate) fn write(
+    out: &mut Vec<u8>,
+    peer: IpAddr,
+    host: &[u8],
+    headers: &HeaderMap,
+    proxies: &[Network],
+    written: impl Fn(&'static str) -> bool,
+) {
     let believed = !proxies.is_empty() && trusted(proxies, peer);
     let before = |out: &mut Vec<u8>, name: &str| {
         if believed {
@@ -130,11 +138,43 @@ pub(crate) fn write(out: &mut Vec<u8>, peer: IpAddr, host: &[u8], headers: &Head
             None
         }
     };
-    out.extend_from_slice(b"x-forwarded-for: ");
-    before(out, "x-forwarded-for");
-    let from = out.len();
-    // The usual addresses without the formatting machinery, which costs more than their four numbers.
-    match peer {
+    if written("x-forwarded-for") {
+        out.extend_from_slice(b"x-forwarded-for: ");
+        before(out, "x-forwarded-for");
+        write_address(out, peer);
+        out.extend_from_slice(b"\r\n");
+    }
+    if written("x-forwarded-proto") {
+        out.extend_from_slice(b"x-forwarded-proto: ");
+        out.extend_from_slice(once("x-forwarded-proto").unwrap_or(b"http"));
+        out.extend_from_slice(b"\r\n");
+    }
+    if written("x-forwarded-host") {
+        out.extend_from_slice(b"x-forwarded-host: ");
+        out.extend_from_slice(once("x-forwarded-host").unwrap_or(host));
+        out.extend_from_slice(b"\r\n");
+    }
+    if written("forwarded") {
+        out.extend_from_slice(b"forwarded: ");
+        before(out, "forwarded");
+        // RFC 7239 §4: an IPv6 address is quoted and bracketed, and a host may hold a colon, which a token may not.
+        let (open, close): (&[u8], &[u8]) = if peer.is_ipv4() {
+            (b"for=", b";host=\"")
+        } else {
+            (b"for=\"[", b"]\";host=\"")
+        };
+        out.extend_from_slice(open);
+        write_address(out, peer);
+        out.extend_from_slice(close);
+        out.extend_from_slice(host);
+        out.extend_from_slice(b"\";proto=http\r\n");
+    }
+}
+
+/// The usual addresses without the formatting machinery, which costs more than their four numbers.
+fn write_address(out: &mut Vec<u8>, address: IpAddr) {
+    use std::io::Write;
+    match address {
         IpAddr::V4(v4) => {
             let [first, rest @ ..] = v4.octets();
             out.extend_from_slice(itoa::Buffer::new().format(first).as_bytes());
@@ -147,24 +187,6 @@ pub(crate) fn write(out: &mut Vec<u8>, peer: IpAddr, host: &[u8], headers: &Head
             let _ = write!(out, "{v6}");
         }
     }
-    let address = from..out.len();
-    out.extend_from_slice(b"\r\nx-forwarded-proto: ");
-    out.extend_from_slice(once("x-forwarded-proto").unwrap_or(b"http"));
-    out.extend_from_slice(b"\r\nx-forwarded-host: ");
-    out.extend_from_slice(once("x-forwarded-host").unwrap_or(host));
-    out.extend_from_slice(b"\r\nforwarded: ");
-    before(out, "forwarded");
-    // RFC 7239 §4: an IPv6 address is quoted and bracketed, and a host may hold a colon, which a token may not.
-    let (open, close): (&[u8], &[u8]) = if peer.is_ipv4() {
-        (b"for=", b";host=\"")
-    } else {
-        (b"for=\"[", b"]\";host=\"")
-    };
-    out.extend_from_slice(open);
-    out.extend_from_within(address);
-    out.extend_from_slice(close);
-    out.extend_from_slice(host);
-    out.extend_from_slice(b"\";proto=http\r\n");
 }
 
 #[cfg(test)]
@@ -226,7 +248,9 @@ mod tests {
         headers.insert("x-forwarded-proto", HeaderValue::from_static("https"));
         let written = |proxies: &[Network]| {
             let mut out = Vec::new();
-            write(&mut out, ip("10.0.0.1"), b"shop.example:80", &headers, proxies);
+            write(&mut out, ip("10.0.0.1"), b"shop.example:80", &headers, proxies, |_| {
+                true
+            });
             String::from_utf8(out).expect("text")
         };
         assert_eq!(

@@ -20,9 +20,10 @@ pub(crate) struct Health {
 
 /// Statuses that say something about the server and not about the request.
 pub(crate) fn is_failure(status: StatusCode) -> bool {
-    status.is_server_error()
-        && status != StatusCode::NOT_IMPLEMENTED
-        && status != StatusCode::HTTP_VERSION_NOT_SUPPORTED
+    matches!(
+        status,
+        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT
+    )
 }
 
 impl Health {
@@ -149,10 +150,11 @@ mod tests {
             (200, false),
             (404, false),
             (429, false),
-            (500, true),
+            (500, false),
             (501, false),
             (502, true),
             (503, true),
+            (504, true),
             (505, false),
         ] {
             assert_eq!(

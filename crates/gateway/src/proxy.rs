@@ -58,7 +58,11 @@ pub(crate) async fn forward(
                 Framing::Length(length)
             }
             known => {
-                upload = Some(Box::new(Upload::new(body, route.body_bytes_max)));
+                upload = Some(Box::new(Upload::new(
+                    body,
+                    route.body_bytes_max,
+                    site.limits.body_timeout,
+                )));
                 known.map_or(Framing::Chunked, Framing::Length)
             }
         }

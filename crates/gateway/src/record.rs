@@ -14,7 +14,7 @@ use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The status in the record of a request whose client left before its answer.
 const CLIENT_GONE: u16 = 499;
@@ -212,6 +212,30 @@ impl Notes {
             route.map_or(&self.worker.site.no_route, |r| &r.metrics),
         ));
     }
+}
+
+/// Leaves a record of bytes that never became a request.
+pub(crate) fn unread(worker: &Worker, peer: IpAddr, refusal: &Refusal) {
+    let record = RequestRecord {
+        method: "",
+        path: "",
+        route: "",
+        status: refusal.status.as_u16(),
+        bytes: 0,
+        peer,
+        role: None,
+        user: None,
+        code: Some(&refusal.code),
+        upstream: None,
+        server: None,
+        retries: 0,
+        cache: None,
+        aborted: false,
+        trace: TraceContext::generate().trace,
+        total: Duration::ZERO,
+        phases: &[],
+    };
+    emit(&Fact::Request(&record, &worker.site.no_route));
 }
 
 /// `hit`, or the reason why not: what our own entry of `Cache-Status` (RFC 9211) says.

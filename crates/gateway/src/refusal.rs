@@ -161,9 +161,10 @@ pub(crate) fn raw(refusal: &Refusal) -> Vec<u8> {
     let (status, body) = (refusal.status, refusal.body());
     let mut out = format!(
         "HTTP/1.1 {} {}\r\ncontent-type: application/json; charset=utf-8\r\ncache-control: no-store\r\n\
-         connection: close\r\ncontent-length: {}\r\n\r\n",
+         date: {}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
         status.as_u16(),
         status.canonical_reason().unwrap_or(""),
+        httpdate::fmt_http_date(std::time::SystemTime::now()),
         body.len()
     )
     .into_bytes();

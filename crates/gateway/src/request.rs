@@ -140,6 +140,7 @@ fn enter(
     request: Request<Incoming>,
     fault: Option<Malformed>,
 ) -> Result<Entered, Refusal> {
+    let refused = state.refused.take();
     let site: &Site = &worker.site;
     let taken = worker.take()?;
     validate::request(fault, site, request.method(), request.uri(), request.headers())?;
@@ -149,16 +150,27 @@ fn enter(
         if let Some(response) = preflight(site, exchange, &request, &path) {
             return Ok(Entered::Answered(response));
         }
-        match site.find(request.method(), host_of(request.headers()), &path) {
-            Found::Route(index) => index,
-            Found::OtherMethods(allow) => return Err(refusal::wrong_method(request.method(), allow)),
-            Found::Nothing => return Err(refusal::no_route(request.method(), &path)),
+        let refusal = match site.find(request.method(), host_of(request.headers()), &path) {
+            Found::Route(index) => Ok(index),
+            Found::OtherMethods(allow) => Err(refusal::wrong_method(request.method(), allow)),
+            Found::Nothing => Err(refusal::no_route(request.method(), &path)),
+        };
+        if refusal.is_err() && !site.rules.is_empty() {
+            // The gateway's own limits count what is for nobody, too.
+            let peer = exchange.notes().peer;
+            let mut passed = Passed::new();
+            limit::at_once(limit::by_address(site.rules.iter(), &*site.limiter, peer, &mut passed)).transpose()?;
         }
+        refusal?
     };
     exchange.notes().route = Some(index);
     let route = &site.routes[index];
     exchange.phase("route");
 
+    if let Some(refusal) = refused {
+        identify(site, route, exchange, request.headers())?;
+        return Err(*refusal);
+    }
     let passed = match site.limiter.decides_at_once() || site.rules_of(route).next().is_none() {
         true => limit::at_once(admit(site, route, exchange, request.headers())).transpose()?,
         false => None,
@@ -269,7 +281,8 @@ async fn phases(
         CompiledTarget::Files(files) => {
             let parts = &waiting.parts;
             let path = router::decoded(path_of(&parts.method, &parts.uri))?;
-            let response = Box::pin(files.answer(&parts.method, &path, &parts.headers, site.compress)).await?;
+            let response =
+                Box::pin(files.answer(&parts.method, &path, parts.uri.query(), &parts.headers, site.compress)).await?;
             exchange.phase("files");
             response
         }

@@ -113,7 +113,11 @@ impl Router {
                         "`{s}`: a wildcard stands for a whole segment (`*`) or for the rest (`**`)"
                     )));
                 }
-                s => node = node.literal.entry(s.into()).or_default(),
+                s => {
+                    let text = format!("/{s}");
+                    let text = decoded(&text).map_err(|_| fault(format!("`{s}` cannot be percent-decoded")))?;
+                    node = node.literal.entry(text[1..].into()).or_default();
+                }
             }
         }
         let routes = if tail { &mut node.below } else { &mut node.here };

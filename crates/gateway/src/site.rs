@@ -162,7 +162,7 @@ impl Site {
             let place = format!("public_dir `{}`", dir.display());
             let files = Files::open(dir, config.limits.files_memory_max, config.limits.file_memory_max)
                 .map_err(|error| ConfigError::new(&*place, format!("cannot be served: {error}")))?;
-            if let Some(other) = routes.iter().find(|r| r.pattern == "/**") {
+            if let Some(other) = config.routes.iter().find(|r| r.pattern == "/**" && r.host.is_none()) {
                 let message = format!(
                     "route \"{}\" takes every path too; narrow its pattern or serve no files",
                     other.name

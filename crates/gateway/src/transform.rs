@@ -13,6 +13,8 @@ use mainstay_telemetry::TraceContext;
 use std::net::IpAddr;
 use std::time::Duration;
 
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
 /// Fields of one connection, never of a message that passes through.
 pub(crate) fn is_hop_by_hop(name: &HeaderName) -> bool {
     matches!(
@@ -24,6 +26,15 @@ pub(crate) fn is_hop_by_hop(name: &HeaderName) -> bool {
 /// Headers by which the gateway tells upstreams who asks; a client's own are taken off.
 pub(crate) fn is_identity(name: &str) -> bool {
     matches!(name, "mainstay-role" | "mainstay-user" | "mainstay-timeout-ms")
+}
+
+/// Whether a name is one of ours in the spelling of those who read `_` as `-`, as CGI and WSGI do.
+fn is_ours_in_disguise(name: &str) -> bool {
+    if !name.contains('_') {
+        return false;
+    }
+    let name = name.replace('_', "-");
+    forwarded::is_forwarding(&name) || is_identity(&name) || matches!(&*name, "traceparent" | "tracestate" | "via")
 }
 
 /// What the body of the outgoing request is.
@@ -68,9 +79,12 @@ pub(crate) fn write_head(out: &mut Vec<u8>, request: &Outgoing<'_>) {
             _ => {
                 is_hop_by_hop(name)
                     || text == "traceparent"
+                    // It belongs to a trace that does not go on (Trace Context §3.3).
+                    || (text == "tracestate" && request.trace.parent.is_none())
                     || (text == "apikey" && !request.forward_credentials)
                     || forwarded::is_forwarding(text)
                     || is_identity(text)
+                    || is_ours_in_disguise(text)
             }
         };
         if ours || named.contains(name) || request.route.headers.touches(name) {
@@ -81,14 +95,25 @@ pub(crate) fn write_head(out: &mut Vec<u8>, request: &Outgoing<'_>) {
     for (name, value) in &request.route.headers.set {
         field(out, name.as_str().as_bytes(), value.as_bytes());
     }
-    forwarded::write(out, request.peer, request.host, request.headers, request.proxies);
+    let edits = &request.route.headers;
+    let written = |name| edits.is_empty() || !edits.touches(&HeaderName::from_static(name));
+    forwarded::write(
+        out,
+        request.peer,
+        request.host,
+        request.headers,
+        request.proxies,
+        written,
+    );
     if let Some(identity) = request.identity {
         field(out, b"mainstay-role", &visible(&identity.role));
         if let Some(subject) = identity.subject() {
             field(out, b"mainstay-user", &visible(subject));
         }
     }
-    field(out, b"traceparent", &request.trace.header());
+    if !edits.touches(&TRACEPARENT) {
+        field(out, b"traceparent", &request.trace.header());
+    }
     field(
         out,
         b"mainstay-timeout-ms",
@@ -96,7 +121,9 @@ pub(crate) fn write_head(out: &mut Vec<u8>, request: &Outgoing<'_>) {
             .format(request.timeout.as_millis() as u64)
             .as_bytes(),
     );
-    out.extend_from_slice(b"via: 1.1 mainstay\r\n");
+    if !edits.touches(&header::VIA) {
+        out.extend_from_slice(b"via: 1.1 mainstay\r\n");
+    }
     match request.framing {
         // A length of 0 is said where a server might otherwise wait for a body (RFC 9110 §8.6).
         Framing::None if matches!(*request.method, Method::POST | Method::PUT | Method::PATCH) => {
@@ -135,6 +162,10 @@ impl PathChange {
 }
 
 impl HeaderEdits {
+    fn is_empty(&self) -> bool {
+        self.set.is_empty() && self.remove.is_empty()
+    }
+
     fn touches(&self, name: &HeaderName) -> bool {
         self.set.iter().any(|(set, _)| set == name) || self.remove.contains(name)
     }

@@ -6,6 +6,7 @@ use http_body::Body;
 use hyper::body::Incoming;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 
@@ -18,6 +19,10 @@ pub(crate) struct Upload {
     limit: u64,
     pending: Bytes,
     read_all: bool,
+    /// Grows with everything that arrives.
+    arrived: u64,
+    /// How long the client may pause.
+    pause: Duration,
 }
 
 /// Which side failed.
@@ -27,8 +32,8 @@ pub(crate) enum UploadError {
 }
 
 impl Upload {
-    /// Sends `body`, chunked unless its length is known, and refuses it after `limit` bytes.
-    pub(crate) fn new(body: Incoming, limit: u64) -> Upload {
+    /// Sends `body`, chunked unless its length is known, and refuses it after `limit` bytes or a pause that is too long.
+    pub(crate) fn new(body: Incoming, limit: u64, pause: Duration) -> Upload {
         let chunked = body.size_hint().exact().is_none();
         Upload {
             body,
@@ -37,7 +42,15 @@ impl Upload {
             limit,
             pending: Bytes::new(),
             read_all: false,
+            arrived: 0,
+            pause,
         }
+    }
+
+    /// How much has arrived, and how long the client may take until more does; `None` where it is not the client that is waited for.
+    pub(crate) fn progress(&self) -> (u64, Option<Duration>) {
+        let waits = !self.read_all && self.pending.is_empty();
+        (self.arrived, waits.then_some(self.pause))
     }
 
     pub(crate) fn is_done(&self) -> bool {
@@ -57,6 +70,7 @@ impl Upload {
             }
             match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
                 Some(Ok(frame)) => {
+                    self.arrived += 1;
                     let Ok(data) = frame.into_data() else { continue };
                     let Some(left) = self.left.checked_sub(data.len() as u64) else {
                         return Poll::Ready(Err(UploadError::Client(refusal::body_too_large(self.limit))));

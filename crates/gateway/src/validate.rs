@@ -91,7 +91,11 @@ fn host_matches(pattern: &str, host: &[u8]) -> bool {
 }
 
 fn same_host(authority: &Authority, host: &[u8]) -> bool {
-    authority.as_str().as_bytes().eq_ignore_ascii_case(host)
+    // Port 80 is the one that goes without saying.
+    fn short(host: &[u8]) -> &[u8] {
+        host.strip_suffix(b":80").unwrap_or(host)
+    }
+    short(authority.as_str().as_bytes()).eq_ignore_ascii_case(short(host))
 }
 
 /// A registered name, an IPv4 address or a bracketed IPv6 address, and perhaps a port (RFC 9110 §7.2). Without user

@@ -248,7 +248,12 @@ fn read_route(section: &Section<'_>) -> Option<Route> {
     ];
     let matches = read_match(section);
     let to = read_target(section);
-    let auth = section.choice("auth", &rules).unwrap_or(AuthRule::None);
+    // The API knows its callers unless it is told not to.
+    let usual = match to {
+        Some(Target::Api) => AuthRule::Optional,
+        _ => AuthRule::None,
+    };
+    let auth = section.choice("auth", &rules).unwrap_or(usual);
     let roles = section.strings("roles").unwrap_or_default();
     if !roles.is_empty() && auth != AuthRule::Required {
         section.report(
@@ -258,7 +263,7 @@ fn read_route(section: &Section<'_>) -> Option<Route> {
         );
     }
     let limit = read_limits(section, "limit");
-    if auth == AuthRule::None && to != Some(Target::Api) && limit.iter().any(|limit| limit.per == LimitKey::User) {
+    if auth == AuthRule::None && limit.iter().any(|limit| limit.per == LimitKey::User) {
         let help = "add auth = \"required\" or \"optional\"";
         section.report(
             "limit",

@@ -105,6 +105,36 @@ fn shelf(change: impl FnOnce(&mut Config)) -> (Running, Arc<Shelf>, Arc<AtomicBo
 
 const KNOWN: &str = "GET /known HTTP/1.1\r\nHost: shop.example\r\n\r\n";
 
+#[test]
+fn a_refusal_is_counted_once() {
+    let (gateway, ..) = shelf(|c| {
+        let rule = |name: &str, per, burst| RateLimit {
+            name: name.to_owned(),
+            rate: Rate::parse("100/h").expect("a rate"),
+            burst: Some(burst),
+            per,
+        };
+        c.rate_limits = vec![rule("many", Per::Address, 20), rule("few", Per::User, 5)];
+    });
+    let mut wire = Wire::connect(&gateway);
+    let request = "GET /known HTTP/1.1\r\nHost: shop.example\r\nAuthorization: Bearer ann\r\n\r\n";
+    let refused: Vec<String> = (0..20)
+        .map(|_| {
+            wire.send(request);
+            wire.answer()
+        })
+        .filter(|answer| answer.status == 429)
+        .map(|answer| answer.text())
+        .collect();
+    assert_eq!(refused.len(), 15);
+    assert!(refused.iter().all(|text| text.contains("few")), "{refused:?}");
+    wire.send(request);
+    assert!(
+        wire.answer().text().contains("many"),
+        "the twenty-first is one too many for the address"
+    );
+}
+
 /// Has a request become known, and gives what is answered from then on.
 fn make_known(wire: &mut Wire, request: &str) -> Message {
     let answers: Vec<Message> = (0..3)

@@ -263,4 +263,52 @@ fn an_edited_file_is_seen_and_large_ones_arrive_whole() {
     assert!(get(&gateway, "/large.bin").body == large);
     let part = ask(&gateway, "GET", "/large.bin", &[("Range", "bytes=3000000-4000000")]);
     assert!(part.body == large[3_000_000..=4_000_000]);
+    // Another in its place is another answer, whole and under a tag of its own, however soon.
+    let before = get(&gateway, "/large.bin").field("etag");
+    let other = vec![b'y'; 6 << 20];
+    fs::write(folder.0.join("other"), &other).expect("a file");
+    fs::rename(folder.0.join("other"), folder.0.join("public/large.bin")).expect("renamed");
+    let after = get(&gateway, "/large.bin");
+    assert!(after.body == other && after.field("etag") != before);
+}
+
+#[test]
+fn a_folder_is_led_to_with_its_query() {
+    let folder = Folder::new("led");
+    fs::create_dir_all(folder.0.join("public/100%")).expect("a folder");
+    fs::write(folder.0.join("public/100%/index.html"), "all").expect("a file");
+    let gateway = folder.serve(|_| {});
+    let answer = get(&gateway, "/100%25?x=1");
+    assert_eq!(
+        (answer.status, answer.field("location").as_deref()),
+        (308, Some("/100%25/?x=1"))
+    );
+    assert_eq!(get(&gateway, "/100%25/?x=1").text(), "all");
+}
+
+#[test]
+fn every_form_of_an_answer_says_what_it_depends_on() {
+    let folder = Folder::new("varies");
+    let gateway = folder.serve(|_| {});
+    let gzip = ("Accept-Encoding", "gzip");
+    let whole = ask(&gateway, "GET", "/app.js", &[gzip]);
+    let tag = whole.field("etag").expect("a tag");
+    assert!(tag.starts_with("W/"), "{tag}");
+    for (method, fields, status) in [
+        ("GET", vec![gzip, ("If-None-Match", tag.as_str())], 304),
+        ("HEAD", vec![gzip], 200),
+        ("GET", vec![gzip, ("Range", "bytes=0-3")], 206),
+        ("GET", vec![], 200),
+    ] {
+        let answer = ask(&gateway, method, "/app.js", &fields);
+        assert_eq!(answer.status, status);
+        assert_eq!(
+            answer.field("vary").as_deref(),
+            Some("Accept-Encoding"),
+            "{method} {fields:?}"
+        );
+        if matches!(status, 304) || method == "HEAD" {
+            assert_eq!(answer.field("etag").as_deref(), Some(&*tag), "{method} {fields:?}");
+        }
+    }
 }

@@ -424,7 +424,7 @@ fn a_failing_server_is_left_alone_and_taken_back() {
     let state = broken.clone();
     let flaky = Backend::new(move |wire, _| {
         if state.load(Ordering::SeqCst) {
-            wire.send("HTTP/1.1 500 Oops\r\nContent-Length: 4\r\n\r\noops");
+            wire.send("HTTP/1.1 503 Oops\r\nContent-Length: 4\r\n\r\noops");
         } else {
             plain(wire, "back");
         }
@@ -437,6 +437,7 @@ fn a_failing_server_is_left_alone_and_taken_back() {
             base: Duration::from_millis(300),
             ..Ejection::default()
         };
+        c.routes[0].attempts = 1;
     });
     let mut wire = Wire::connect(&gateway);
     let counts = tally((0..30).map(|_| wire.ask("GET", "/", &[]).text()));
@@ -453,6 +454,85 @@ fn a_failing_server_is_left_alone_and_taken_back() {
     });
     let counts = tally((0..20).map(|_| wire.ask("GET", "/", &[]).text()));
     assert_eq!(counts.get("back"), Some(&10), "and has its share again");
+}
+
+#[test]
+fn an_error_of_the_application_ejects_nobody() {
+    let wrong = Backend::new(|wire, _| {
+        wire.send("HTTP/1.1 500 Oops\r\nContent-Length: 4\r\n\r\noops");
+        Then::Keep
+    });
+    let good = Backend::saying("good");
+    let gateway = proxy(&[&wrong, &good], |c| c.upstreams[0].ejection.failures = 2);
+    let counts = tally((0..20).map(|_| get(&gateway, "/").text()));
+    assert_eq!((counts.get("oops"), counts.get("good")), (Some(&10), Some(&10)));
+}
+
+#[test]
+fn a_client_that_sends_slowly_is_no_failure_of_the_server() {
+    let (a, b) = (Backend::saying("read"), Backend::saying("read"));
+    let gateway = proxy(&[&a, &b], |c| {
+        c.upstreams[0].ejection.failures = 1;
+        c.routes[0].timeout = Some(Duration::from_millis(400));
+        c.limits.body_timeout = Duration::from_millis(300);
+    });
+    let head = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+    // One that stops is told so, in the words for it.
+    for _ in 0..3 {
+        let mut wire = Wire::connect(&gateway);
+        wire.send(head);
+        wire.send("5\r\nhello\r\n");
+        let answer = wire.answer();
+        assert_eq!((answer.status, answer.code().as_str()), (408, "GW112"));
+    }
+    // One that goes on may take longer than an answer may.
+    let mut wire = Wire::connect(&gateway);
+    wire.send(head);
+    for _ in 0..6 {
+        std::thread::sleep(Duration::from_millis(120));
+        wire.send("5\r\nhello\r\n");
+    }
+    wire.send("0\r\n\r\n");
+    assert_eq!(wire.answer().text(), "read");
+    // Nobody was left alone for it.
+    let before = (a.requests(), b.requests());
+    for _ in 0..6 {
+        assert_eq!(ask(&gateway, "POST", "/", &[("content-length", "0")]).text(), "read");
+    }
+    assert!(a.requests() > before.0 && b.requests() > before.1);
+}
+
+#[test]
+fn nobody_passes_for_another_by_an_underscore() {
+    let backend = Backend::saying("seen");
+    let gateway = proxy(&[&backend], |c| {
+        c.routes[0].headers.set = vec![(
+            "x-forwarded-proto".parse().expect("a name"),
+            "https".parse().expect("a value"),
+        )];
+        c.routes[0].headers.remove = vec!["via".parse().expect("a name")];
+    });
+    let claims = [
+        ("Mainstay_Role", "service_role"),
+        ("mainstay_user", "root"),
+        ("X_Forwarded_For", "6.6.6.6"),
+        ("my_own", "kept"),
+        ("traceparent", "junk"),
+        ("tracestate", "a=b"),
+    ];
+    assert_eq!(ask(&gateway, "GET", "/", &claims).status, 200);
+    let seen = backend.last();
+    for gone in ["mainstay_role", "mainstay_user", "x_forwarded_for", "tracestate", "via"] {
+        assert_eq!(seen.field(gone), None, "{gone}");
+    }
+    assert_eq!(seen.field("my_own").as_deref(), Some("kept"));
+    let protos: Vec<_> = seen
+        .fields
+        .iter()
+        .filter(|(name, _)| name == "x-forwarded-proto")
+        .collect();
+    assert_eq!(protos.len(), 1, "{protos:?}");
+    assert_eq!(protos[0].1, "https");
 }
 
 #[test]
