@@ -3,6 +3,7 @@
 use crate::api::json;
 use crate::cli::{Events, Instance};
 use crate::current::Current;
+use crate::output::say;
 use crate::{explain, explain_request};
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
@@ -178,9 +179,9 @@ pub fn events(verb: &Events) -> Result<(), Box<dyn Display>> {
     };
     let answer = ask(instance, method, &path).map_err(fail)?;
     match serde_json::from_str::<Json>(&answer) {
-        Ok(Json::Array(rows)) if rows.is_empty() => println!("nothing"),
-        Ok(Json::Array(rows)) => rows.iter().for_each(|row| println!("{row}")),
-        _ => println!("{answer}"),
+        Ok(Json::Array(rows)) if rows.is_empty() => say!("nothing"),
+        Ok(Json::Array(rows)) => rows.iter().for_each(|row| say!("{row}")),
+        _ => say!("{answer}"),
     }
     Ok(())
 }

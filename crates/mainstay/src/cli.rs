@@ -1,6 +1,7 @@
 //! Every verb of the command line.
 
-use crate::{admin, backup, check, explain, import, migrate, new, restore, secrets, serve};
+use crate::output::complain;
+use crate::{admin, backup, check, explain, import, migrate, new, output, restore, secrets, serve};
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -251,10 +252,21 @@ pub struct Instance {
     pub admin: Option<String>,
 }
 
-/// Runs a verb. Exit status: 0 done, 1 the project or the work has a problem, 2 the command line is off (clap's own), or `migrate plan`
-/// found something to do.
+/// Runs a verb. Exit status: 0 done, 1 the project or the work has a problem or what was said could not be written, 2 the command line is
+/// off (clap's own), or `migrate plan` found something to do.
 pub fn run(cli: Cli) -> ExitCode {
-    let result = match cli.verb {
+    let code = done(cli.verb);
+    match output::lost() {
+        Some(why) => {
+            complain!("{why}");
+            ExitCode::FAILURE
+        }
+        None => code,
+    }
+}
+
+fn done(verb: Verb) -> ExitCode {
+    let result = match verb {
         Verb::Migrate { verb } => return migrate::run(verb),
         Verb::New { dir } => new::run(&dir),
         Verb::Serve(options) => serve::run(options),
@@ -269,7 +281,7 @@ pub fn run(cli: Cli) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("{failure}");
+            complain!("{failure}");
             ExitCode::FAILURE
         }
     }

@@ -1,5 +1,6 @@
 //! `mainstay new`: a project that serves, small enough to be read in a minute.
 
+use crate::output::say;
 use std::fmt::Display;
 use std::path::Path;
 
@@ -60,9 +61,9 @@ pub fn run(dir: &Path) -> Result<(), Box<dyn Display>> {
         }
     }
     let quoted = quoted(&shown.to_string());
-    println!("{shown} is a project: schema.sql says what it is, mainstay.toml how it is served. Next:");
-    println!("  mainstay serve {quoted}");
-    println!("  mainstay token {quoted} --role authenticated --sub {EXAMPLE_USER}");
+    say!("{shown} is a project: schema.sql says what it is, mainstay.toml how it is served. Next:");
+    say!("  mainstay serve {quoted}");
+    say!("  mainstay token {quoted} --role authenticated --sub {EXAMPLE_USER}");
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! Keys of a project: the configured one, or the development key in `.mainstay/`, and the tokens signed with it.
 
+use crate::output::{complain, say};
 use base64::Engine as _;
 use mainstay_auth::{Claims, Key, Signer, development_key};
 use mainstay_config::Project;
@@ -61,13 +62,13 @@ pub fn print_token(dir: &Path, role: String, sub: Option<String>, ttl: &str) -> 
         )));
     }
     if unknown {
-        eprintln!("note: nothing in this project is granted to a role \"{role}\"");
+        complain!("note: nothing in this project is granted to a role \"{role}\"");
     }
     if sub
         .as_ref()
         .is_some_and(|s| mainstay_model::Value::parse(s, &mainstay_model::Type::Uuid).is_err())
     {
-        eprintln!("note: --sub is not a UUID: what asks for auth.uid() will fail");
+        complain!("note: --sub is not a UUID: what asks for auth.uid() will fail");
     }
     let key = development_key(&dir.join(".mainstay")).map_err(|e| fail(format!("{}: {e}", dir.display())))?;
     let signer = Signer::new(&key).ok_or_else(|| fail("the development key cannot sign".to_owned()))?;
@@ -78,7 +79,7 @@ pub fn print_token(dir: &Path, role: String, sub: Option<String>, ttl: &str) -> 
         ..Claims::default()
     };
     let (token, _) = signer.sign(&claims).map_err(|e| fail(e.to_string()))?;
-    println!("{token}");
+    say!("{token}");
     Ok(())
 }
 

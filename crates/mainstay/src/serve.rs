@@ -2,7 +2,7 @@
 
 use crate::cli::Serve;
 use crate::instance::Instance;
-use crate::project;
+use crate::{output, project};
 use mainstay_config::project::{LogFormat, LogLevel};
 use std::fmt::Display;
 use tokio::signal::unix::{SignalKind, signal};
@@ -36,7 +36,13 @@ pub fn run(options: Serve) -> Result<(), Box<dyn Display>> {
         let ready = async {
             instance.ready().await;
             // The one line on standard output: whoever started us may begin.
-            println!("ready {}", instance.url());
+            if let Err(why) = output::announce(format_args!("ready {}", instance.url())) {
+                // Whoever was to read it is gone, or has no room: it is served all the same.
+                mainstay_telemetry::warn!(
+                    "serve",
+                    "the line \"ready\" cannot be written to standard output: {why}"
+                );
+            }
             std::future::pending::<()>().await
         };
         tokio::select! {

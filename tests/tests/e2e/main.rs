@@ -19,6 +19,7 @@ mod migrate;
 mod migrate_sqlite;
 mod northwind;
 mod openapi;
+mod output;
 mod postgrest_js;
 mod public_schemas;
 mod rls;
