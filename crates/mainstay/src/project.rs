@@ -75,10 +75,9 @@ pub fn adopted(project: &Project) -> Option<&String> {
 /// Reads a project.
 pub fn load(dir: &Path, overrides: &[String]) -> Result<Loaded, Problems> {
     let env = |name: &str| std::env::var(name).ok();
+    // Before anything else: whatever the command line sets, there must be something that it is set for.
+    expect_one(dir).map_err(|problem| Problems(vec![problem]))?;
     let project = mainstay_config::load(dir, overrides, &env).map_err(|p| Problems(lines(p)))?;
-    if overrides.is_empty() && !is_one(&project) {
-        return Err(Problems(vec![not_one(dir)]));
-    }
     let mut problems: Vec<String> = Vec::new();
     let mut warnings: Vec<String> = project.warnings.iter().map(ToString::to_string).collect();
     let mut sources = Vec::new();
@@ -134,33 +133,31 @@ pub fn load(dir: &Path, overrides: &[String]) -> Result<Loaded, Problems> {
     })
 }
 
-/// Whether there is anything to serve: an empty folder is most likely the wrong one.
-fn is_one(project: &Project) -> bool {
-    let file = project.directory.join(mainstay_config::project::FILE);
-    file.exists() || project.schema.is_some() || !project.services.is_empty() || project.gateway.public.is_some()
-}
-
-/// What is said of a folder without a project.
-fn not_one(dir: &Path) -> String {
-    format!(
-        "{0}: there is no project here, neither mainstay.toml nor schema.sql; make one with `mainstay new {0}`",
-        dir.display()
-    )
-}
-
-/// Refuses a folder that holds no project.
+/// Refuses a folder that holds no project: an empty one is most likely the wrong one.
 pub fn expect_one(dir: &Path) -> Result<(), String> {
+    let shown = dir.display();
     if !dir.is_dir() {
         return Err(format!(
-            "{}: no such directory; give the project's directory, or make one with `mainstay new`",
-            dir.display()
+            "{shown}: no such directory; give the project's directory, or make one with `mainstay new`"
         ));
     }
-    let holds = |name: &str| dir.join(name).exists();
-    let holds_one = [mainstay_config::project::FILE, "schema.sql", "services", "public"]
-        .into_iter()
-        .any(holds);
-    if holds_one { Ok(()) } else { Err(not_one(dir)) }
+    if holds_one(dir) {
+        return Ok(());
+    }
+    Err(format!(
+        "{shown}: there is no project here, neither mainstay.toml nor schema.sql; make one with `mainstay new {shown}`"
+    ))
+}
+
+/// Whether anything of a project lies in a folder: its file, its DDL, that of a service, or pages.
+fn holds_one(dir: &Path) -> bool {
+    let own = [mainstay_config::project::FILE, "schema.sql"];
+    let services = std::fs::read_dir(dir.join("services")).into_iter().flatten().flatten();
+    own.iter().any(|name| dir.join(name).exists())
+        || dir.join("public").is_dir()
+        || services
+            .into_iter()
+            .any(|service| service.path().join("schema.sql").exists())
 }
 
 fn read_ddl(sources: &[Source], project: &Project) -> Reading {

@@ -22,6 +22,7 @@ mod openapi;
 mod output;
 mod postgrest_js;
 mod public_schemas;
+mod refusals;
 mod rls;
 mod rolling;
 mod scaled;
