@@ -4,7 +4,7 @@ use crate::api::json;
 use crate::cli::{Events, Instance};
 use crate::current::Current;
 use crate::output::say;
-use crate::{explain, explain_request};
+use crate::{explain, explain_request, secrets};
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use mainstay_bus::{Backlog, Bus, Parked, Selection};
@@ -217,15 +217,15 @@ pub fn ask_with(instance: &Instance, method: &str, path: &str, body: &str) -> Re
         Some(token) => token.expose().to_owned(),
         None => {
             let file = project.state_directory().join(TOKEN_FILE);
-            std::fs::read_to_string(&file)
-                .map(|token| token.trim().to_owned())
-                .map_err(|_| {
-                    format!(
-                        "no instance answers for {}: none was ever started there, {} is missing",
-                        instance.dir.display(),
-                        file.display()
-                    )
-                })?
+            let token = std::fs::read_to_string(&file).map_err(|e| match e.kind() {
+                std::io::ErrorKind::NotFound => format!(
+                    "no instance answers for {}: none was ever started there, {} is missing",
+                    instance.dir.display(),
+                    file.display()
+                ),
+                _ => secrets::unusable(&file, "cannot be read", &e),
+            })?;
+            secrets::not_empty(&file, token.trim())?.to_owned()
         }
     };
     let unreachable =

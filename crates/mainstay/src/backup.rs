@@ -250,7 +250,7 @@ impl Spool {
     pub fn new(project: &Project) -> Result<Spool, String> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let state = project.state_directory();
-        let failed = |e: std::io::Error| format!("{}: {e}", state.display());
+        let failed = |e: std::io::Error| crate::secrets::unusable(&state, "cannot be written", &e);
         for left in std::fs::read_dir(&state).into_iter().flatten().flatten() {
             let name = left.file_name();
             let owner = name

@@ -217,15 +217,10 @@ fn import_file(options: &Import) -> Result<(), String> {
 fn table_of(loaded: &Loaded, table: &str) -> Result<RelationId, String> {
     let schema = &*loaded.schema;
     let Some(id) = find_table(schema, table) else {
-        let names: Vec<&str> = schema
-            .relations
-            .iter()
-            .filter(|r| r.table().is_some())
-            .map(|r| &*r.name)
-            .collect();
-        return Err(match suggest(table, names.iter().copied()) {
+        let known = project::table_names(schema);
+        return Err(match project::near_table(table, &known) {
             Some(near) => format!("there is no table \"{table}\"; did you mean \"{near}\"?"),
-            None => format!("there is no table \"{table}\"; the project has {}", names.join(", ")),
+            None => format!("there is no table \"{table}\"; the project has {}", known.join(", ")),
         });
     };
     if schema.relation(id).table().is_none() {

@@ -377,7 +377,7 @@ fn start_admin(
 ) -> Result<Running, String> {
     let token = match &project.admin.token {
         Some(token) => token.expose().to_owned(),
-        None => secrets::generated(&project.state_directory(), admin::TOKEN_FILE, "").map_err(|e| e.to_string())?,
+        None => secrets::generated(&project.state_directory(), admin::TOKEN_FILE, "")?,
     };
     let ready = move || {
         if draining.load(Ordering::Acquire) {

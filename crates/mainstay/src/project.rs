@@ -196,14 +196,14 @@ fn against_schema(project: &Project, schema: &Schema) -> Vec<Problem> {
     let mut problems = Vec::new();
     for (table, section) in &project.cache.tables {
         if find_table(schema, table).is_none() {
-            problems.push(unknown("table", table, &section.at, table_names(schema)));
+            problems.push(unknown_table(schema, table, &section.at));
         }
     }
     for subscription in &project.subscriptions {
         if let Trigger::Change { table, .. } = &subscription.trigger
             && find_table(schema, table).is_none()
         {
-            problems.push(unknown("table", table, &subscription.at, table_names(schema)));
+            problems.push(unknown_table(schema, table, &subscription.at));
         }
         if let Action::Call(function) = &subscription.action {
             match schema.functions.iter().find(|f| *f.name == **function) {
@@ -234,13 +234,35 @@ pub fn find_table(schema: &Schema, name: &str) -> Option<RelationId> {
     }
 }
 
-fn table_names(schema: &Schema) -> Vec<String> {
-    schema
-        .relations
-        .iter()
-        .filter(|r| r.table().is_some())
-        .map(|r| r.name.to_string())
+/// Every table as [`find_table`] finds it: with its schema where the name alone is not enough.
+pub fn table_names(schema: &Schema) -> Vec<String> {
+    let tables = schema.relations.iter().filter(|r| r.table().is_some());
+    tables
+        .map(|r| match find_table(schema, &r.name) {
+            Some(found) if schema.relation(found).namespace == r.namespace => r.name.to_string(),
+            _ => format!("{}.{}", r.namespace, r.name),
+        })
         .collect()
+}
+
+/// The table that was likely meant: of this name in another schema, or of a name like it.
+pub fn near_table(name: &str, known: &[String]) -> Option<String> {
+    let elsewhere = known
+        .iter()
+        .find(|full| full.split_once('.').is_some_and(|(_, bare)| bare == name));
+    elsewhere
+        .cloned()
+        .or_else(|| suggest(name, known.iter().map(String::as_str)).map(str::to_owned))
+}
+
+fn unknown_table(schema: &Schema, name: &str, at: &Location) -> Problem {
+    let known = table_names(schema);
+    match near_table(name, &known) {
+        Some(near) => at
+            .problem(format!("there is no table \"{name}\""))
+            .help(format!("did you mean \"{near}\"?")),
+        None => unknown("table", name, at, known),
+    }
 }
 
 fn unknown(what: &str, name: &str, at: &Location, known: Vec<String>) -> Problem {

@@ -96,6 +96,14 @@ async fn fetch(loaded: &Loaded, options: &Restore, spool: &Spool) -> Result<Path
         .from
         .as_deref()
         .filter(|from| from.starts_with("s3://") || Path::new(from).is_dir());
+    if let Some(from) = &options.from
+        && bucket.is_none()
+        && project.backup.to.is_none()
+    {
+        return Err(format!(
+            "{from}: there is no such file, nor such a folder; for an archive by its name alone, write where archives are into [backup] to"
+        ));
+    }
     let place = place(project, bucket)?;
     let entries = place.list(&project_name(project)).await?;
     let wanted = options.from.as_deref().filter(|_| bucket.is_none());

@@ -30,3 +30,91 @@ fn an_empty_folder_is_no_project_whatever_is_set() {
         assert_eq!(left, 0, "{arguments:?} leaves something behind");
     }
 }
+
+#[test]
+fn a_file_that_cannot_be_used_is_named_with_what_to_do() {
+    let schema = "CREATE TABLE a (id integer PRIMARY KEY);";
+    for (file, content, wanted) in [
+        (
+            ".mainstay/bus.db",
+            "no database".repeat(200),
+            ".mainstay/bus.db: the file is damaged, or no SQLite database",
+        ),
+        (
+            ".mainstay/admin.token",
+            "\n".to_owned(),
+            ".mainstay/admin.token: the file is empty; remove it, and the next start makes a new one",
+        ),
+        (
+            ".mainstay/development.key",
+            String::new(),
+            ".mainstay/development.key: the file is empty; remove it, and the next start makes a new one",
+        ),
+        (
+            ".mainstay/development.key",
+            "short".to_owned(),
+            "or remove the file, and the next start makes a new key",
+        ),
+        (
+            ".mainstay/webhook-w.secret",
+            String::new(),
+            ".mainstay/webhook-w.secret: the file is empty",
+        ),
+        (".mainstay", String::new(), "; a file stands where a folder should be"),
+    ] {
+        let project = Project::new(
+            schema,
+            "[[on]]\nname = \"w\"\nchange = \"a\"\ndeliver = \"http://127.0.0.1:9/\"\n",
+        );
+        let path = project.dir().join(file);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        project.write(file, &content);
+        let serve = ["serve", ".", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
+        let (ok, errors) = run(&serve, project.dir());
+        assert!(!ok && errors.contains(wanted), "{file}: {wanted:?}: {errors}");
+        if file.ends_with("admin.token") {
+            let (ok, errors) = run(&["events", "backlog"], project.dir());
+            assert!(!ok && errors.contains(wanted), "{errors}");
+        }
+        if file.ends_with("development.key") {
+            let (ok, errors) = run(&["token", "--role", "anon"], project.dir());
+            assert!(!ok && errors.contains(wanted), "{errors}");
+        }
+    }
+}
+
+#[test]
+fn what_was_typed_is_what_the_answer_names() {
+    let project = Project::new("CREATE TABLE a (id integer PRIMARY KEY);", "");
+    project.write("f.csv", "id\n1\n");
+    for (arguments, wanted) in [
+        (
+            ["serve", "--listen", "foo"].as_slice(),
+            "--listen: \"foo\" is not an address to listen on",
+        ),
+        (
+            &["serve", "--listen", "127.0.0.1:7", "--admin", "127.0.0.1:7"],
+            "--admin: 127.0.0.1:7 is taken by [gateway] listen",
+        ),
+        (
+            &["serve", "--set", "gateway.listen=foo"],
+            "--set gateway.listen: [gateway] listen: \"foo\"",
+        ),
+        (
+            &["import", "users", "f.csv"],
+            "there is no table \"users\"; did you mean \"auth.users\"?",
+        ),
+        (&["import", "b", "f.csv"], "there is no table \"b\""),
+        (
+            &["restore", "--from", "nope.tar"],
+            "nope.tar: there is no such file, nor such a folder",
+        ),
+        (
+            &["restore", "--from", "nope.tar", "--set", "backup.to=backups"],
+            "nope.tar: there is no such file, and no such archive in ",
+        ),
+    ] {
+        let (ok, errors) = run(arguments, project.dir());
+        assert!(!ok && errors.contains(wanted), "{arguments:?}: {wanted:?}: {errors}");
+    }
+}
