@@ -2,7 +2,7 @@
 
 use crate::output::say;
 use crate::project::{self, Problems};
-use crate::{accounts, adopted, engines, routes, secrets, seeds};
+use crate::{accounts, adopted, engines, secrets, seeds, unserved};
 use mainstay_model::{Privilege, Schema};
 use mainstay_store_postgres::introspect;
 use std::collections::BTreeSet;
@@ -20,7 +20,7 @@ pub fn run(dir: &Path, overrides: &[String]) -> Result<(), Box<dyn Display>> {
         say!("warning: {warning}");
     }
     let mut problems = seeds::misfits(&loaded.seeds, schema);
-    problems.extend(routes::refuse_unserved(project).err());
+    problems.extend(unserved::of(project));
     problems.extend(engines::unknown(project));
     problems.extend(engines::untranslatable(project, schema));
     let has_key = project.auth.secret.is_some() || project.auth.jwks.is_some();

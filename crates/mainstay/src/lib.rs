@@ -29,3 +29,4 @@ mod seeds;
 mod serve;
 mod slow;
 mod subscriptions;
+mod unserved;

@@ -115,6 +115,7 @@ pub fn load(dir: &Path, overrides: &[String]) -> Result<Loaded, Problems> {
         rows.clear();
     } else if problems.is_empty() {
         problems.extend(lines(against_schema(&project, &loaded_schema)));
+        warnings.extend(anon_without_grants(&project, &loaded_schema).map(|w| w.to_string()));
         match seeds::read(&project.directory.join("data"), &loaded_schema) {
             Ok(more) => rows.extend(more),
             Err(more) => problems.extend(more),
@@ -193,7 +194,7 @@ fn lines(problems: Vec<Problem>) -> Vec<String> {
 
 /// What the file names that only the schema knows.
 fn against_schema(project: &Project, schema: &Schema) -> Vec<Problem> {
-    let mut problems = Vec::new();
+    let mut problems = against_api(project, schema);
     for (table, section) in &project.cache.tables {
         if find_table(schema, table).is_none() {
             problems.push(unknown_table(schema, table, &section.at));
@@ -224,6 +225,48 @@ fn against_schema(project: &Project, schema: &Schema) -> Vec<Problem> {
         }
     }
     problems
+}
+
+/// What `[api]` names.
+fn against_api(project: &Project, schema: &Schema) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for (index, name) in project.api.schemas.iter().enumerate() {
+        // Without any DDL there is nothing that it could be in.
+        if schema.namespaces.is_empty() || schema.namespaces.iter().any(|n| **n == **name) || name == "public" {
+            continue;
+        }
+        let at = project.places.find(&["api", "schemas", &index.to_string()]);
+        if name == "auth" {
+            problems
+                .push(at.problem("[api] schemas: \"auth\" holds what Mainstay keeps for itself and is never served"));
+            continue;
+        }
+        let known = schema.namespaces.iter().map(ToString::to_string).collect();
+        problems.push(unknown("schema", name, &at, known));
+    }
+    if let Some(name) = &project.api.root
+        && !schema.functions.iter().any(|f| *f.name == **name)
+    {
+        let known = schema.functions.iter().map(|f| f.name.to_string()).collect();
+        problems.push(unknown("function", name, &project.places.find(&["api", "root"]), known));
+    }
+    problems
+}
+
+/// A role for callers without a token that no GRANT names: they reach nothing.
+fn anon_without_grants(project: &Project, schema: &Schema) -> Option<Problem> {
+    let anon = &project.api.anon;
+    let known = ["anon", "authenticated", "service_role"].contains(&anon.as_str());
+    let of_relations = schema.relations.iter().flat_map(|r| r.grants.iter().map(|g| &g.role));
+    let mut granted = of_relations.chain(schema.functions.iter().flat_map(|f| f.grants.iter()));
+    if known || granted.any(|role| **role == **anon) {
+        return None;
+    }
+    let at = project.places.find(&["api", "anon"]);
+    Some(
+        at.problem(format!("[api] anon: nothing is granted to a role \"{anon}\""))
+            .help("callers without a token reach only what is granted to public"),
+    )
 }
 
 /// A table by the name that the file gives it: `orders` or `schema.orders`.

@@ -16,8 +16,8 @@ pub fn key(project: &Project) -> Result<(Key, bool), String> {
     }
     if project.auth.jwks.is_some() {
         return Err(format!(
-            "{}: [auth] jwks is not read yet; give the key as `secret`",
-            project.auth.at
+            "{}: [auth] jwks is not served yet; give the key as `secret`",
+            project.places.find(&["auth", "jwks"])
         ));
     }
     own_key(&project.state_directory()).map(|key| (key, true))
@@ -25,16 +25,19 @@ pub fn key(project: &Project) -> Result<(Key, bool), String> {
 
 /// Whether the development key may be used: everything embedded, nobody else can connect.
 pub fn development_key_refusal(project: &Project) -> Option<String> {
-    if !project.gateway.listen.ip().is_loopback() {
+    let help = "set [auth] secret = { env = \"JWT_SECRET\" }";
+    let listen = project.gateway.listen;
+    if !listen.ip().is_loopback() {
+        let at = project.places.find(&["gateway", "listen"]);
         return Some(format!(
-            "the development key is for this machine alone, and the gateway listens on {}; set [auth] secret = {{ env = \"JWT_SECRET\" }}",
-            project.gateway.listen
+            "{at}: the development key is for this machine alone, and the gateway listens on {listen}; {help}"
         ));
     }
-    let server = project.stores.iter().find(|(_, store)| !store.is_embedded());
-    server.map(|(name, _)| {
-        format!("the development key is for embedded stores alone, and store \"{name}\" is a server; set [auth] secret = {{ env = \"JWT_SECRET\" }}")
-    })
+    let (name, _) = project.stores.iter().find(|(_, store)| !store.is_embedded())?;
+    let at = project.places.find(&["store", name, "url"]);
+    Some(format!(
+        "{at}: the development key is for embedded stores alone, and store \"{name}\" is a server; {help}"
+    ))
 }
 
 /// `mainstay token`

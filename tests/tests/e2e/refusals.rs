@@ -118,3 +118,97 @@ fn what_was_typed_is_what_the_answer_names() {
         assert!(!ok && errors.contains(wanted), "{arguments:?}: {wanted:?}: {errors}");
     }
 }
+
+#[test]
+fn check_says_what_serve_would_refuse_and_where() {
+    let project = Project::new("CREATE TABLE a (id integer PRIMARY KEY);\nCREATE SCHEMA shop;", "");
+    project.write("keys.json", "{}");
+    for (toml, wanted) in [
+        (
+            "[cache]\nshared = \"redis://c:1\"",
+            "mainstay.toml:2:10: [cache] shared is not served yet; ",
+        ),
+        (
+            "[auth]\njwks = \"keys.json\"",
+            "mainstay.toml:2:8: [auth] jwks is not served yet; ",
+        ),
+        (
+            "[api]\npre_request = \"f\"",
+            "mainstay.toml:2:15: [api] pre_request on an embedded store is not served yet; ",
+        ),
+        (
+            "[upstream.u]\nservers = [\"h:1\"]\n[[route]]\nmatch = \"GET /a\"\nto = \"u\"\ncache = true",
+            "mainstay.toml:6:9: [[route]] cache is not served yet; ",
+        ),
+        (
+            "[[route]]\nmatch = \"GET /a\"\nto = \"api\"",
+            "mainstay.toml:2:9: [[route]] match: no API is at /a; the project's own are at /rest/v1, /auth/v1, /jobs/v1",
+        ),
+        (
+            "[gateway.cors]\nmethods = [\"FOO BAR\"]",
+            "mainstay.toml:2:12: [gateway.cors] methods: \"FOO BAR\" is not a method",
+        ),
+        (
+            "[store.main]\nurl = \"postgres://h/d\"",
+            "mainstay.toml:2:7: the development key is for embedded stores alone",
+        ),
+        (
+            "[gateway]\nlisten = \"0.0.0.0:0\"",
+            "mainstay.toml:2:10: the development key is for this machine alone",
+        ),
+        (
+            "[[on]]\nchange = \"a\"\ndeliver = \"/nowhere?x=1\"",
+            "mainstay.toml:3:11: [[on]] deliver: no route takes POST /nowhere?x=1; add a [[route]] that does",
+        ),
+        (
+            "[[on]]\nchange = \"a\"\ndeliver = \"/a\"\n[upstream.u]\nservers = [\"h:1\"]\n[[route]]\nmatch = \"GET /a\"\nto = \"u\"",
+            "[[on]] deliver: no route takes POST /a",
+        ),
+        (
+            "[api]\nschemas = [\"public\", \"shp\"]",
+            "mainstay.toml:2:22: there is no schema \"shp\"; did you mean \"shop\"?",
+        ),
+        (
+            "[api]\nschemas = \"auth\"",
+            "mainstay.toml:2:11: [api] schemas: \"auth\" holds what Mainstay keeps for itself",
+        ),
+        (
+            "[api]\nroot = \"nope\"",
+            "mainstay.toml:2:8: there is no function \"nope\"",
+        ),
+    ] {
+        project.write("mainstay.toml", toml);
+        let (ok, errors) = run(&["check", "."], project.dir());
+        assert!(!ok && errors.contains(wanted), "{toml}: {wanted:?}: {errors}");
+        let serve: &[&str] = match toml.contains("listen") {
+            true => &["serve", ".", "--admin", "127.0.0.1:0"],
+            false => &["serve", ".", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"],
+        };
+        let (ok, errors) = run(serve, project.dir());
+        assert!(!ok && errors.contains(wanted), "{toml}: {wanted:?}: {errors}");
+    }
+}
+
+#[test]
+fn names_that_are_answered_pass() {
+    let project = Project::new(
+        "CREATE TABLE a (id integer PRIMARY KEY);\nCREATE SCHEMA shop;\nGRANT SELECT ON a TO visitor;\n\
+         CREATE FUNCTION index() RETURNS integer LANGUAGE SQL RETURN 1;",
+        "[api]\nschemas = [\"shop\", \"public\"]\nroot = \"index\"\nanon = \"visitor\"\n\
+         [[on]]\nchange = \"a\"\ndeliver = \"/hooks/a?x=1\"\n\
+         [[on]]\nchange = \"a\"\ndeliver = \"/rest/v1/rpc/index\"\n\
+         [upstream.u]\nservers = [\"h:1\"]\n[[route]]\nmatch = \"POST /hooks/**\"\nto = \"u\"\n",
+    );
+    let check = || {
+        Command::new(binary(), "")
+            .args(["check", "."])
+            .in_dir(project.dir())
+            .run()
+    };
+    let (ok, out, errors) = check();
+    assert!(ok && !out.contains("warning"), "{out}{errors}");
+    project.write("mainstay.toml", "[api]\nanon = \"nope\"\n");
+    let (ok, out, errors) = check();
+    let wanted = "warning: mainstay.toml:2:8: [api] anon: nothing is granted to a role \"nope\"";
+    assert!(ok && out.contains(wanted), "{out}{errors}");
+}
