@@ -226,7 +226,17 @@ pub enum Events {
     /// What waits, per subscription
     Backlog(Instance),
     /// Dead letters: what was parked, and why
-    Parked(Instance),
+    Parked {
+        /// The instance
+        #[command(flatten)]
+        instance: Instance,
+        /// Only those after the one with this id, as the page before says
+        #[arg(long, value_name = "ID")]
+        after: Option<u64>,
+        /// At most so many at once
+        #[arg(long, value_name = "N", default_value_t = admin::PAGE_MAX as u64, value_parser = clap::value_parser!(u64).range(1..=admin::PAGE_MAX as u64))]
+        limit: u64,
+    },
     /// Deliver parked messages again: one by its id, or all of a subscription
     Replay {
         /// The instance

@@ -296,11 +296,13 @@ impl Queue {
             .prepare_cached(
                 "SELECT serial, id, topic, key, time_us, payload, traceparent, subscription, attempts, error, parked_us FROM message
                   WHERE parked_us IS NOT NULL AND (?1 IS NULL OR subscription = ?1) AND (?2 IS NULL OR serial = ?2)
-                  ORDER BY serial LIMIT ?3",
+                    AND (?3 IS NULL OR serial > ?3)
+                  ORDER BY serial LIMIT ?4",
             )
             .map_err(failed)?;
+        let asked = params![selection.subscription, selection.serial, selection.after, limit];
         let rows = select
-            .query_map(params![selection.subscription, selection.serial, limit], |row| {
+            .query_map(asked, |row| {
                 Ok(Parked {
                     serial: row.get(0)?,
                     message: message(row, 1)?,

@@ -5,6 +5,7 @@ mod adopted_accounts;
 mod backup;
 mod cache;
 mod cli;
+mod dead_letters;
 mod dialect;
 mod durability;
 mod errors;
