@@ -262,6 +262,17 @@ pub struct Instance {
     pub admin: Option<String>,
 }
 
+/// What the command line asks; where it asks for help or is off, that is told, and this is the exit status.
+pub fn parsed() -> Result<Cli, ExitCode> {
+    Cli::try_parse().map_err(|told| match told.print() {
+        Err(lost) if !told.use_stderr() && lost.kind() != std::io::ErrorKind::BrokenPipe => {
+            complain!("standard output cannot be written: {lost}");
+            ExitCode::FAILURE
+        }
+        _ => ExitCode::from(u8::try_from(told.exit_code()).unwrap_or(2)),
+    })
+}
+
 /// Runs a verb. Exit status: 0 done, 1 the project or the work has a problem or what was said could not be written, 2 the command line is
 /// off (clap's own), or `migrate plan` found something to do.
 pub fn run(cli: Cli) -> ExitCode {

@@ -134,7 +134,7 @@ pub fn make_state(state: &Path) -> Result<(), String> {
 pub fn unusable(path: &Path, what: &str, error: &std::io::Error) -> String {
     use std::io::ErrorKind::{NotADirectory, PermissionDenied, ReadOnlyFilesystem, StorageFull};
     let help = match error.kind() {
-        PermissionDenied | ReadOnlyFilesystem => "; give the user that runs Mainstay the right to write there",
+        PermissionDenied | ReadOnlyFilesystem => "; give the user that runs Mainstay the right to read and write there",
         StorageFull => "; free some disk space",
         NotADirectory => "; a file stands where a folder should be",
         _ => "",
@@ -181,11 +181,11 @@ mod tests {
         for (kind, end) in [
             (
                 ErrorKind::PermissionDenied,
-                "; give the user that runs Mainstay the right to write there",
+                "; give the user that runs Mainstay the right to read and write there",
             ),
             (
                 ErrorKind::ReadOnlyFilesystem,
-                "; give the user that runs Mainstay the right to write there",
+                "; give the user that runs Mainstay the right to read and write there",
             ),
             (ErrorKind::StorageFull, "; free some disk space"),
             (ErrorKind::InvalidInput, ""),

@@ -39,6 +39,7 @@ fn a_reader_who_left_is_no_failure_and_a_full_disk_is_one() {
             let said = errors.contains("standard output cannot be written: No space left on device");
             assert_eq!(said, status == 1, "{arguments:?}: {errors}");
         };
+        tell(&["--help"]);
         tell(&["new", place]);
         // Makes the database.
         let (code, errors) = run(&["import", "--data", place], home.dir(), Stdio::null());
