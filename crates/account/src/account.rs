@@ -9,7 +9,7 @@ use crate::records::Tables;
 use crate::request::parameter;
 use crate::tables::Accounts;
 use bytes::Bytes;
-use http::header::ALLOW;
+use http::header::{ALLOW, CONTENT_LENGTH};
 use http::{HeaderValue, Method, Request, Response};
 use mainstay_auth::{Signer, Verifier};
 use mainstay_query::Engine;
@@ -113,10 +113,17 @@ impl Account {
     /// Answers one request. A caller is taken from `Arc<Identity>` among its extensions, else from its `Authorization` header.
     pub async fn handle(&self, request: Request<Bytes>) -> Response<Bytes> {
         let named = wants_named_codes(request.headers());
-        match self.inner.route(&request).await {
+        let mut response = match self.inner.route(&request).await {
             Ok(response) => response,
             Err(fault) => fault.response(named),
+        };
+        if request.method() == Method::HEAD {
+            // RFC 9110 §9.3.2: what GET would say of its content, and none of it.
+            let length = HeaderValue::from(response.body().len());
+            response.headers_mut().entry(CONTENT_LENGTH).or_insert(length);
+            *response.body_mut() = Bytes::new();
         }
+        response
     }
 }
 
@@ -124,7 +131,11 @@ impl Inner {
     async fn route(&self, request: &Request<Bytes>) -> Result<Response<Bytes>> {
         let path = request.uri().path();
         let path = path.strip_prefix(PREFIX).unwrap_or(path);
-        match (path, request.method().as_str()) {
+        let method = match request.method().as_str() {
+            "HEAD" => "GET",
+            other => other,
+        };
+        match (path, method) {
             ("/health", "GET") => Ok(answer(200, &health())),
             ("/settings", "GET") => Ok(answer(200, &self.settings())),
             ("/.well-known/jwks.json", "GET") => Ok(answer(200, &json!({"keys": []}))),
@@ -141,9 +152,11 @@ impl Inner {
             ("/user", "GET") => self.user(request).await,
             ("/user", "PUT") => self.update_user(request).await,
             ("/logout", "POST") => self.logout(request).await,
-            ("/health" | "/settings" | "/.well-known/jwks.json", _) => refuse_method(request.method(), "GET, OPTIONS"),
+            ("/health" | "/settings" | "/.well-known/jwks.json", _) => {
+                refuse_method(request.method(), "GET, HEAD, OPTIONS")
+            }
             ("/signup" | "/token" | "/logout", _) => refuse_method(request.method(), "POST, OPTIONS"),
-            ("/user", _) => refuse_method(request.method(), "GET, PUT, OPTIONS"),
+            ("/user", _) => refuse_method(request.method(), "GET, HEAD, PUT, OPTIONS"),
             _ => {
                 let begins = |start: &str| {
                     path.strip_prefix(start)

@@ -78,9 +78,12 @@ impl Key {
     }
 }
 
+/// The file in the state directory that holds the development key.
+pub const DEVELOPMENT_KEY_FILE: &str = "development.key";
+
 /// The development key in a project's state directory, made at first use with mode 0600.
 pub fn development_key(state: &Path) -> io::Result<Key> {
-    let path = state.join("development.key");
+    let path = state.join(DEVELOPMENT_KEY_FILE);
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,
         Err(e) if e.kind() == io::ErrorKind::NotFound => {

@@ -5,6 +5,6 @@ mod key;
 mod token;
 mod verify;
 
-pub use key::{Key, KeyError, development_key};
+pub use key::{DEVELOPMENT_KEY_FILE, Key, KeyError, development_key};
 pub use token::{Claims, Signer};
 pub use verify::{Config, Verifier};

@@ -14,6 +14,7 @@ pub async fn all(open: &Open<'_>) {
     order_per_key(&*open(false).await).await;
     a_failing_head_blocks_its_key_only(&*open(false).await).await;
     dead_letters(&*open(false).await).await;
+    dead_letters_page_by_page(&*open(false).await).await;
     not_taken_twice(&*open(false).await).await;
     schedules(&*open(false).await).await;
     jobs(&*open(false).await).await;
@@ -165,6 +166,27 @@ async fn dead_letters(bus: &dyn Bus) {
     assert!(ids(bus, "s", 10).await.is_empty());
     let a2 = bus.backlog().await.expect("backlog");
     assert_eq!(a2[0].waiting, 2);
+}
+
+async fn dead_letters_page_by_page(bus: &dyn Bus) {
+    bus.declare(vec![subscription("s", &["t"])]).await.expect("declare");
+    let messages = ["a", "b", "c", "d", "e"].map(|name| message(name, "t", name));
+    bus.publish(messages.to_vec()).await.expect("publish");
+    for (serial, ..) in ids(bus, "s", 10).await {
+        bus.park(serial, "never".into()).await.expect("park");
+    }
+    let mut seen: Vec<String> = Vec::new();
+    let mut page = Selection {
+        limit: 2,
+        ..Selection::default()
+    };
+    for length in [2, 2, 1, 0] {
+        let parked = bus.parked(page.clone()).await.expect("parked");
+        assert_eq!(parked.len(), length, "after {:?}", page.after);
+        page.after = parked.last().map(|letter| letter.serial).or(page.after);
+        seen.extend(parked.into_iter().map(|letter| letter.message.id));
+    }
+    assert_eq!(seen, ["a", "b", "c", "d", "e"], "the oldest first, each once");
 }
 
 async fn not_taken_twice(bus: &dyn Bus) {

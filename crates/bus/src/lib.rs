@@ -151,7 +151,9 @@ pub struct Selection {
     pub subscription: Option<String>,
     /// This one.
     pub serial: Option<u64>,
-    /// At most so many; 0 is no limit.
+    /// Where they are listed: only those that come after this one.
+    pub after: Option<u64>,
+    /// Where they are listed: at most so many; 0 is no limit.
     pub limit: usize,
 }
 

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use toml::de::{DeTable, DeValue};
 
+use crate::places::Places;
 use crate::problem::{Location, Problem};
 use crate::section::Section;
 
@@ -128,24 +129,9 @@ impl<'e> Document<'e> {
         Section::root(self)
     }
 
-    /// Where the value at `path` stands (a number selects an item of an array); the innermost table that exists on the way
-    /// when the value does not.
-    pub fn place(&self, path: &[&str]) -> Location {
-        let mut at = Location::whole(self.file.clone());
-        let mut here = self
-            .root
-            .get(path.first().copied().unwrap_or_default())
-            .map(|entry| &entry.node);
-        for next in path.iter().skip(1).map(Some).chain([None]) {
-            let Some(node) = here else { return at };
-            at = node.at.clone();
-            here = next.and_then(|key| match &node.value {
-                Value::Table(table) => table.get(*key).map(|entry| &entry.node),
-                Value::Array(items) => items.get(key.parse::<usize>().ok()?),
-                _ => None,
-            });
-        }
-        at
+    /// Where each key stands.
+    pub fn places(&self) -> Places {
+        Places::of(&self.file, &self.root)
     }
 
     /// Records a problem.

@@ -9,6 +9,7 @@
 //! because [`Section`] does that when it is dropped.
 
 pub mod document;
+pub mod places;
 pub mod problem;
 pub mod project;
 pub mod secret;
@@ -17,6 +18,7 @@ pub mod units;
 pub mod url;
 
 pub use document::Document;
+pub use places::Places;
 pub use problem::{Location, Problem, suggest};
 pub use project::{Project, load};
 pub use secret::Secret;

@@ -3,11 +3,13 @@
 use crate::api::json;
 use crate::cli::{Events, Instance};
 use crate::current::Current;
-use crate::{explain, explain_request};
+use crate::output::{complain, say};
+use crate::{explain, explain_request, secrets};
 use bytes::Bytes;
-use http::{Method, Request, StatusCode};
+use http::header::LINK;
+use http::{HeaderValue, Method, Request, StatusCode};
 use mainstay_bus::{Backlog, Bus, Parked, Selection};
-use mainstay_gateway::{Answer, Explainer, Service};
+use mainstay_gateway::{Answer, Content, Explainer, Service};
 use serde_json::{Value as Json, json};
 use std::fmt::Display;
 use std::io::{Read, Write};
@@ -18,6 +20,12 @@ use std::time::Duration;
 
 /// The file in the state directory that holds a generated admin token.
 pub const TOKEN_FILE: &str = "admin.token";
+
+/// Where dead letters are listed.
+const PARKED: &str = "/events/parked";
+
+/// The most dead letters of one answer; there is a next one.
+pub const PAGE_MAX: usize = 1000;
 
 /// Where a running instance is asked for a copy of what waits on its bus.
 const SNAPSHOT: &str = "/bus/snapshot";
@@ -77,9 +85,17 @@ impl Service for Operations {
                     &format!("there is no subscription {name:?}; there is {}", known.join(", ")),
                 );
             }
+            if (request.method(), request.uri().path()) == (&Method::GET, PARKED) {
+                return match page(&**bus, selection).await {
+                    Ok(page) => page,
+                    Err(e) => refused(StatusCode::SERVICE_UNAVAILABLE, &e.to_string()),
+                };
+            }
+            if selection.after.is_some() || selection.limit != PAGE_MAX {
+                return refused(StatusCode::BAD_REQUEST, "after and limit are for /events/parked alone");
+            }
             let result = match (request.method(), request.uri().path()) {
                 (&Method::GET, "/events/backlog") => bus.backlog().await.map(|b| b.iter().map(backlog).collect()),
-                (&Method::GET, "/events/parked") => bus.parked(selection).await.map(|p| p.iter().map(parked).collect()),
                 (&Method::POST, "/events/replay") => bus.replay(selection).await.map(|n| json!({"replayed": n})),
                 (&Method::POST, "/events/discard") => {
                     if selection.subscription.is_none() && selection.serial.is_none() {
@@ -102,19 +118,65 @@ impl Service for Operations {
     }
 }
 
+/// A page of dead letters, and in `Link` (RFC 8288) where the next one is, if there is one.
+async fn page(bus: &dyn Bus, selection: Selection) -> mainstay_model::Result<http::Response<Content>> {
+    let limit = selection.limit;
+    let mut next = match &selection.subscription {
+        Some(name) => format!("{PARKED}?subscription={}&", encoded(name)),
+        None => format!("{PARKED}?"),
+    };
+    let mut letters = bus
+        .parked(Selection {
+            limit: limit + 1,
+            ..selection
+        })
+        .await?;
+    let more = letters.len() > limit;
+    letters.truncate(limit);
+    let mut answer = json(StatusCode::OK, &letters.iter().map(parked).collect());
+    if let Some(last) = letters.last().filter(|_| more) {
+        next.push_str(&format!("after={}&limit={limit}", last.serial));
+        if let Ok(link) = HeaderValue::try_from(format!("<{next}>; rel=\"next\"")) {
+            answer.headers_mut().insert(LINK, link);
+        }
+    }
+    Ok(answer)
+}
+
 fn selection(query: &str) -> Result<Selection, String> {
     let mut selection = Selection {
-        limit: 1000,
+        limit: PAGE_MAX,
         ..Selection::default()
     };
     for pair in query.split('&').filter(|p| !p.is_empty()) {
         match pair.split_once('=') {
             Some(("subscription", name)) => selection.subscription = Some(decoded(name)),
             Some(("id", id)) => selection.serial = Some(id.parse().map_err(|_| format!("id: {id:?} is not a number"))?),
-            _ => return Err(format!("unknown parameter {pair:?}; there is subscription and id")),
+            Some(("after", id)) => {
+                selection.after = Some(id.parse().map_err(|_| format!("after: {id:?} is not a number"))?);
+            }
+            Some(("limit", limit)) => {
+                let limit = limit.parse().ok().filter(|n| (1..=PAGE_MAX).contains(n));
+                selection.limit = limit.ok_or_else(|| format!("limit: give a number from 1 to {PAGE_MAX}"))?;
+            }
+            _ => {
+                return Err(format!(
+                    "unknown parameter {pair:?}; there is subscription, id, after and limit"
+                ));
+            }
         }
     }
     Ok(selection)
+}
+
+/// Percent-encoding, for a query.
+fn encoded(text: &str) -> String {
+    let mut out = String::new();
+    text.bytes().for_each(|b| match b {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => out.push(b as char),
+        b => out.push_str(&format!("%{b:02X}")),
+    });
+    out
 }
 
 /// Percent-decoding; what is not encoded right stays as it is.
@@ -156,7 +218,10 @@ pub fn events(verb: &Events) -> Result<(), Box<dyn Display>> {
     let fail = |text: String| Box::new(text) as Box<dyn Display>;
     let (instance, method, path) = match verb {
         Events::Backlog(instance) => (instance, "GET", "/events/backlog".to_owned()),
-        Events::Parked(instance) => (instance, "GET", "/events/parked".to_owned()),
+        Events::Parked { instance, after, limit } => {
+            let after = after.map(|id| format!("&after={id}")).unwrap_or_default();
+            (instance, "GET", format!("{PARKED}?limit={limit}{after}"))
+        }
         Events::Replay {
             instance,
             subscription,
@@ -164,11 +229,7 @@ pub fn events(verb: &Events) -> Result<(), Box<dyn Display>> {
         } => {
             let mut path = "/events/replay?".to_owned();
             if let Some(name) = subscription {
-                path.push_str("subscription=");
-                name.bytes().for_each(|b| match b {
-                    b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => path.push(b as char),
-                    b => path.push_str(&format!("%{b:02X}")),
-                });
+                path.push_str(&format!("subscription={}", encoded(name)));
             }
             if let Some(id) = id {
                 path.push_str(&format!("{}id={id}", if subscription.is_some() { "&" } else { "" }));
@@ -176,13 +237,23 @@ pub fn events(verb: &Events) -> Result<(), Box<dyn Display>> {
             (instance, "POST", path)
         }
     };
-    let answer = ask(instance, method, &path).map_err(fail)?;
+    let (head, answer) = exchange(instance, method, &path, "").map_err(fail)?;
     match serde_json::from_str::<Json>(&answer) {
-        Ok(Json::Array(rows)) if rows.is_empty() => println!("nothing"),
-        Ok(Json::Array(rows)) => rows.iter().for_each(|row| println!("{row}")),
-        _ => println!("{answer}"),
+        Ok(Json::Array(rows)) if rows.is_empty() => say!("nothing"),
+        Ok(Json::Array(rows)) => rows.iter().for_each(|row| say!("{row}")),
+        _ => say!("{answer}"),
+    }
+    if let Some(next) = next_after(&head) {
+        complain!("note: there are more; go on with --after {next}");
     }
     Ok(())
+}
+
+/// What the next page of dead letters comes after, as the head of an answer says.
+fn next_after(head: &str) -> Option<&str> {
+    let links = head.lines().filter_map(|line| line.split_once(':'));
+    let (_, link) = links.into_iter().find(|(name, _)| name.eq_ignore_ascii_case("link"))?;
+    link.split(['?', '&', '>']).find_map(|part| part.strip_prefix("after="))
 }
 
 /// Asks a running instance for a copy of what waits on its bus, which nobody else can read; the file is the caller's to remove.
@@ -201,6 +272,11 @@ pub fn ask(instance: &Instance, method: &str, path: &str) -> Result<String, Stri
 
 /// One request to a running instance's admin listener.
 pub fn ask_with(instance: &Instance, method: &str, path: &str, body: &str) -> Result<String, String> {
+    exchange(instance, method, path, body).map(|(_, body)| body)
+}
+
+/// The same, with the head of the answer.
+fn exchange(instance: &Instance, method: &str, path: &str, body: &str) -> Result<(String, String), String> {
     let env = |name: &str| std::env::var(name).ok();
     let project = mainstay_config::load(&instance.dir, &[], &env)
         .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
@@ -216,15 +292,15 @@ pub fn ask_with(instance: &Instance, method: &str, path: &str, body: &str) -> Re
         Some(token) => token.expose().to_owned(),
         None => {
             let file = project.state_directory().join(TOKEN_FILE);
-            std::fs::read_to_string(&file)
-                .map(|token| token.trim().to_owned())
-                .map_err(|_| {
-                    format!(
-                        "no instance answers for {}: none was ever started there, {} is missing",
-                        instance.dir.display(),
-                        file.display()
-                    )
-                })?
+            let token = std::fs::read_to_string(&file).map_err(|e| match e.kind() {
+                std::io::ErrorKind::NotFound => format!(
+                    "no instance answers for {}: none was ever started there, {} is missing",
+                    instance.dir.display(),
+                    file.display()
+                ),
+                _ => secrets::unusable(&file, "cannot be read", &e),
+            })?;
+            secrets::not_empty(&file, token.trim())?.to_owned()
         }
     };
     let unreachable =
@@ -243,7 +319,7 @@ pub fn ask_with(instance: &Instance, method: &str, path: &str, body: &str) -> Re
     stream.read_to_string(&mut answer).map_err(unreachable)?;
     let (head, body) = answer.split_once("\r\n\r\n").ok_or("the answer is not HTTP")?;
     if head.split(' ').nth(1) == Some("200") {
-        return Ok(body.to_owned());
+        return Ok((head.to_owned(), body.to_owned()));
     }
     let refusal: Json = serde_json::from_str(body).unwrap_or_default();
     let message = refusal["message"].as_str().unwrap_or("it did not say why");

@@ -2,6 +2,7 @@
 //! worker of a process that serves, on a schedule and with retention.
 
 use crate::cli::{Backup, Instance};
+use crate::output::say;
 use crate::project::{self, Loaded};
 use crate::{admin, engines};
 use mainstay_archive::{Entry, FORMAT, Keep, Manifest, Name, Part, Place, S3, Table, Time, expired};
@@ -37,7 +38,7 @@ pub fn run(options: Backup) -> Result<(), Box<dyn Display>> {
         let place = place(&loaded.project, options.to.as_deref())?;
         if options.list {
             for Entry { name, bytes } in place.list(&project_name(&loaded.project)).await? {
-                println!("{name}  {bytes} bytes  {}", name.time.rfc3339());
+                say!("{name}  {bytes} bytes  {}", name.time.rfc3339());
             }
             return Ok(());
         }
@@ -48,10 +49,10 @@ pub fn run(options: Backup) -> Result<(), Box<dyn Display>> {
         };
         let taken = take(&loaded, &place, Waiting::Instance(&instance)).await?;
         for name in &taken.removed {
-            println!("removed {name}");
+            say!("removed {name}");
         }
         let took = Duration::from_millis(began.elapsed().as_millis() as u64);
-        println!(
+        say!(
             "{} in {}: {} bytes in {}",
             taken.name,
             place.shown(),
@@ -249,7 +250,7 @@ impl Spool {
     pub fn new(project: &Project) -> Result<Spool, String> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let state = project.state_directory();
-        let failed = |e: std::io::Error| format!("{}: {e}", state.display());
+        let failed = |e: std::io::Error| crate::secrets::unusable(&state, "cannot be written", &e);
         for left in std::fs::read_dir(&state).into_iter().flatten().flatten() {
             let name = left.file_name();
             let owner = name

@@ -1,7 +1,8 @@
 //! `mainstay check`: every problem, with its place and what to do, and who reaches what.
 
+use crate::output::say;
 use crate::project::{self, Problems};
-use crate::{accounts, adopted, engines, routes, secrets, seeds};
+use crate::{accounts, adopted, engines, secrets, seeds, unserved};
 use mainstay_model::{Privilege, Schema};
 use mainstay_store_postgres::introspect;
 use std::collections::BTreeSet;
@@ -16,10 +17,10 @@ pub fn run(dir: &Path, overrides: &[String]) -> Result<(), Box<dyn Display>> {
     let loaded = project::load(dir, overrides).map_err(|p| Box::new(p) as Box<dyn Display>)?;
     let (project, schema) = (&loaded.project, &loaded.schema.clone());
     for warning in &loaded.warnings {
-        println!("warning: {warning}");
+        say!("warning: {warning}");
     }
     let mut problems = seeds::misfits(&loaded.seeds, schema);
-    problems.extend(routes::refuse_unserved(project).err());
+    problems.extend(unserved::of(project));
     problems.extend(engines::unknown(project));
     problems.extend(engines::untranslatable(project, schema));
     let has_key = project.auth.secret.is_some() || project.auth.jwks.is_some();
@@ -31,7 +32,7 @@ pub fn run(dir: &Path, overrides: &[String]) -> Result<(), Box<dyn Display>> {
         return adopted(loaded).map_err(|e| Box::new(e) as Box<dyn Display>);
     }
     for role in roles(schema) {
-        println!("{role}: {}", reach(schema, &role));
+        say!("{role}: {}", reach(schema, &role));
     }
     let own = |name: &str| name == OWN;
     let tables = schema
@@ -46,9 +47,9 @@ pub fn run(dir: &Path, overrides: &[String]) -> Result<(), Box<dyn Display>> {
         .count();
     let functions = schema.functions.iter().filter(|f| !own(&f.namespace)).count();
     if !schema.has_grants && tables + views + functions > 0 {
-        println!("no GRANT anywhere: everything is served to service_role only");
+        say!("no GRANT anywhere: everything is served to service_role only");
     }
-    println!(
+    say!(
         "ok: {}, {}, {}",
         counted(tables, "table"),
         counted(views, "view"),
@@ -64,24 +65,22 @@ fn adopted(mut loaded: project::Loaded) -> Result<(), String> {
     let Some(found) = runtime.block_on(adopted::look(&loaded))? else {
         return Ok(());
     };
-    adopted::said(&found).iter().for_each(|line| println!("{line}"));
+    adopted::said(&found).iter().for_each(|line| say!("{line}"));
     let anon = loaded.project.api.anon.clone();
     for role in [anon.as_str(), "authenticated"] {
-        introspect::access(&found, role)
-            .iter()
-            .for_each(|line| println!("{line}"));
+        introspect::access(&found, role).iter().for_each(|line| say!("{line}"));
         let warnings = introspect::warnings(&found, role);
-        warnings.iter().for_each(|line| println!("warning: {line}"));
+        warnings.iter().for_each(|line| say!("warning: {line}"));
     }
     for note in &found.notes {
-        println!("note: {note}");
+        say!("note: {note}");
     }
     for not in &found.not_served {
-        println!("not served: {}: {}", not.object, not.reason);
+        say!("not served: {}: {}", not.object, not.reason);
     }
     loaded.adopt(found.schema).map_err(|p| p.to_string())?;
-    println!("{}", runtime.block_on(accounts::standing(&loaded))?);
-    println!("ok");
+    say!("{}", runtime.block_on(accounts::standing(&loaded))?);
+    say!("ok");
     Ok(())
 }
 

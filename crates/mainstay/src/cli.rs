@@ -1,6 +1,7 @@
 //! Every verb of the command line.
 
-use crate::{admin, backup, check, explain, import, migrate, new, restore, secrets, serve};
+use crate::output::complain;
+use crate::{admin, backup, check, explain, import, migrate, new, output, restore, secrets, serve};
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -225,7 +226,17 @@ pub enum Events {
     /// What waits, per subscription
     Backlog(Instance),
     /// Dead letters: what was parked, and why
-    Parked(Instance),
+    Parked {
+        /// The instance
+        #[command(flatten)]
+        instance: Instance,
+        /// Only those after the one with this id, as the page before says
+        #[arg(long, value_name = "ID")]
+        after: Option<u64>,
+        /// At most so many at once
+        #[arg(long, value_name = "N", default_value_t = admin::PAGE_MAX as u64, value_parser = clap::value_parser!(u64).range(1..=admin::PAGE_MAX as u64))]
+        limit: u64,
+    },
     /// Deliver parked messages again: one by its id, or all of a subscription
     Replay {
         /// The instance
@@ -251,10 +262,32 @@ pub struct Instance {
     pub admin: Option<String>,
 }
 
-/// Runs a verb. Exit status: 0 done, 1 the project or the work has a problem, 2 the command line is off (clap's own), or `migrate plan`
-/// found something to do.
+/// What the command line asks; where it asks for help or is off, that is told, and this is the exit status.
+pub fn parsed() -> Result<Cli, ExitCode> {
+    Cli::try_parse().map_err(|told| match told.print() {
+        Err(lost) if !told.use_stderr() && lost.kind() != std::io::ErrorKind::BrokenPipe => {
+            complain!("standard output cannot be written: {lost}");
+            ExitCode::FAILURE
+        }
+        _ => ExitCode::from(u8::try_from(told.exit_code()).unwrap_or(2)),
+    })
+}
+
+/// Runs a verb. Exit status: 0 done, 1 the project or the work has a problem or what was said could not be written, 2 the command line is
+/// off (clap's own), or `migrate plan` found something to do.
 pub fn run(cli: Cli) -> ExitCode {
-    let result = match cli.verb {
+    let code = done(cli.verb);
+    match output::lost() {
+        Some(why) => {
+            complain!("{why}");
+            ExitCode::FAILURE
+        }
+        None => code,
+    }
+}
+
+fn done(verb: Verb) -> ExitCode {
+    let result = match verb {
         Verb::Migrate { verb } => return migrate::run(verb),
         Verb::New { dir } => new::run(&dir),
         Verb::Serve(options) => serve::run(options),
@@ -269,7 +302,7 @@ pub fn run(cli: Cli) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("{failure}");
+            complain!("{failure}");
             ExitCode::FAILURE
         }
     }

@@ -156,7 +156,7 @@ fn sqlite(loaded: &Loaded, name: &str, index: u16) -> Result<Arc<dyn Store>, Str
     };
     if let Some(parent) = config.path.parent() {
         let at = &loaded.project.stores[name].at;
-        std::fs::create_dir_all(parent).map_err(|e| format!("{at}: {}: {e}", parent.display()))?;
+        crate::secrets::make_state(parent).map_err(|e| format!("{at}: {e}"))?;
     }
     let seeds = loaded
         .seeds
@@ -226,7 +226,7 @@ pub fn bus(loaded: &Loaded, suffix: &str) -> Result<Arc<dyn Bus>, String> {
     match bus.url.scheme().as_str() {
         "embedded" => {
             let state = loaded.project.state_directory();
-            std::fs::create_dir_all(&state).map_err(|e| format!("{}: {e}", state.display()))?;
+            crate::secrets::make_state(&state)?;
             let file = if suffix.is_empty() {
                 "bus.db".to_owned()
             } else {

@@ -4,6 +4,7 @@ use crate::admin::ask;
 use crate::cli::{Explain, Instance};
 use crate::current::Generation;
 use crate::explain_request;
+use crate::output::say;
 use crate::slow::without_texts;
 use mainstay_model::{Encoder, Identity, Representation, Source, Type, ValueRef};
 use mainstay_query::{Statement, missing_indexes};
@@ -108,10 +109,10 @@ pub fn run(options: &Explain) -> Result<(), Box<dyn Display>> {
     let ms = |us: &Json| us.as_f64().unwrap_or_default() / 1000.0;
     let statements = list("statements");
     if statements.is_empty() {
-        println!("no store has answered a read yet");
+        say!("no store has answered a read yet");
     }
     for statement in statements {
-        println!(
+        say!(
             "{:.1} ms in {} calls, {:.1} ms at most, {} rows: {} as {}",
             ms(&statement["total_us"]),
             statement["calls"],
@@ -124,11 +125,11 @@ pub fn run(options: &Explain) -> Result<(), Box<dyn Display>> {
             text.as_str()
                 .unwrap_or_default()
                 .lines()
-                .for_each(|line| println!("    {line}"));
+                .for_each(|line| say!("    {line}"));
         }
     }
     for missing in list("missing_indexes") {
-        println!(
+        say!(
             "missing: {};  -- {} calls waited {:.1} ms",
             missing["index"].as_str().unwrap_or_default(),
             missing["calls"],

@@ -3,6 +3,7 @@
 
 use crate::admin::{self, Operations};
 use crate::cli::{Explain, Instance};
+use crate::output::say;
 use bytes::Bytes;
 use http::header::HOST;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
@@ -186,34 +187,34 @@ pub fn run(instance: &Instance, request: &str, options: &Explain) -> Result<(), 
     });
     let answer = admin::ask_with(instance, "POST", PATH, &asked.to_string())?;
     let answer: Json = serde_json::from_str(&answer).map_err(|e| format!("the answer cannot be read: {e}"))?;
-    println!("{method} {target}");
+    say!("{method} {target}");
     for phase in answer["phases"].as_array().into_iter().flatten() {
         let (name, says) = (
             phase[0].as_str().unwrap_or_default(),
             phase[1].as_str().unwrap_or_default(),
         );
-        println!("  {name:<15} {says}");
+        say!("  {name:<15} {says}");
     }
     for statement in answer["statements"].as_array().into_iter().flatten() {
-        println!("sql");
+        say!("sql");
         statement["sql"]
             .as_str()
             .unwrap_or_default()
             .lines()
-            .for_each(|line| println!("  {line}"));
+            .for_each(|line| say!("  {line}"));
         for (at, value) in statement["params"].as_array().into_iter().flatten().enumerate() {
             let value = value.as_str().unwrap_or_default();
             let shown: String = value.chars().take(SHOWN).collect();
             let more = if shown.len() < value.len() { "…" } else { "" };
-            println!("    {} = {shown}{more}", at + 1);
+            say!("    {} = {shown}{more}", at + 1);
         }
     }
     let plan = answer["plan"].as_str().unwrap_or_default();
     if !plan.is_empty() {
-        println!("plan");
-        plan.lines().for_each(|line| println!("  {line}"));
+        say!("plan");
+        plan.lines().for_each(|line| say!("  {line}"));
         if options.analyze && !plan.contains("actual time") {
-            println!("  (this store measures nothing)");
+            say!("  (this store measures nothing)");
         }
     }
     Ok(())

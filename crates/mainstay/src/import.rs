@@ -7,6 +7,7 @@ mod progress;
 mod source;
 
 use crate::cli::Import;
+use crate::output::say;
 use crate::project::{self, Loaded, find_table};
 use crate::{engines, seeds};
 use mainstay_config::suggest;
@@ -53,7 +54,7 @@ fn import_data(dir: &Path, set: &[String]) -> Result<(), String> {
         let mut result = Ok(());
         for store in &stores {
             match load_seeds(&**store, &loaded).await {
-                Ok(tables) => tables.iter().for_each(|table| println!("{table}")),
+                Ok(tables) => tables.iter().for_each(|table| say!("{table}")),
                 Err(why) => result = result.and(Err(why)),
             }
         }
@@ -173,7 +174,7 @@ fn import_file(options: &Import) -> Result<(), String> {
         .open(relation, progress.clone())
         .map_err(|trouble| trouble.line_in(&input.shown))?;
     let Some(opened) = opened else {
-        println!("{table}: {} holds no rows", input.shown);
+        say!("{table}: {} holds no rows", input.shown);
         return Ok(());
     };
     let columns = opened.columns.clone();
@@ -202,7 +203,7 @@ fn import_file(options: &Import) -> Result<(), String> {
         Ok(done) => {
             let rows = done.iter().map(|d| d.rows).sum::<u64>();
             let took = Duration::from_millis(began.elapsed().as_millis() as u64);
-            println!("{table}: {rows} rows in {}", display_duration(took));
+            say!("{table}: {rows} rows in {}", display_duration(took));
             Ok(())
         }
         Err(failure) => {
@@ -216,15 +217,10 @@ fn import_file(options: &Import) -> Result<(), String> {
 fn table_of(loaded: &Loaded, table: &str) -> Result<RelationId, String> {
     let schema = &*loaded.schema;
     let Some(id) = find_table(schema, table) else {
-        let names: Vec<&str> = schema
-            .relations
-            .iter()
-            .filter(|r| r.table().is_some())
-            .map(|r| &*r.name)
-            .collect();
-        return Err(match suggest(table, names.iter().copied()) {
+        let known = project::table_names(schema);
+        return Err(match project::near_table(table, &known) {
             Some(near) => format!("there is no table \"{table}\"; did you mean \"{near}\"?"),
-            None => format!("there is no table \"{table}\"; the project has {}", names.join(", ")),
+            None => format!("there is no table \"{table}\"; the project has {}", known.join(", ")),
         });
     };
     if schema.relation(id).table().is_none() {

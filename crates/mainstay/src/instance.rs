@@ -8,8 +8,8 @@ use crate::api::{AccountService, RestService, Tokens};
 use crate::cli::Serve;
 use crate::current::{Current, Generation};
 use crate::jobs::{self, Calls, JobStates, Later};
-use crate::project::Loaded;
-use crate::{backup, engines, routes, secrets, subscriptions};
+use crate::project::{Loaded, Problems};
+use crate::{backup, engines, routes, secrets, subscriptions, unserved};
 use mainstay_auth::Verifier;
 use mainstay_bus::Bus;
 use mainstay_cache::Cache;
@@ -140,7 +140,10 @@ impl Instance {
     /// Opens, connects and starts everything; when it returns, requests are answered.
     pub async fn start(mut loaded: Loaded, options: &Serve) -> Result<Instance, String> {
         let part = Part::of(&loaded.project, options)?;
-        routes::refuse_unserved(&loaded.project)?;
+        let unserved = unserved::of(&loaded.project);
+        if !unserved.is_empty() {
+            return Err(Problems(unserved).to_string());
+        }
         let (key, development) = secrets::key(&loaded.project)?;
         if let Some(why) = development
             .then(|| secrets::development_key_refusal(&loaded.project))
@@ -377,7 +380,7 @@ fn start_admin(
 ) -> Result<Running, String> {
     let token = match &project.admin.token {
         Some(token) => token.expose().to_owned(),
-        None => secrets::generated(&project.state_directory(), admin::TOKEN_FILE, "").map_err(|e| e.to_string())?,
+        None => secrets::generated(&project.state_directory(), admin::TOKEN_FILE, "")?,
     };
     let ready = move || {
         if draining.load(Ordering::Acquire) {

@@ -1,5 +1,8 @@
 //! The one composition root: what a project says becomes a running process here, and only here do all rooms meet.
 
+// Writing to a pipe that nobody reads any more must not be a panic: `output` is where it is written.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 mod accounts;
 mod admin;
 mod adopted;
@@ -17,6 +20,7 @@ mod instance;
 mod jobs;
 mod migrate;
 mod new;
+mod output;
 mod project;
 mod restore;
 mod routes;
@@ -25,3 +29,4 @@ mod seeds;
 mod serve;
 mod slow;
 mod subscriptions;
+mod unserved;

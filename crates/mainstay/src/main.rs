@@ -1,6 +1,5 @@
 //! The binary: the command line, and nothing else.
 
-use clap::Parser;
 use std::process::ExitCode;
 
 #[global_allocator]
@@ -8,5 +7,5 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     mainstay::huge_pages::refuse();
-    mainstay::cli::run(mainstay::cli::Cli::parse())
+    mainstay::cli::parsed().map_or_else(|code| code, mainstay::cli::run)
 }

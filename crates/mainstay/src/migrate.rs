@@ -1,6 +1,7 @@
 //! `mainstay migrate`: what takes a database to the project's DDL, shown or done.
 
 use crate::cli::{Migrate, MigrateVerb};
+use crate::output::{complain, say};
 use crate::project;
 use mainstay_config::project::{Project, Store};
 use mainstay_schema as schema;
@@ -23,7 +24,7 @@ pub fn run(verb: MigrateVerb) -> ExitCode {
         Ok(true) => ExitCode::from(SOMETHING_TO_DO),
         Ok(false) => ExitCode::SUCCESS,
         Err(why) => {
-            eprintln!("{why}");
+            complain!("{why}");
             ExitCode::FAILURE
         }
     }
@@ -35,6 +36,7 @@ fn migrate(options: &Migrate, apply: bool) -> Result<bool, String> {
     let lines = |problems: Vec<mainstay_config::Problem>| {
         problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
     };
+    project::expect_one(&options.dir)?;
     let project = mainstay_config::load(&options.dir, &options.set, &env).map_err(lines)?;
     if let Some(name) = &options.store
         && !project.stores.contains_key(name)
@@ -59,14 +61,14 @@ fn migrate(options: &Migrate, apply: bool) -> Result<bool, String> {
         let source = source(&project, name)?;
         if source.statements.is_empty() {
             if !options.json {
-                println!("-- store {name}: no DDL belongs to it: it is served as it is");
+                say!("-- store {name}: no DDL belongs to it: it is served as it is");
             }
             continue;
         }
         left |= runtime.block_on(one(options, apply, name, store, &source, &mut plans))?;
     }
     if options.json {
-        println!("{}", serde_json::Value::Object(plans));
+        say!("{}", serde_json::Value::Object(plans));
     }
     Ok(left)
 }
@@ -99,10 +101,10 @@ async fn one(
         plans.insert(name.to_owned(), plan.to_json());
     } else {
         match plan.steps.len() {
-            0 => println!("-- store {name}: nothing to do"),
-            n => println!("-- store {name}: {n} statements"),
+            0 => say!("-- store {name}: nothing to do"),
+            n => say!("-- store {name}: {n} statements"),
         }
-        print!("{plan}");
+        say!(in pieces "{plan}");
     }
     Ok(!plan.is_empty())
 }
@@ -120,7 +122,7 @@ fn embedded(
     let failed = |e: sqlite::Failure| format!("store {name}: {e}");
     let new = || {
         if !options.json {
-            println!("-- store {name}: there is no file yet; the first start makes it");
+            say!("-- store {name}: there is no file yet; the first start makes it");
         }
     };
     if apply {
@@ -163,10 +165,10 @@ fn embedded(
         );
     } else {
         match plan.steps.len() {
-            0 => println!("-- store {name}: nothing to do"),
-            n => println!("-- store {name}: {n} statements"),
+            0 => say!("-- store {name}: nothing to do"),
+            n => say!("-- store {name}: {n} statements"),
         }
-        print!("{plan}");
+        say!(in pieces "{plan}");
     }
     Ok(!plan.steps.is_empty() || !plan.problems.is_empty())
 }
@@ -192,11 +194,11 @@ fn said(
         return;
     }
     for statement in statements {
-        println!("{statement};");
+        say!("{statement};");
     }
     match statements.len() {
-        0 => println!("-- store {name}: nothing to do"),
-        n => println!("-- store {name}: {n} statements in {} ms", took.as_millis()),
+        0 => say!("-- store {name}: nothing to do"),
+        n => say!("-- store {name}: {n} statements in {} ms", took.as_millis()),
     }
 }
 

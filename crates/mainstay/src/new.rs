@@ -1,5 +1,7 @@
 //! `mainstay new`: a project that serves, small enough to be read in a minute.
 
+use crate::output::say;
+use crate::secrets::unusable;
 use std::fmt::Display;
 use std::path::Path;
 
@@ -48,7 +50,7 @@ pub fn run(dir: &Path) -> Result<(), Box<dyn Display>> {
             )));
         }
     }
-    std::fs::create_dir_all(dir).map_err(|e| fail(format!("{shown}: cannot be made: {e}")))?;
+    std::fs::create_dir_all(dir).map_err(|e| fail(unusable(dir, "cannot be made", &e)))?;
     for (name, text) in [
         ("mainstay.toml", TOML),
         ("schema.sql", SCHEMA),
@@ -56,13 +58,13 @@ pub fn run(dir: &Path) -> Result<(), Box<dyn Display>> {
     ] {
         let path = dir.join(name);
         if !path.exists() {
-            std::fs::write(&path, text).map_err(|e| fail(format!("{}: cannot be written: {e}", path.display())))?;
+            std::fs::write(&path, text).map_err(|e| fail(unusable(&path, "cannot be written", &e)))?;
         }
     }
     let quoted = quoted(&shown.to_string());
-    println!("{shown} is a project: schema.sql says what it is, mainstay.toml how it is served. Next:");
-    println!("  mainstay serve {quoted}");
-    println!("  mainstay token {quoted} --role authenticated --sub {EXAMPLE_USER}");
+    say!("{shown} is a project: schema.sql says what it is, mainstay.toml how it is served. Next:");
+    say!("  mainstay serve {quoted}");
+    say!("  mainstay token {quoted} --role authenticated --sub {EXAMPLE_USER}");
     Ok(())
 }
 

@@ -75,10 +75,9 @@ pub fn adopted(project: &Project) -> Option<&String> {
 /// Reads a project.
 pub fn load(dir: &Path, overrides: &[String]) -> Result<Loaded, Problems> {
     let env = |name: &str| std::env::var(name).ok();
+    // Before anything else: whatever the command line sets, there must be something that it is set for.
+    expect_one(dir).map_err(|problem| Problems(vec![problem]))?;
     let project = mainstay_config::load(dir, overrides, &env).map_err(|p| Problems(lines(p)))?;
-    if overrides.is_empty() && !is_one(&project) {
-        return Err(Problems(vec![not_one(dir)]));
-    }
     let mut problems: Vec<String> = Vec::new();
     let mut warnings: Vec<String> = project.warnings.iter().map(ToString::to_string).collect();
     let mut sources = Vec::new();
@@ -116,6 +115,7 @@ pub fn load(dir: &Path, overrides: &[String]) -> Result<Loaded, Problems> {
         rows.clear();
     } else if problems.is_empty() {
         problems.extend(lines(against_schema(&project, &loaded_schema)));
+        warnings.extend(anon_without_grants(&project, &loaded_schema).map(|w| w.to_string()));
         match seeds::read(&project.directory.join("data"), &loaded_schema) {
             Ok(more) => rows.extend(more),
             Err(more) => problems.extend(more),
@@ -134,33 +134,31 @@ pub fn load(dir: &Path, overrides: &[String]) -> Result<Loaded, Problems> {
     })
 }
 
-/// Whether there is anything to serve: an empty folder is most likely the wrong one.
-fn is_one(project: &Project) -> bool {
-    let file = project.directory.join(mainstay_config::project::FILE);
-    file.exists() || project.schema.is_some() || !project.services.is_empty() || project.gateway.public.is_some()
-}
-
-/// What is said of a folder without a project.
-fn not_one(dir: &Path) -> String {
-    format!(
-        "{0}: there is no project here, neither mainstay.toml nor schema.sql; make one with `mainstay new {0}`",
-        dir.display()
-    )
-}
-
-/// Refuses a folder that holds no project.
+/// Refuses a folder that holds no project: an empty one is most likely the wrong one.
 pub fn expect_one(dir: &Path) -> Result<(), String> {
+    let shown = dir.display();
     if !dir.is_dir() {
         return Err(format!(
-            "{}: no such directory; give the project's directory, or make one with `mainstay new`",
-            dir.display()
+            "{shown}: no such directory; give the project's directory, or make one with `mainstay new`"
         ));
     }
-    let holds = |name: &str| dir.join(name).exists();
-    let holds_one = [mainstay_config::project::FILE, "schema.sql", "services", "public"]
-        .into_iter()
-        .any(holds);
-    if holds_one { Ok(()) } else { Err(not_one(dir)) }
+    if holds_one(dir) {
+        return Ok(());
+    }
+    Err(format!(
+        "{shown}: there is no project here, neither mainstay.toml nor schema.sql; make one with `mainstay new {shown}`"
+    ))
+}
+
+/// Whether anything of a project lies in a folder: its file, its DDL, that of a service, or pages.
+fn holds_one(dir: &Path) -> bool {
+    let own = [mainstay_config::project::FILE, "schema.sql"];
+    let services = std::fs::read_dir(dir.join("services")).into_iter().flatten().flatten();
+    own.iter().any(|name| dir.join(name).exists())
+        || dir.join("public").is_dir()
+        || services
+            .into_iter()
+            .any(|service| service.path().join("schema.sql").exists())
 }
 
 fn read_ddl(sources: &[Source], project: &Project) -> Reading {
@@ -196,17 +194,17 @@ fn lines(problems: Vec<Problem>) -> Vec<String> {
 
 /// What the file names that only the schema knows.
 fn against_schema(project: &Project, schema: &Schema) -> Vec<Problem> {
-    let mut problems = Vec::new();
+    let mut problems = against_api(project, schema);
     for (table, section) in &project.cache.tables {
         if find_table(schema, table).is_none() {
-            problems.push(unknown("table", table, &section.at, table_names(schema)));
+            problems.push(unknown_table(schema, table, &section.at));
         }
     }
     for subscription in &project.subscriptions {
         if let Trigger::Change { table, .. } = &subscription.trigger
             && find_table(schema, table).is_none()
         {
-            problems.push(unknown("table", table, &subscription.at, table_names(schema)));
+            problems.push(unknown_table(schema, table, &subscription.at));
         }
         if let Action::Call(function) = &subscription.action {
             match schema.functions.iter().find(|f| *f.name == **function) {
@@ -229,6 +227,48 @@ fn against_schema(project: &Project, schema: &Schema) -> Vec<Problem> {
     problems
 }
 
+/// What `[api]` names.
+fn against_api(project: &Project, schema: &Schema) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for (index, name) in project.api.schemas.iter().enumerate() {
+        // Without any DDL there is nothing that it could be in.
+        if schema.namespaces.is_empty() || schema.namespaces.iter().any(|n| **n == **name) || name == "public" {
+            continue;
+        }
+        let at = project.places.find(&["api", "schemas", &index.to_string()]);
+        if name == "auth" {
+            problems
+                .push(at.problem("[api] schemas: \"auth\" holds what Mainstay keeps for itself and is never served"));
+            continue;
+        }
+        let known = schema.namespaces.iter().map(ToString::to_string).collect();
+        problems.push(unknown("schema", name, &at, known));
+    }
+    if let Some(name) = &project.api.root
+        && !schema.functions.iter().any(|f| *f.name == **name)
+    {
+        let known = schema.functions.iter().map(|f| f.name.to_string()).collect();
+        problems.push(unknown("function", name, &project.places.find(&["api", "root"]), known));
+    }
+    problems
+}
+
+/// A role for callers without a token that no GRANT names: they reach nothing.
+fn anon_without_grants(project: &Project, schema: &Schema) -> Option<Problem> {
+    let anon = &project.api.anon;
+    let known = ["anon", "authenticated", "service_role"].contains(&anon.as_str());
+    let of_relations = schema.relations.iter().flat_map(|r| r.grants.iter().map(|g| &g.role));
+    let mut granted = of_relations.chain(schema.functions.iter().flat_map(|f| f.grants.iter()));
+    if known || granted.any(|role| **role == **anon) {
+        return None;
+    }
+    let at = project.places.find(&["api", "anon"]);
+    Some(
+        at.problem(format!("[api] anon: nothing is granted to a role \"{anon}\""))
+            .help("callers without a token reach only what is granted to public"),
+    )
+}
+
 /// A table by the name that the file gives it: `orders` or `schema.orders`.
 pub fn find_table(schema: &Schema, name: &str) -> Option<RelationId> {
     match name.split_once('.') {
@@ -237,13 +277,35 @@ pub fn find_table(schema: &Schema, name: &str) -> Option<RelationId> {
     }
 }
 
-fn table_names(schema: &Schema) -> Vec<String> {
-    schema
-        .relations
-        .iter()
-        .filter(|r| r.table().is_some())
-        .map(|r| r.name.to_string())
+/// Every table as [`find_table`] finds it: with its schema where the name alone is not enough.
+pub fn table_names(schema: &Schema) -> Vec<String> {
+    let tables = schema.relations.iter().filter(|r| r.table().is_some());
+    tables
+        .map(|r| match find_table(schema, &r.name) {
+            Some(found) if schema.relation(found).namespace == r.namespace => r.name.to_string(),
+            _ => format!("{}.{}", r.namespace, r.name),
+        })
         .collect()
+}
+
+/// The table that was likely meant: of this name in another schema, or of a name like it.
+pub fn near_table(name: &str, known: &[String]) -> Option<String> {
+    let elsewhere = known
+        .iter()
+        .find(|full| full.split_once('.').is_some_and(|(_, bare)| bare == name));
+    elsewhere
+        .cloned()
+        .or_else(|| suggest(name, known.iter().map(String::as_str)).map(str::to_owned))
+}
+
+fn unknown_table(schema: &Schema, name: &str, at: &Location) -> Problem {
+    let known = table_names(schema);
+    match near_table(name, &known) {
+        Some(near) => at
+            .problem(format!("there is no table \"{name}\""))
+            .help(format!("did you mean \"{near}\"?")),
+        None => unknown("table", name, at, known),
+    }
 }
 
 fn unknown(what: &str, name: &str, at: &Location, known: Vec<String>) -> Problem {

@@ -4,6 +4,7 @@
 use crate::backup::{Spool, ago, place, project_name, runtime, told};
 use crate::cli::Restore;
 use crate::engines;
+use crate::output::say;
 use crate::project::{self, Loaded};
 use mainstay_archive::{Contents, Part, Time};
 use mainstay_store::{Recovery, Snapshot, TableDigest};
@@ -33,7 +34,7 @@ async fn restore(loaded: &Loaded, options: &Restore) -> Result<(), String> {
         .map_err(|e| e.to_string())??;
     let taken = Time::parse(&contents.manifest.began);
     let age = taken.map(|t| format!(", taken {}", ago(t))).unwrap_or_default();
-    println!(
+    say!(
         "{}: of project {}, begun {}{age}",
         archive.file_name().unwrap_or_default().to_string_lossy(),
         contents.manifest.project,
@@ -72,13 +73,13 @@ async fn restore(loaded: &Loaded, options: &Restore) -> Result<(), String> {
             ));
         }
         let rows: u64 = now.iter().map(|t| t.rows).sum();
-        println!(
+        say!(
             "{}: {} tables, {rows} rows, as in the archive",
             recovery.name(),
             now.len()
         );
     }
-    println!("restored in {:.1} s", began.elapsed().as_secs_f64());
+    say!("restored in {:.1} s", began.elapsed().as_secs_f64());
     Ok(())
 }
 
@@ -95,6 +96,14 @@ async fn fetch(loaded: &Loaded, options: &Restore, spool: &Spool) -> Result<Path
         .from
         .as_deref()
         .filter(|from| from.starts_with("s3://") || Path::new(from).is_dir());
+    if let Some(from) = &options.from
+        && bucket.is_none()
+        && project.backup.to.is_none()
+    {
+        return Err(format!(
+            "{from}: there is no such file, nor such a folder; for an archive by its name alone, write where archives are into [backup] to"
+        ));
+    }
     let place = place(project, bucket)?;
     let entries = place.list(&project_name(project)).await?;
     let wanted = options.from.as_deref().filter(|_| bucket.is_none());
@@ -262,18 +271,18 @@ async fn drill(pairs: Vec<Pair>, contents: &Contents, spool: &Spool, began: Inst
             }
         }
     }
-    println!(
+    say!(
         "drill: fetched, restored and compared in {:.1} s (restoring {restoring:.1} s, comparing {checking:.1} s)",
         began.elapsed().as_secs_f64()
     );
     if lost.is_empty() {
-        println!("would be lost: nothing; what is there now is what the archive holds");
+        say!("would be lost: nothing; what is there now is what the archive holds");
     } else {
-        println!("would be lost: what was written since {}:", contents.manifest.began);
-        lost.iter().for_each(|line| println!("  {line}"));
+        say!("would be lost: what was written since {}:", contents.manifest.began);
+        lost.iter().for_each(|line| say!("  {line}"));
     }
     if problems.is_empty() {
-        println!("the archive is good: every table came back as it was");
+        say!("the archive is good: every table came back as it was");
         Ok(())
     } else {
         Err(format!(
@@ -294,13 +303,16 @@ fn print_tables(store: &str, archived: &[TableDigest], restored: &[TableDigest],
         .max()
         .unwrap_or(0)
         .max("table".len());
-    println!(
+    say!(
         "{store}: {:widest$}  {:>10}  {:>10}  {:>10}",
-        "table", "archived", "restored", "now"
+        "table",
+        "archived",
+        "restored",
+        "now"
     );
     for table in archived {
         let name = table.name.as_str();
-        println!(
+        say!(
             "{:indent$}  {name:widest$}  {:>10}  {:>10}  {:>10}",
             "",
             table.rows,

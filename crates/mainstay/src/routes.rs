@@ -2,6 +2,7 @@
 
 use crate::accounts::auth_store;
 use crate::instance::Part;
+use crate::unserved;
 use http::{HeaderName, HeaderValue, Method};
 use mainstay_config::Project;
 use mainstay_config::project::{AuthRule, Limit, LimitKey, Route as Written, Server, Target as To};
@@ -11,30 +12,6 @@ use mainstay_gateway::{
 };
 use mainstay_model::Schema;
 use std::sync::Arc;
-
-/// Refuses what the file may say and this version does not do: nothing is ignored silently.
-pub fn refuse_unserved(project: &Project) -> Result<(), String> {
-    let mut found = Vec::new();
-    let mut refuse = |at: &dyn std::fmt::Display, what: &str| found.push(format!("{at}: {what} is not served yet"));
-    let file = mainstay_config::project::FILE;
-    if project.cache.shared.is_some() {
-        refuse(&file, "[cache] shared");
-    }
-    if project.api.pre_request.is_some() && project.stores.values().any(|s| s.is_embedded()) {
-        refuse(&file, "[api] pre_request on an embedded store");
-    }
-    for store in project.stores.values().filter(|s| !s.replicas.is_empty()) {
-        refuse(&store.at, "replicas");
-    }
-    for route in project.routes.iter().filter(|r| r.cache.is_some()) {
-        refuse(&route.at, "cache");
-    }
-    if found.is_empty() {
-        Ok(())
-    } else {
-        Err(found.join("\n"))
-    }
-}
 
 /// The gateway's configuration for a part of the project. `services` are those of this process, by prefix.
 pub fn gateway(
@@ -176,7 +153,7 @@ fn route(written: &Written, api: &[(&'static str, Arc<dyn Service>)]) -> Result<
         To::Api => {
             let service = api
                 .iter()
-                .find(|(prefix, _)| path.starts_with(prefix))
+                .find(|(prefix, _)| unserved::is_under(path, prefix))
                 .map(|(_, service)| service.clone());
             Target::Service(service.ok_or_else(|| format!("{}: no API of this process is at {path}", written.at))?)
         }

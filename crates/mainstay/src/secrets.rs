@@ -1,7 +1,8 @@
 //! Keys of a project: the configured one, or the development key in `.mainstay/`, and the tokens signed with it.
 
+use crate::output::{complain, say};
 use base64::Engine as _;
-use mainstay_auth::{Claims, Key, Signer, development_key};
+use mainstay_auth::{Claims, DEVELOPMENT_KEY_FILE, Key, Signer, development_key};
 use mainstay_config::Project;
 use std::fmt::Display;
 use std::io::Write;
@@ -15,28 +16,28 @@ pub fn key(project: &Project) -> Result<(Key, bool), String> {
     }
     if project.auth.jwks.is_some() {
         return Err(format!(
-            "{}: [auth] jwks is not read yet; give the key as `secret`",
-            project.auth.at
+            "{}: [auth] jwks is not served yet; give the key as `secret`",
+            project.places.find(&["auth", "jwks"])
         ));
     }
-    let state = project.state_directory();
-    development_key(&state)
-        .map(|key| (key, true))
-        .map_err(|e| format!("{}: the development key cannot be read or made: {e}", state.display()))
+    own_key(&project.state_directory()).map(|key| (key, true))
 }
 
 /// Whether the development key may be used: everything embedded, nobody else can connect.
 pub fn development_key_refusal(project: &Project) -> Option<String> {
-    if !project.gateway.listen.ip().is_loopback() {
+    let help = "set [auth] secret = { env = \"JWT_SECRET\" }";
+    let listen = project.gateway.listen;
+    if !listen.ip().is_loopback() {
+        let at = project.places.find(&["gateway", "listen"]);
         return Some(format!(
-            "the development key is for this machine alone, and the gateway listens on {}; set [auth] secret = {{ env = \"JWT_SECRET\" }}",
-            project.gateway.listen
+            "{at}: the development key is for this machine alone, and the gateway listens on {listen}; {help}"
         ));
     }
-    let server = project.stores.iter().find(|(_, store)| !store.is_embedded());
-    server.map(|(name, _)| {
-        format!("the development key is for embedded stores alone, and store \"{name}\" is a server; set [auth] secret = {{ env = \"JWT_SECRET\" }}")
-    })
+    let (name, _) = project.stores.iter().find(|(_, store)| !store.is_embedded())?;
+    let at = project.places.find(&["store", name, "url"]);
+    Some(format!(
+        "{at}: the development key is for embedded stores alone, and store \"{name}\" is a server; {help}"
+    ))
 }
 
 /// `mainstay token`
@@ -61,15 +62,15 @@ pub fn print_token(dir: &Path, role: String, sub: Option<String>, ttl: &str) -> 
         )));
     }
     if unknown {
-        eprintln!("note: nothing in this project is granted to a role \"{role}\"");
+        complain!("note: nothing in this project is granted to a role \"{role}\"");
     }
     if sub
         .as_ref()
         .is_some_and(|s| mainstay_model::Value::parse(s, &mainstay_model::Type::Uuid).is_err())
     {
-        eprintln!("note: --sub is not a UUID: what asks for auth.uid() will fail");
+        complain!("note: --sub is not a UUID: what asks for auth.uid() will fail");
     }
-    let key = development_key(&dir.join(".mainstay")).map_err(|e| fail(format!("{}: {e}", dir.display())))?;
+    let key = own_key(&dir.join(".mainstay")).map_err(fail)?;
     let signer = Signer::new(&key).ok_or_else(|| fail("the development key cannot sign".to_owned()))?;
     let claims = Claims {
         role,
@@ -78,7 +79,7 @@ pub fn print_token(dir: &Path, role: String, sub: Option<String>, ttl: &str) -> 
         ..Claims::default()
     };
     let (token, _) = signer.sign(&claims).map_err(|e| fail(e.to_string()))?;
-    println!("{token}");
+    say!("{token}");
     Ok(())
 }
 
@@ -98,21 +99,102 @@ fn described(dir: &Path, role: &str) -> (bool, bool) {
 }
 
 /// A secret of the project's own in its state directory, made at first use with mode 0600: `prefix` and 32 random bytes in base64.
-pub fn generated(state: &Path, file: &str, prefix: &str) -> std::io::Result<String> {
+pub fn generated(state: &Path, file: &str, prefix: &str) -> Result<String, String> {
     let path = state.join(file);
-    if let Ok(text) = std::fs::read_to_string(&path) {
-        return Ok(text.trim().to_owned());
+    match std::fs::read_to_string(&path) {
+        Ok(text) => return not_empty(&path, text.trim()).map(str::to_owned),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+        Err(e) => return Err(unusable(&path, "cannot be read", &e)),
     }
-    std::fs::create_dir_all(state)?;
+    make_state(state)?;
     let mut random = [0u8; 32];
-    getrandom::fill(&mut random).map_err(|e| std::io::Error::other(e.to_string()))?;
+    getrandom::fill(&mut random).map_err(|e| format!("there is no randomness for {}: {e}", path.display()))?;
     let text = format!("{prefix}{}", base64::engine::general_purpose::STANDARD.encode(random));
+    write_private(&path, &text).map_err(|e| unusable(&path, "cannot be written", &e))?;
+    Ok(text)
+}
+
+/// Refuses a file without a secret in it: with an empty one nobody is let in, or anybody.
+pub fn not_empty<'a>(path: &Path, secret: &'a str) -> Result<&'a str, String> {
+    if secret.is_empty() {
+        return Err(format!(
+            "{}: the file is empty; remove it, and the next start makes a new one",
+            path.display()
+        ));
+    }
+    Ok(secret)
+}
+
+/// Makes the directory of local state.
+pub fn make_state(state: &Path) -> Result<(), String> {
+    std::fs::create_dir_all(state).map_err(|e| unusable(state, "cannot be made", &e))
+}
+
+/// What is said of a file or folder that the process cannot use.
+pub fn unusable(path: &Path, what: &str, error: &std::io::Error) -> String {
+    use std::io::ErrorKind::{NotADirectory, PermissionDenied, ReadOnlyFilesystem, StorageFull};
+    let help = match error.kind() {
+        PermissionDenied | ReadOnlyFilesystem => "; give the user that runs Mainstay the right to read and write there",
+        StorageFull => "; free some disk space",
+        NotADirectory => "; a file stands where a folder should be",
+        _ => "",
+    };
+    format!("{}: {what}: {error}{help}", path.display())
+}
+
+fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(&path)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    Ok(text)
+    let mut file = options.open(path)?;
+    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+    if written.is_err() {
+        // Half a secret is none.
+        let _ = std::fs::remove_file(path);
+    }
+    written
+}
+
+/// The development key of a project's state, made at first use.
+fn own_key(state: &Path) -> Result<Key, String> {
+    let path = state.join(DEVELOPMENT_KEY_FILE);
+    match std::fs::read_to_string(&path) {
+        Ok(text) => not_empty(&path, text.trim()).map(drop)?,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => make_state(state)?,
+        Err(e) => return Err(unusable(&path, "cannot be read", &e)),
+    }
+    development_key(state).map_err(|e| match e.kind() {
+        // Its content is off, and the error names the file.
+        std::io::ErrorKind::Other => format!("{e}; or remove the file, and the next start makes a new key"),
+        _ => unusable(&path, "cannot be read or made", &e),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Error, ErrorKind};
+
+    #[test]
+    fn what_cannot_be_used_is_named_with_a_remedy() {
+        for (kind, end) in [
+            (
+                ErrorKind::PermissionDenied,
+                "; give the user that runs Mainstay the right to read and write there",
+            ),
+            (
+                ErrorKind::ReadOnlyFilesystem,
+                "; give the user that runs Mainstay the right to read and write there",
+            ),
+            (ErrorKind::StorageFull, "; free some disk space"),
+            (ErrorKind::InvalidInput, ""),
+        ] {
+            let error = Error::from(kind);
+            assert_eq!(
+                unusable(Path::new("a/.mainstay"), "cannot be made", &error),
+                format!("a/.mainstay: cannot be made: {error}{end}")
+            );
+        }
+    }
 }

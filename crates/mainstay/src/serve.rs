@@ -2,7 +2,8 @@
 
 use crate::cli::Serve;
 use crate::instance::Instance;
-use crate::project;
+use crate::output;
+use crate::project::{self, Problems};
 use mainstay_config::project::{LogFormat, LogLevel};
 use std::fmt::Display;
 use tokio::signal::unix::{SignalKind, signal};
@@ -13,7 +14,8 @@ pub fn run(options: Serve) -> Result<(), Box<dyn Display>> {
     let mut overrides = options.set.clone();
     overrides.extend(options.listen.iter().map(|a| format!("gateway.listen={a}")));
     overrides.extend(options.admin.iter().map(|a| format!("admin.listen={a}")));
-    let loaded = project::load(&options.dir, &overrides).map_err(|p| Box::new(p) as Box<dyn Display>)?;
+    let loaded =
+        project::load(&options.dir, &overrides).map_err(|p| Box::new(as_typed(p, &options)) as Box<dyn Display>)?;
     log(&loaded.project.log);
     for warning in &loaded.warnings {
         mainstay_telemetry::warn!("serve", "{warning}");
@@ -36,7 +38,13 @@ pub fn run(options: Serve) -> Result<(), Box<dyn Display>> {
         let ready = async {
             instance.ready().await;
             // The one line on standard output: whoever started us may begin.
-            println!("ready {}", instance.url());
+            if let Err(why) = output::announce(format_args!("ready {}", instance.url())) {
+                // Whoever was to read it is gone, or has no room: it is served all the same.
+                mainstay_telemetry::warn!(
+                    "serve",
+                    "the line \"ready\" cannot be written to standard output: {why}"
+                );
+            }
             std::future::pending::<()>().await
         };
         tokio::select! {
@@ -48,6 +56,29 @@ pub fn run(options: Serve) -> Result<(), Box<dyn Display>> {
         mainstay_telemetry::flush();
         Ok(())
     })
+}
+
+/// Problems of `--listen` and `--admin` by these names, not by those of the keys that they stand for.
+fn as_typed(mut problems: Problems, options: &Serve) -> Problems {
+    for (given, key, option) in [
+        (
+            options.listen.is_some(),
+            "--set gateway.listen: [gateway] listen: ",
+            "--listen: ",
+        ),
+        (
+            options.admin.is_some(),
+            "--set admin.listen: [admin] listen: ",
+            "--admin: ",
+        ),
+    ] {
+        for line in problems.0.iter_mut().filter(|_| given) {
+            if let Some(rest) = line.strip_prefix(key) {
+                *line = format!("{option}{rest}");
+            }
+        }
+    }
+    problems
 }
 
 /// Says which databases lack statements of their DDL: what is missing there is answered with the database's own errors.

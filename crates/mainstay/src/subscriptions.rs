@@ -101,8 +101,7 @@ fn one(
                 Some(secret) => secret.expose().to_owned(),
                 None => {
                     let file = format!("webhook-{}.secret", file_name(&subscription.name));
-                    secrets::generated(&project.state_directory(), &file, "whsec_")
-                        .map_err(|e| format!("{at}: {file}: {e}"))?
+                    secrets::generated(&project.state_directory(), &file, "whsec_").map_err(|e| format!("{at}: {e}"))?
                 }
             };
             let key = SigningKey::parse(&text).map_err(|e| format!("{at}: secret: {e}"))?;

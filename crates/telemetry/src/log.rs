@@ -127,7 +127,8 @@ pub fn install(config: Config) -> bool {
         };
         let spawned = std::thread::Builder::new().name("log".into()).spawn(write_out);
         if spawned.is_err() {
-            eprintln!("mainstay: no thread for the log writer; lines are written only when the process ends");
+            let text = b"mainstay: no thread for the log writer; lines are written only when the process ends\n";
+            let _ = std::io::stderr().write_all(text);
         }
         Log {
             format,

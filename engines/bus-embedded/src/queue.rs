@@ -73,27 +73,18 @@ pub(crate) struct Queue {
 impl Queue {
     pub fn open(path: &Path) -> Result<Queue> {
         create_private(path);
-        let connection = Connection::open(path).map_err(failed)?;
+        let unopened = |e: rusqlite::Error| unopened(path, &e);
+        let connection = Connection::open(path).map_err(unopened)?;
         // Whoever has the file keeps it: there is nothing to wait for.
-        connection.busy_timeout(Duration::ZERO).map_err(failed)?;
-        let busy = |e: rusqlite::Error| match e.sqlite_error_code() {
-            Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked) => Error::new(
-                "55006",
-                format!(
-                    "{} is in use by another process: an embedded bus serves one process at a time",
-                    path.display()
-                ),
-            ),
-            _ => failed(e),
-        };
+        connection.busy_timeout(Duration::ZERO).map_err(unopened)?;
         // Exclusive: the lock is kept until the process ends, and WAL needs no shared memory.
         connection
             .execute_batch("PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")
-            .map_err(busy)?;
-        connection.execute_batch("BEGIN IMMEDIATE").map_err(busy)?;
+            .map_err(unopened)?;
+        connection.execute_batch("BEGIN IMMEDIATE").map_err(unopened)?;
         let version: i32 = connection
             .pragma_query_value(None, "user_version", |r| r.get(0))
-            .map_err(failed)?;
+            .map_err(unopened)?;
         let missing: &[&str] = match version {
             0 => &[TABLES],
             1 => &[HEADS, CLAIMS],
@@ -110,12 +101,12 @@ impl Queue {
             }
         };
         for tables in missing {
-            connection.execute_batch(tables).map_err(failed)?;
+            connection.execute_batch(tables).map_err(unopened)?;
         }
         connection
             .pragma_update(None, "user_version", VERSION)
             .and_then(|()| connection.execute_batch("COMMIT"))
-            .map_err(failed)?;
+            .map_err(unopened)?;
         Ok(Queue {
             connection,
             subscriptions: Vec::new(),
@@ -305,11 +296,13 @@ impl Queue {
             .prepare_cached(
                 "SELECT serial, id, topic, key, time_us, payload, traceparent, subscription, attempts, error, parked_us FROM message
                   WHERE parked_us IS NOT NULL AND (?1 IS NULL OR subscription = ?1) AND (?2 IS NULL OR serial = ?2)
-                  ORDER BY serial LIMIT ?3",
+                    AND (?3 IS NULL OR serial > ?3)
+                  ORDER BY serial LIMIT ?4",
             )
             .map_err(failed)?;
+        let asked = params![selection.subscription, selection.serial, selection.after, limit];
         let rows = select
-            .query_map(params![selection.subscription, selection.serial, limit], |row| {
+            .query_map(asked, |row| {
                 Ok(Parked {
                     serial: row.get(0)?,
                     message: message(row, 1)?,
@@ -446,6 +439,35 @@ impl Queue {
         }
         Ok(next_of_all)
     }
+}
+
+/// Why the file cannot be opened, for whoever started the process: which file, and what to do.
+fn unopened(path: &Path, error: &rusqlite::Error) -> Error {
+    use rusqlite::ErrorCode::{
+        CannotOpen, DatabaseBusy, DatabaseCorrupt, DatabaseLocked, DiskFull, NotADatabase, PermissionDenied, ReadOnly,
+    };
+    let (code, says) = match error.sqlite_error_code() {
+        Some(DatabaseBusy | DatabaseLocked) => (
+            "55006",
+            " is in use by another process: an embedded bus serves one process at a time",
+        ),
+        Some(NotADatabase | DatabaseCorrupt) => (
+            "58030",
+            ": the file is damaged, or no SQLite database; bring it back with `mainstay restore`, or move it away: without it what \
+             waited to be delivered is lost, and a new one is made",
+        ),
+        Some(CannotOpen) if path.is_dir() => (
+            "58030",
+            ": it is a directory; move it away, and a file is made in its place",
+        ),
+        Some(CannotOpen | PermissionDenied | ReadOnly) => (
+            "58030",
+            ": the file or its directory cannot be written; give the user that runs Mainstay the right to write both",
+        ),
+        Some(DiskFull) => ("58030", ": no space is left on the device; free some"),
+        _ => return Error::new("58030", format!("{}: {error}", path.display())),
+    };
+    Error::new(code, format!("{}{says}", path.display()))
 }
 
 /// A new file is its owner's alone, and those that SQLite makes beside it too: what waits in it is what events tell of. What goes

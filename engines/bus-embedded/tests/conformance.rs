@@ -32,3 +32,31 @@ async fn one_process_at_a_time() {
     first.close().await;
     std::fs::remove_file(&path).expect("the file goes");
 }
+
+#[test]
+fn a_file_that_cannot_be_opened_is_named_with_what_to_do() {
+    let folder = std::env::temp_dir().join(format!("mainstay-bus-unopened-{}", std::process::id()));
+    std::fs::create_dir_all(folder.join("folder.db")).expect("a folder");
+    std::fs::write(
+        folder.join("text.db"),
+        "this is no database, and long enough to be told apart from one".repeat(20),
+    )
+    .expect("a file");
+    for (path, says) in [
+        (
+            folder.join("text.db"),
+            ": the file is damaged, or no SQLite database; bring it back",
+        ),
+        (folder.join("folder.db"), ": it is a directory; move it away"),
+        // Not even root writes there.
+        (
+            "/proc/bus.db".into(),
+            ": the file or its directory cannot be written; give the user that runs Mainstay the right",
+        ),
+    ] {
+        let error = EmbeddedBus::open(&path).err().expect("refused");
+        let wanted = format!("{}{says}", path.display());
+        assert!(error.message.starts_with(&wanted), "{wanted:?}: {error}");
+    }
+    std::fs::remove_dir_all(folder).expect("removed");
+}

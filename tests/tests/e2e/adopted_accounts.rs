@@ -118,6 +118,7 @@ fn accounts_live_beside_what_is_there() {
     );
     assert_eq!(bob.get("/rest/v1/notes?select=text").expect(200).json(), json!([]));
     assert_eq!(ann.get("/auth/v1/user").expect(200).json()["email"], "ann@example.com");
+    assert_eq!(ann.send("HEAD", "/auth/v1/user", &[], None).expect(200).text(), "");
     let login = json!({"email": "ann@example.com", "password": "correct horse"});
     let session = anon
         .post("/auth/v1/token?grant_type=password", &login)

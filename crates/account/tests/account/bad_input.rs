@@ -119,8 +119,17 @@ fn the_small_paths_answer() {
         let options = project.ask("OPTIONS", "/user", None, Json::Null).await;
         assert_eq!(
             (options.status, &options.headers["allow"]),
-            (204, &"GET, PUT, OPTIONS".parse().expect("a value"))
+            (204, &"GET, HEAD, PUT, OPTIONS".parse().expect("a value"))
         );
+        for (path, status) in [("/settings", 200), ("/user", 401)] {
+            let get = project.ask("GET", path, None, Json::Null).await;
+            let head = project.ask("HEAD", path, None, Json::Null).await;
+            assert_eq!((get.status, head.status), (status, status), "{path}");
+            assert_ne!(get.body, Json::Null);
+            assert_eq!(head.body, Json::Null, "HEAD {path} has no content");
+            assert_eq!(head.headers["content-type"], get.headers["content-type"]);
+            assert_ne!(head.headers["content-length"], "0");
+        }
         let named = Request::get("/auth/v1/user")
             .header("x-supabase-api-version", "2024-01-01")
             .body(Bytes::new())

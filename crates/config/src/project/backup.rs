@@ -49,6 +49,12 @@ pub(super) fn read(section: &Section<'_>) -> Backup {
             None | Some("file") if text.text.is_empty() => {
                 section.report_at(&text.at, "to", "the path is empty", None);
             }
+            None if text.text.starts_with("s3:") => section.report_at(
+                &text.at,
+                "to",
+                format!("{} is no place for backups", text.quoted()),
+                Some("write for example \"s3://bucket/prefix\""),
+            ),
             None | Some("file") => {}
             Some("s3") if text.text.len() > "s3://".len() => {}
             Some("s3") => section.report_at(

@@ -10,6 +10,7 @@ use crate::problem::{Problem, suggest};
 pub(super) fn check(project: &Project, document: &Document<'_>) {
     check_listeners(project, document);
     check_stores(project, document);
+    check_without_effect(project, document);
     check_routes(project, document);
     check_subscriptions(project, document);
 }
@@ -18,7 +19,7 @@ fn check_listeners(project: &Project, document: &Document<'_>) {
     let (public, admin) = (project.gateway.listen, project.admin.listen);
     let same_address = public.ip() == admin.ip() || public.ip().is_unspecified() || admin.ip().is_unspecified();
     if public.port() != 0 && public.port() == admin.port() && same_address {
-        let at = document.place(&["admin", "listen"]);
+        let at = project.places.find(&["admin", "listen"]);
         let message = format!("[admin] listen: {admin} is taken by [gateway] listen, {public}");
         document.report(at.problem(message).help("give each listener a port of its own"));
     }
@@ -42,7 +43,7 @@ fn check_stores(project: &Project, document: &Document<'_>) {
         if !service.store.is_empty() && !project.stores.contains_key(&service.store) {
             let what = format!("[service.{name}] store");
             document.report(unknown(
-                &document.place(&["service", name, "store"]),
+                &project.places.find(&["service", name, "store"]),
                 &what,
                 "store",
                 &service.store,
@@ -54,7 +55,7 @@ fn check_stores(project: &Project, document: &Document<'_>) {
         && !project.stores.contains_key(store)
     {
         document.report(unknown(
-            &document.place(&["auth", "store"]),
+            &project.places.find(&["auth", "store"]),
             "[auth] store",
             "store",
             store,
@@ -63,12 +64,34 @@ fn check_stores(project: &Project, document: &Document<'_>) {
     }
 }
 
+/// What is written and does nothing, as it is for stores of another kind.
+fn check_without_effect(project: &Project, document: &Document<'_>) {
+    let unheeded = |path: &[&str], message: String, help: &str| {
+        if project.places.has(path) {
+            document.warn(project.places.find(path).problem(message).help(help));
+        }
+    };
+    for (name, _) in project.stores.iter().filter(|(_, store)| store.is_embedded()) {
+        let message = format!("[store.{name}] connections: has no effect");
+        let help = "an embedded store has none; `readers` are the threads of its long reads";
+        unheeded(&["store", name, "connections"], message, help);
+    }
+    if project.stores.values().all(super::Store::is_embedded) {
+        let message = "[api] search_path: has no effect".to_owned();
+        unheeded(
+            &["api", "search_path"],
+            message,
+            "it is for server stores, and no store is one",
+        );
+    }
+}
+
 fn check_routes(project: &Project, document: &Document<'_>) {
     for (index, route) in project.routes.iter().enumerate() {
         if let Target::Upstream(name) = &route.to
             && !project.upstreams.contains_key(name)
         {
-            let at = document.place(&["route", &index.to_string(), "to"]);
+            let at = project.places.find(&["route", &index.to_string(), "to"]);
             document.report(unknown(&at, "[[route]] to", "upstream", name, project.upstreams.keys()));
         }
         if let Some(earlier) = project.routes[..index].iter().find(|earlier| shadows(earlier, route)) {
@@ -76,7 +99,7 @@ fn check_routes(project: &Project, document: &Document<'_>) {
                 "[[route]]: {:?} never gets a request: {:?} at {} comes first",
                 route.matches.text, earlier.matches.text, earlier.at
             );
-            let at = document.place(&["route", &index.to_string(), "match"]);
+            let at = project.places.find(&["route", &index.to_string(), "match"]);
             document.report(at.problem(message).help("put the more particular route first"));
         }
     }

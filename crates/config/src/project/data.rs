@@ -30,10 +30,9 @@ pub struct Store {
 }
 
 impl Store {
-    /// The database file of an embedded store; `None` for servers and for `sqlite::memory:`.
+    /// The database file of an embedded store; `None` for servers.
     pub fn sqlite_file(&self) -> Option<PathBuf> {
-        let path = self.url.rest();
-        (self.url.scheme() == "sqlite" && path != ":memory:").then(|| PathBuf::from(path))
+        self.is_embedded().then(|| PathBuf::from(self.url.rest()))
     }
 
     /// Whether the store lives inside the process.
@@ -142,7 +141,7 @@ pub(super) fn read_stores(root: &Section<'_>, dir: &Path) -> BTreeMap<String, St
             "url",
             "write for example url = \"sqlite:.mainstay/main.db\" or url = { env = \"DATABASE_URL\" }",
         );
-        let url = section.url("url").map(|url| resolve_sqlite(url, dir));
+        let url = section.url("url").map(|url| resolve_sqlite(&section, url, dir));
         let replicas: Vec<Url> = section
             .texts("replicas")
             .unwrap_or_default()
@@ -192,12 +191,23 @@ fn default_url(dir: &Path) -> Url {
     Url::of_file("sqlite", &dir.join(".mainstay/main.db"))
 }
 
-/// Puts the project's directory before the path of an embedded store.
-fn resolve_sqlite(url: Url, dir: &Path) -> Url {
-    if url.scheme() != "sqlite" || url.rest() == ":memory:" {
+/// Puts the project's directory before the path of an embedded store, which must be a file's.
+fn resolve_sqlite(section: &Section<'_>, url: Url, dir: &Path) -> Url {
+    if url.scheme() != "sqlite" {
         return url;
     }
-    Url::of_file("sqlite", &dir.join(url.rest()))
+    let path = Path::new(url.rest());
+    let help = "write for example \"sqlite:.mainstay/main.db\"";
+    if url.rest() == ":memory:" {
+        section.report("url", "an embedded store is a file, and this names none", Some(help));
+    } else if path.file_name().is_none()
+        || url.rest().ends_with('/')
+        || url.rest().ends_with("/.")
+        || dir.join(path).is_dir()
+    {
+        section.report("url", format!("\"{url}\" names no file"), Some(help));
+    }
+    Url::of_file("sqlite", &dir.join(path))
 }
 
 /// Checks the name of a section that the user chose.
@@ -360,13 +370,29 @@ pub(super) fn read_cache(section: &Section<'_>) -> Cache {
     }
 }
 
-pub(super) fn read_api(section: &Section<'_>) -> Api {
-    let schemas = section.strings("schemas").unwrap_or_else(|| vec!["public".to_string()]);
-    if schemas.is_empty() {
+/// The schemas that are served, each once.
+fn read_schemas(section: &Section<'_>) -> Vec<String> {
+    let Some(written) = section.texts("schemas") else {
+        return vec!["public".to_string()];
+    };
+    if written.is_empty() {
         section.report("schemas", "at least one schema is needed", None);
     }
+    let mut schemas = Vec::new();
+    for text in written {
+        if schemas.contains(&text.text) {
+            let message = format!("{} is listed twice", text.quoted());
+            section.report_at(&text.at, "schemas", message, None);
+        } else {
+            schemas.push(text.text);
+        }
+    }
+    schemas
+}
+
+pub(super) fn read_api(section: &Section<'_>) -> Api {
     Api {
-        schemas,
+        schemas: read_schemas(section),
         anon: section.string("anon").unwrap_or_else(|| "anon".to_string()),
         aggregates: section.boolean("aggregates").unwrap_or(false),
         plan: section.boolean("plan").unwrap_or(false),

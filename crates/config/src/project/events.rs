@@ -130,6 +130,13 @@ pub(super) fn read_bus(section: &Section<'_>) -> Bus {
     let url = section
         .url("url")
         .unwrap_or_else(|| Url::of_file("embedded", Path::new("")));
+    if url.scheme() == "embedded" && !url.rest().is_empty() {
+        section.report(
+            "url",
+            format!("\"{url}\" names something, and the embedded bus has no name"),
+            Some("write \"embedded:\"; its file is .mainstay/bus.db"),
+        );
+    }
     Bus { url, at: section.at() }
 }
 
@@ -228,7 +235,7 @@ fn read_change(section: &Section<'_>) -> Option<Trigger> {
     );
     let words = [("insert", Insert), ("update", Update), ("delete", Delete)];
     let mut operations = change.choices("op", &words).unwrap_or(all);
-    if operations.is_empty() && change.is_array("op") {
+    if change.is_empty_array("op") {
         change.report("op", "names no operation", Some("leave it out for all of them"));
     }
     operations.sort();

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::routes::{Limit, read_limits};
+use super::routes::{Limit, is_token, read_limits};
 use crate::secret::Secret;
 use crate::section::Section;
 use crate::units::display_size;
@@ -344,12 +344,26 @@ fn read_cors(section: &Section<'_>) -> Cors {
         .to_vec();
     Cors {
         origins,
-        methods: section.strings("methods").unwrap_or(methods),
-        headers: section.strings("headers").unwrap_or_default(),
-        expose: section.strings("expose").unwrap_or_default(),
+        methods: read_tokens(section, "methods", "method", "\"GET\"").unwrap_or(methods),
+        headers: read_tokens(section, "headers", "header name", "\"X-Request-Id\"").unwrap_or_default(),
+        expose: read_tokens(section, "expose", "header name", "\"X-Request-Id\"").unwrap_or_default(),
         credentials,
         max_age: section.duration("max_age").unwrap_or(Duration::from_secs(3_600)),
     }
+}
+
+/// A list of methods or of header names (RFC 9110, sections 5.1 and 9.1).
+fn read_tokens(section: &Section<'_>, key: &str, what: &str, example: &str) -> Option<Vec<String>> {
+    let mut tokens = Vec::new();
+    for text in section.texts(key)? {
+        if is_token(&text.text) {
+            tokens.push(text.text);
+        } else {
+            let message = format!("{} is not a {what}", text.quoted());
+            section.report_at(&text.at, key, message, Some(&format!("write for example {example}")));
+        }
+    }
+    Some(tokens)
 }
 
 pub(super) fn read_admin(section: &Section<'_>) -> Admin {

@@ -27,6 +27,7 @@ pub use routes::{
 };
 
 use crate::document::Document;
+use crate::places::Places;
 use crate::problem::{Location, Problem};
 
 /// The file's name inside the project's directory.
@@ -68,6 +69,8 @@ pub struct Project {
     pub backup: Backup,
     /// `[log]`.
     pub log: Log,
+    /// Where each key stands, for whoever knows more than the file does.
+    pub places: Places,
     /// What works but is likely not meant; for `check` and the log at start.
     pub warnings: Vec<Problem>,
 }
@@ -185,6 +188,7 @@ fn read(document: &Document<'_>, dir: &Path) -> Project {
         stores,
         services,
         schema,
+        places: document.places(),
         warnings: Vec::new(),
     };
     root.finish();

@@ -494,10 +494,15 @@ fn read_header_edits(section: &Section<'_>, key: &str) -> HeaderEdits {
     edits
 }
 
+/// Whether a text is a token of HTTP (RFC 9110, section 5.6.2).
+pub(super) fn is_token(text: &str) -> bool {
+    let sound = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+    !text.is_empty() && text.chars().all(sound)
+}
+
 /// Whether a header may be set (RFC 9110, sections 5.1 and 5.5). The error says why not.
 pub(super) fn check_header(name: &str, value: &str) -> Result<(), String> {
-    let is_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
-    if name.is_empty() || !name.chars().all(is_token) {
+    if !is_token(name) {
         return Err("is not a header name".to_string());
     }
     if FRAMING_HEADERS.contains(&name.to_ascii_lowercase().as_str()) {

@@ -191,6 +191,15 @@ impl<'d> Section<'d> {
         };
         match &node.value {
             Value::Array(items) => items.iter().filter_map(item).collect(),
+            Value::Table(table) if self.label.is_empty() && numbered(table) => {
+                let first = table.keys().next().map_or("0", String::as_str);
+                self.report(
+                    key,
+                    format!("there is no [[{key}]] {first}: the file has none"),
+                    Some("write it into the file; an override changes what is there"),
+                );
+                Vec::new()
+            }
             Value::Table(_) if self.label.is_empty() => {
                 self.report(
                     key,
@@ -240,6 +249,11 @@ impl<'d> Section<'d> {
                 ..
             })
         )
+    }
+
+    /// Whether `key` is written as an array with nothing in it.
+    pub(crate) fn is_empty_array(&self, key: &str) -> bool {
+        matches!(self.node(key), Some(Node { value: Value::Array(items), .. }) if items.is_empty())
     }
 
     /// Whether `key` is the literal `false` (for "switch this off" beside a table or a text).
@@ -301,6 +315,11 @@ impl<'d> Section<'d> {
             self.document.report(entry.key_at.problem(message).help(help));
         }
     }
+}
+
+/// Whether a table came of `--set route.0.timeout=…`, which counts items that are not there.
+fn numbered(table: &Table) -> bool {
+    !table.is_empty() && table.keys().all(|key| key.bytes().all(|b| b.is_ascii_digit()))
 }
 
 impl Drop for Section<'_> {

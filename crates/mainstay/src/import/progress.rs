@@ -1,8 +1,9 @@
 //! How far an import has come, on one line of a terminal.
 
 use super::source::Progress;
+use crate::output::draw;
 use mainstay_config::units::{display_duration, display_size};
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -26,11 +27,11 @@ impl Bar {
             while !until.load(Ordering::Acquire) {
                 let bytes = progress.bytes.load(Ordering::Relaxed);
                 let rows = progress.rows.load(Ordering::Relaxed);
-                eprint!("\r{}\x1b[K", line(&table, bytes, total, rows, began.elapsed()));
-                let _ = std::io::stderr().flush();
+                let line = line(&table, bytes, total, rows, began.elapsed());
+                draw(format_args!("\r{line}\x1b[K"));
                 std::thread::park_timeout(BETWEEN);
             }
-            eprint!("\r\x1b[K");
+            draw(format_args!("\r\x1b[K"));
         });
         Bar(Some((ended, drawn)))
     }
