@@ -44,6 +44,7 @@ pub fn gateway(
             upstreams.push(Upstream {
                 connect_timeout: upstream.connect_timeout,
                 timeout: upstream.timeout,
+                read_timeout: upstream.read_timeout,
                 idle_timeout: upstream.idle_timeout,
                 ejection: Ejection {
                     failures: upstream.ejection.failures,

@@ -94,13 +94,13 @@ fn check_routes(project: &Project, document: &Document<'_>) {
             let at = project.places.find(&["route", &index.to_string(), "to"]);
             document.report(unknown(&at, "[[route]] to", "upstream", name, project.upstreams.keys()));
         }
-        if let Some(earlier) = project.routes[..index].iter().find(|earlier| shadows(earlier, route)) {
+        if let Some(earlier) = project.routes[..index].iter().find(|earlier| same(earlier, route)) {
             let message = format!(
-                "[[route]]: {:?} never gets a request: {:?} at {} comes first",
+                "[[route]]: {:?} matches the same requests as {:?} at {}",
                 route.matches.text, earlier.matches.text, earlier.at
             );
             let at = project.places.find(&["route", &index.to_string(), "match"]);
-            document.report(at.problem(message).help("put the more particular route first"));
+            document.report(at.problem(message).help("remove one, or narrow its methods"));
         }
     }
     for (name, upstream) in &project.upstreams {
@@ -115,32 +115,14 @@ fn check_routes(project: &Project, document: &Document<'_>) {
     }
 }
 
-/// Whether `earlier` takes every request that `later` could take.
-fn shadows(earlier: &Route, later: &Route) -> bool {
-    let host_covered = earlier.host.is_none() || earlier.host == later.host;
-    let methods_covered = match (earlier.matches.methods.is_empty(), later.matches.methods.is_empty()) {
-        (true, _) => true,
-        (false, true) => false,
-        (false, false) => later
-            .matches
-            .methods
-            .iter()
-            .all(|method| earlier.matches.takes_method(method)),
+/// Whether two routes match the same requests: of others the more particular one takes what both match.
+fn same(a: &Route, b: &Route) -> bool {
+    let (own, others) = (&a.matches.methods, &b.matches.methods);
+    let methods = match own.is_empty() || others.is_empty() {
+        true => own.is_empty() && others.is_empty(),
+        false => own.iter().any(|m| b.matches.takes_method(m)) || others.iter().any(|m| a.matches.takes_method(m)),
     };
-    host_covered && methods_covered && covers(&earlier.matches.path.segments, &later.matches.path.segments)
-}
-
-/// Whether every path of `narrow` is one of `wide`.
-fn covers(wide: &[super::Segment], narrow: &[super::Segment]) -> bool {
-    use super::Segment::{Literal, One, Rest};
-    match (wide.split_first(), narrow.split_first()) {
-        (Some((Rest, _)), _) => true,
-        (None, None) => true,
-        (Some((One, wide)), Some((One, narrow))) => covers(wide, narrow),
-        (Some((One, wide)), Some((Literal(text), narrow))) => !text.is_empty() && covers(wide, narrow),
-        (Some((Literal(a), wide)), Some((Literal(b), narrow))) => a == b && covers(wide, narrow),
-        _ => false,
-    }
+    methods && a.host == b.host && a.matches.path == b.matches.path
 }
 
 fn check_subscriptions(project: &Project, document: &Document<'_>) {

@@ -19,6 +19,8 @@ pub struct Upstream {
     pub connect_timeout: Duration,
     /// `timeout`: from the request to the head of its answer; default 30 s. A route may say otherwise.
     pub timeout: Duration,
+    /// `read_timeout`: how long an answer may pause between two of its parts; default 60 s.
+    pub read_timeout: Duration,
     /// `idle_timeout`: how long an unused connection is kept; default 60 s.
     pub idle_timeout: Duration,
     /// `connections`: open at once to each server; default 256. Further requests wait, then get 503.
@@ -209,6 +211,7 @@ pub(super) fn read_upstreams(root: &Section<'_>) -> BTreeMap<String, Upstream> {
             servers,
             connect_timeout: seconds("connect_timeout", 2),
             timeout: seconds("timeout", 30),
+            read_timeout: seconds("read_timeout", 60),
             idle_timeout: seconds("idle_timeout", 60),
             connections: section.count("connections", 1..=65_535).unwrap_or(256),
             ejection: read_ejection(&section.section("ejection")),

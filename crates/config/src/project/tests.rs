@@ -142,7 +142,12 @@ fn the_reference_shows_the_defaults() {
     let upstream = "[upstream.a]\nservers = \"127.0.0.1:9001\"\n[[route]]\nmatch = \"/a\"\nto = \"a\"\n";
     let bare = read_ok(upstream);
     let settings = |upstream: &Upstream| {
-        let times = (upstream.connect_timeout, upstream.timeout, upstream.idle_timeout);
+        let times = (
+            upstream.connect_timeout,
+            upstream.timeout,
+            upstream.read_timeout,
+            upstream.idle_timeout,
+        );
         format!("{:?}", (times, upstream.connections, &upstream.ejection))
     };
     assert_eq!(settings(&full.upstreams["payments"]), settings(&bare.upstreams["a"]));
