@@ -152,6 +152,9 @@ fn the_reference_shows_the_defaults() {
     };
     assert_eq!(settings(&full.upstreams["payments"]), settings(&bare.upstreams["a"]));
     assert_eq!(bare.routes[0].auth, AuthRule::None);
+    // The API knows its callers, whatever else a route asks of them.
+    let api = read_ok("[[route]]\nmatch = \"/rest/v1/a\"\nto = \"api\"\nlimit = { rate = \"1/s\", per = \"user\" }\n");
+    assert_eq!(api.routes[0].auth, AuthRule::Optional);
     assert_eq!(
         (bare.routes[0].cache.as_ref(), bare.routes[0].retry.as_ref()),
         (None, None)
