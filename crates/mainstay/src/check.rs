@@ -1,7 +1,7 @@
 //! `mainstay check`: every problem, with its place and what to do, and who reaches what.
 
 use crate::project::{self, Problems};
-use crate::{accounts, adopted, engines, routes, secrets, seeds};
+use crate::{accounts, adopted, engines, routes, secrets, seeds, translation};
 use mainstay_model::{Privilege, Schema};
 use mainstay_store_postgres::introspect;
 use std::collections::BTreeSet;
@@ -21,7 +21,9 @@ pub fn run(dir: &Path, overrides: &[String]) -> Result<(), Box<dyn Display>> {
     let mut problems = seeds::misfits(&loaded.seeds, schema);
     problems.extend(routes::refuse_unserved(project).err());
     problems.extend(engines::unknown(project));
-    problems.extend(engines::untranslatable(project, schema));
+    let untranslatable = translation::untranslatable(project, schema);
+    problems.extend(untranslatable.tables);
+    problems.extend(untranslatable.others);
     let has_key = project.auth.secret.is_some() || project.auth.jwks.is_some();
     problems.extend((!has_key).then(|| secrets::development_key_refusal(project)).flatten());
     if !problems.is_empty() {

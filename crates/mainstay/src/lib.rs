@@ -25,3 +25,4 @@ mod seeds;
 mod serve;
 mod slow;
 mod subscriptions;
+mod translation;

@@ -18,7 +18,11 @@ pub fn run(options: Serve) -> Result<(), Box<dyn Display>> {
     for warning in &loaded.warnings {
         mainstay_telemetry::warn!("serve", "{warning}");
     }
-    for problem in crate::engines::untranslatable(&loaded.project, &loaded.schema) {
+    let untranslatable = crate::translation::untranslatable(&loaded.project, &loaded.schema);
+    if !untranslatable.tables.is_empty() {
+        return Err(Box::new(project::Problems(untranslatable.tables)));
+    }
+    for problem in untranslatable.others {
         // Served all the same: whoever calls it is told, and everything else works.
         mainstay_telemetry::warn!("serve", "{problem}");
     }

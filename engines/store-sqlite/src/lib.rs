@@ -40,9 +40,11 @@ mod shared;
 mod statement;
 mod step;
 mod store;
+mod trial;
 mod writer;
 
 pub use backup::SqliteRecovery;
 pub use config::{Captured, Config, Seed};
 pub use open_error::{OpenError, OpenErrorKind};
 pub use store::SqliteStore;
+pub use trial::Trial;

@@ -3,7 +3,7 @@
 
 use crate::description::{self, Description};
 use crate::open_error::{OpenError, OpenErrorKind};
-use mainstay_model::{RelationId, Schema};
+use mainstay_model::{Relation, RelationId, Schema, Span};
 use mainstay_sql::sqlite::{self, quote_identifier, table_name};
 use rusqlite::Connection;
 use std::path::Path;
@@ -62,7 +62,7 @@ pub(crate) fn compare(
             None => sqlite::create_table(schema, id),
             Some(had) => additions(schema, id, had, &wanted, &mut differences),
         };
-        let statements = statements.map_err(|error| unsupported(path, &name, &error))?;
+        let statements = statements.map_err(|error| unsupported(path, schema.relation(id), &error))?;
         let change = match differences.is_empty() {
             true => Change::InPlace { id, wanted, statements },
             false => Change::Rebuild {
@@ -130,8 +130,13 @@ pub(crate) fn reconcile(
     ))
 }
 
-fn unsupported(path: &Path, table: &str, error: &mainstay_model::Error) -> OpenError {
-    let message = format!("table \"{table}\": {}", error.message);
+fn unsupported(path: &Path, table: &Relation, error: &mainstay_model::Error) -> OpenError {
+    let Span { file, line, column, .. } = &table.span;
+    let place = match file.is_empty() {
+        true => String::new(),
+        false => format!("{file}:{line}:{column}: "),
+    };
+    let message = format!("{place}table \"{}\": {}", table.name, error.message);
     OpenError::new(
         OpenErrorKind::Unsupported,
         path,

@@ -4,6 +4,7 @@ mod adopted;
 mod adopted_accounts;
 mod backup;
 mod cache;
+mod check;
 mod cli;
 mod dialect;
 mod durability;

@@ -1,0 +1,107 @@
+//! `mainstay check` on what the embedded engine cannot do: whatever `serve` would refuse, and whatever would answer with an error.
+
+use mainstay_tests::{Project, binary};
+use std::process::Command;
+
+/// A verb to its end: whether it succeeded, what it printed, what it complained of.
+fn run(verb: &str, project: &Project) -> (bool, String, String) {
+    let mut command = Command::new(binary());
+    command.arg(verb).arg(project.dir());
+    if verb == "serve" {
+        command.args(["--listen", "127.0.0.1:0"]);
+    }
+    let output = command.output().expect("mainstay runs");
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    (output.status.success(), text(output.stdout), text(output.stderr))
+}
+
+/// DDL, and how its complaint begins.
+const TABLES: &[(&str, &str)] = &[
+    (
+        "CREATE TABLE t (a int, UNIQUE NULLS NOT DISTINCT (a));",
+        "table t: UNIQUE NULLS NOT DISTINCT",
+    ),
+    (
+        "CREATE TABLE one (a int);\nCREATE TABLE \"One\" (a int);",
+        "table One: tables \"one\" and \"One\" differ in upper and lower case only",
+    ),
+    (
+        "CREATE TABLE t (a int, \"A\" int);",
+        "table t: columns \"a\" and \"A\" of table \"t\" differ in upper and lower case only",
+    ),
+    ("CREATE TABLE sqlite_x (a int);", "table sqlite_x: a table called"),
+    ("CREATE TABLE _mainstay_x (a int);", "table _mainstay_x: a table called"),
+    ("CREATE TABLE t ();", "table t: table \"t\" has no columns"),
+    (
+        "CREATE TABLE t (a timestamptz CHECK (a < now()));",
+        "table t: SQLite cannot keep a table's definition that depends on the time",
+    ),
+    (
+        "CREATE FUNCTION f(x int) RETURNS boolean IMMUTABLE LANGUAGE sql AS 'SELECT x > 0';\nCREATE TABLE t (a int CHECK (f(a)));",
+        "table t: SQLite cannot keep a table's definition that depends on a subquery or a function",
+    ),
+    (
+        "CREATE TABLE t (a text[] CHECK ('x' = ANY (a)));",
+        "table t: SQLite cannot keep a table's definition that looks into an array",
+    ),
+    (
+        "CREATE TABLE t (a int, b float8 GENERATED ALWAYS AS (random()) STORED);",
+        "table t: SQLite cannot keep the generated column \"b\" that depends on a volatile function",
+    ),
+    (
+        "CREATE TABLE t (a int);\nCREATE INDEX i ON t ((random()));",
+        "table t: SQLite cannot keep the index \"i\" that depends on a volatile function",
+    ),
+];
+
+/// What is served all the same, and answers with an error.
+const OTHERS: &[(&str, &str)] = &[
+    (
+        "CREATE TABLE t (b bytea);\nCREATE VIEW v AS SELECT substring(b, 1, 1) FROM t;",
+        "schema.sql:2:13: view v: ",
+    ),
+    (
+        "CREATE TABLE t (b text);\nCREATE VIEW v AS SELECT current_setting(b) FROM t;",
+        "schema.sql:2:13: view v: ",
+    ),
+    (
+        "CREATE TABLE t (b text);\nALTER TABLE t ENABLE ROW LEVEL SECURITY;\nCREATE POLICY p ON t USING (current_setting(b) = 'x');",
+        "schema.sql:3:15: policy p of table t: ",
+    ),
+    (
+        "CREATE TABLE t (a int, b text DEFAULT current_setting(concat('a', 'b')));",
+        "schema.sql:1:14: the defaults of table t: ",
+    ),
+];
+
+#[test]
+fn what_serve_would_refuse_is_said_with_its_place() {
+    for (ddl, wanted) in TABLES {
+        let project = Project::new(ddl, "");
+        let (ok, _, said) = run("check", &project);
+        assert!(
+            !ok && said.starts_with("schema.sql:") && said.contains(wanted),
+            "{ddl}\n{said}"
+        );
+        // The same words, and no file.
+        let (ok, out, served) = run("serve", &project);
+        assert!(!ok && out.is_empty(), "{ddl}\n{out}");
+        assert_eq!(served, said, "{ddl}");
+        assert!(!project.dir().join(".mainstay/main.db").exists(), "{ddl}");
+    }
+}
+
+#[test]
+fn what_would_answer_with_an_error_is_said_with_its_place() {
+    for (ddl, wanted) in OTHERS {
+        let (ok, _, said) = run("check", &Project::new(ddl, ""));
+        assert!(!ok && said.starts_with(wanted), "{ddl}\n{said}");
+    }
+}
+
+#[test]
+fn what_looks_like_a_subquery_and_is_none_is_taken() {
+    let ddl = "CREATE TABLE t (a text CHECK (a <> 'SELECT 1'), \"SELECT \" text CHECK (\"SELECT \" IS NOT NULL));";
+    let (ok, _, said) = run("check", &Project::new(ddl, ""));
+    assert!(ok, "{said}");
+}
