@@ -18,6 +18,9 @@ pub fn run(dir: &Path, overrides: &[String]) -> Result<(), Box<dyn Display>> {
     for warning in &loaded.warnings {
         println!("warning: {warning}");
     }
+    for note in &loaded.notes {
+        println!("note: {note}");
+    }
     let mut problems = seeds::misfits(&loaded.seeds, schema);
     problems.extend(routes::refuse_unserved(project).err());
     problems.extend(engines::unknown(project));

@@ -23,6 +23,8 @@ pub struct Loaded {
     pub sequence_values: Vec<(Arc<str>, i64)>,
     /// What works but is likely not meant.
     pub warnings: Vec<String>,
+    /// What of the DDL has no effect here.
+    pub notes: Vec<String>,
 }
 
 /// Why a project cannot be served: every problem, a line each.
@@ -130,6 +132,7 @@ pub fn load(dir: &Path, overrides: &[String]) -> Result<Loaded, Problems> {
         sequence_values: reading.sequence_values,
         accounts: accounts::beside(&project).map(Arc::new),
         warnings,
+        notes: reading.notes.iter().map(note_line).collect(),
         project,
     })
 }
@@ -188,6 +191,11 @@ fn ddl_line(problem: &mainstay_schema::Problem) -> String {
         line.push_str(help);
     }
     line
+}
+
+fn note_line(note: &mainstay_schema::Note) -> String {
+    let span = &note.span;
+    format!("{}:{}:{}: {}", span.file, span.line, span.column, note.message)
 }
 
 fn lines(problems: Vec<Problem>) -> Vec<String> {

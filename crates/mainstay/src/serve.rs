@@ -15,7 +15,7 @@ pub fn run(options: Serve) -> Result<(), Box<dyn Display>> {
     overrides.extend(options.admin.iter().map(|a| format!("admin.listen={a}")));
     let loaded = project::load(&options.dir, &overrides).map_err(|p| Box::new(p) as Box<dyn Display>)?;
     log(&loaded.project.log);
-    for warning in &loaded.warnings {
+    for warning in loaded.warnings.iter().chain(&loaded.notes) {
         mainstay_telemetry::warn!("serve", "{warning}");
     }
     let untranslatable = crate::translation::untranslatable(&loaded.project, &loaded.schema);

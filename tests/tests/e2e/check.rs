@@ -1,6 +1,6 @@
 //! `mainstay check` on what the embedded engine cannot do: whatever `serve` would refuse, and whatever would answer with an error.
 
-use mainstay_tests::{Project, binary};
+use mainstay_tests::{Project, binary, until};
 use std::process::Command;
 
 /// A verb to its end: whether it succeeded, what it printed, what it complained of.
@@ -86,7 +86,7 @@ fn what_serve_would_refuse_is_said_with_its_place() {
         // The same words, and no file.
         let (ok, out, served) = run("serve", &project);
         assert!(!ok && out.is_empty(), "{ddl}\n{out}");
-        assert_eq!(served, said, "{ddl}");
+        assert!(served.contains(said.trim_end()), "{ddl}\n{served}");
         assert!(!project.dir().join(".mainstay/main.db").exists(), "{ddl}");
     }
 }
@@ -104,4 +104,28 @@ fn what_looks_like_a_subquery_and_is_none_is_taken() {
     let ddl = "CREATE TABLE t (a text CHECK (a <> 'SELECT 1'), \"SELECT \" text CHECK (\"SELECT \" IS NOT NULL));";
     let (ok, _, said) = run("check", &Project::new(ddl, ""));
     assert!(ok, "{said}");
+}
+
+#[test]
+fn what_has_no_effect_is_told_by_check_and_by_serve() {
+    let ddl = "CREATE TABLE t (a int);\nALTER TABLE t FORCE ROW LEVEL SECURITY;\n\
+               CREATE MATERIALIZED VIEW m AS SELECT a FROM t;\nGRANT SELECT ON t TO anon WITH GRANT OPTION;\n\
+               ALTER DEFAULT PRIVILEGES FOR ROLE bob GRANT SELECT ON TABLES TO anon;\nCREATE TABLE u (a int);\n";
+    let project = Project::new(ddl, "");
+    let (ok, out, said) = run("check", &project);
+    assert!(ok, "{said}");
+    let notes = [
+        "schema.sql:2:15: FORCE has no effect",
+        "schema.sql:3:",
+        "schema.sql:4:",
+        "schema.sql:5:1: default privileges FOR ROLE bob have no effect",
+    ];
+    for note in notes {
+        assert!(out.contains(&format!("note: {note}")), "{note} is missing in\n{out}");
+    }
+    assert!(out.contains("anon: reads t\n"), "{out}");
+    let served = project.serve();
+    until("it is logged", || {
+        served.log().iter().any(|line| line.contains(notes[3])).then_some(())
+    });
 }
