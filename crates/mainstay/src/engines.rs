@@ -135,17 +135,7 @@ fn sqlite(loaded: &Loaded, name: &str, index: u16) -> Result<Arc<dyn Store>, Str
         let at = &loaded.project.stores[name].at;
         std::fs::create_dir_all(parent).map_err(|e| format!("{at}: {}: {e}", parent.display()))?;
     }
-    let seeds = loaded
-        .seeds
-        .iter()
-        .filter(|seed| *loaded.schema.relation(seed.relation).store == *name)
-        .map(|seed| Seed {
-            relation: seed.relation,
-            columns: seed.columns.clone(),
-            rows: seed.rows.clone(),
-            origin: format!("{}:{}", seed.span.file, seed.span.line),
-        })
-        .collect();
+    let seeds = sqlite_seeds(loaded, name);
     let schema = loaded.schema_of(name).clone();
     // Beside an adopted database a file has nothing but accounts in it.
     let captured = match Arc::ptr_eq(&schema, &loaded.schema) {
@@ -156,6 +146,21 @@ fn sqlite(loaded: &Loaded, name: &str, index: u16) -> Result<Arc<dyn Store>, Str
     opened
         .map(|store| store as Arc<dyn Store>)
         .map_err(|e| format!("store \"{name}\": {e}"))
+}
+
+/// The rows that the tables of a store in a file begin with.
+pub fn sqlite_seeds(loaded: &Loaded, name: &str) -> Vec<Seed> {
+    loaded
+        .seeds
+        .iter()
+        .filter(|seed| *loaded.schema.relation(seed.relation).store == *name)
+        .map(|seed| Seed {
+            relation: seed.relation,
+            columns: seed.columns.clone(),
+            rows: seed.rows.clone(),
+            origin: format!("{}:{}", seed.span.file, seed.span.line),
+        })
+        .collect()
 }
 
 /// The changes that somebody subscribes to, by a schema.

@@ -5,7 +5,7 @@
 use crate::names::{Name, generated_name};
 use crate::source_text::SourceText;
 use crate::{Problem, preprocess::CopyBlock};
-use mainstay_model::{IdentityColumn, PartitionBy, PolicyCommand, Privilege, ReferentialAction, Span, Type};
+use mainstay_model::{IdentityColumn, PartitionBy, PolicyCommand, Privilege, ReferentialAction, Sequence, Span, Type};
 use squawk_syntax::SyntaxNode;
 use squawk_syntax::ast;
 use std::collections::HashSet;
@@ -185,8 +185,7 @@ pub(crate) struct DraftDomain {
 pub(crate) struct DraftSequence {
     pub(crate) namespace: Arc<str>,
     pub(crate) name: Arc<str>,
-    pub(crate) start: i64,
-    pub(crate) increment: i64,
+    pub(crate) definition: Sequence,
     pub(crate) dropped: bool,
 }
 

@@ -60,7 +60,7 @@ pub struct Note {
     pub message: String,
 }
 
-/// Rows that the DDL itself brings (`COPY … FROM stdin`, `INSERT INTO … VALUES`), loaded when the store is empty.
+/// Rows that the DDL itself brings (`COPY … FROM stdin`, `INSERT INTO … VALUES`), loaded into tables that are new.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Seed {
     /// Which table.

@@ -81,20 +81,25 @@ pub(crate) fn compare(
     Ok(found)
 }
 
-/// Creates and extends the tables of one store, in the open transaction. The statements that tables which were there needed.
-pub(crate) fn reconcile(
-    conn: &Connection,
-    schema: &Schema,
-    store: &str,
-    path: &Path,
-) -> Result<Vec<String>, OpenError> {
+/// What was done to the tables of a store.
+pub(crate) struct Reconciled {
+    /// Every statement.
+    pub ran: Vec<String>,
+    /// The tables that were not there.
+    pub made: Vec<RelationId>,
+}
+
+/// Creates and extends the tables of one store, in the open transaction.
+pub(crate) fn reconcile(conn: &Connection, schema: &Schema, store: &str, path: &Path) -> Result<Reconciled, OpenError> {
     let failed = |error: rusqlite::Error| OpenError::new(OpenErrorKind::Io, path, error.to_string(), "");
     let mut refused = Vec::new();
     let mut ran = Vec::new();
+    let mut made = Vec::new();
     for difference in compare(conn, schema, store, path)? {
         let name = &difference.name;
         match difference.change {
-            Change::InPlace { wanted, statements, .. } => {
+            Change::InPlace { id, wanted, statements } => {
+                made.extend(difference.had.is_none().then_some(id));
                 for statement in statements {
                     conn.execute_batch(&statement).map_err(|error| {
                         OpenError::new(
@@ -117,7 +122,7 @@ pub(crate) fn reconcile(
         }
     }
     if refused.is_empty() {
-        return Ok(ran);
+        return Ok(Reconciled { ran, made });
     }
     Err(OpenError::new(
         OpenErrorKind::SchemaChanged,

@@ -25,6 +25,7 @@ mod public_schemas;
 mod rls;
 mod rolling;
 mod scaled;
+mod sequences;
 mod services;
 mod shop;
 mod streaming;

@@ -6,7 +6,7 @@ use crate::bind::Binder;
 use crate::catalog::{DraftCheck, DraftIndex, DraftPolicy, Written};
 use crate::names::{generated_name, type_key};
 use mainstay_model::{
-    Builtin, Check, Expr, ExprKind, IdentityColumn, Index, OrderBy, Policy, RelationId, Rewrite, Type, Value,
+    Builtin, Check, Expr, ExprKind, IdentityColumn, Index, OrderBy, Policy, RelationId, Rewrite, Sequence, Type, Value,
     rewrite_expr,
 };
 use squawk_syntax::ast::{self, AstNode};
@@ -108,7 +108,7 @@ impl Assembly {
         let draft = &self.catalog.sequences[sequence];
         let ordinary = draft.namespace == relation.namespace
             && *draft.name == *generated_name(&relation.name, &built.name, "seq", &|_| false)
-            && (draft.start, draft.increment) == (1, 1);
+            && counts_by_one(&draft.definition, &built.ty);
         let key = type_key(&draft.namespace, &draft.name);
         let ty = built.ty.clone();
         if ty.is_integer() {
@@ -265,6 +265,17 @@ fn next_value(sequence: &Arc<str>, ty: &Type) -> Expr {
     } else {
         Expr::new(ExprKind::Cast(Box::new(call)), ty.clone())
     }
+}
+
+/// Whether a sequence is 1 by 1 to the end of the type's numbers.
+fn counts_by_one(sequence: &Sequence, ty: &Type) -> bool {
+    let most = match ty {
+        Type::Int2 => i16::MAX.into(),
+        Type::Int4 => i32::MAX.into(),
+        _ => i64::MAX,
+    };
+    let max = i64::MAX;
+    sequence.max >= most && Sequence { max, ..*sequence } == Sequence::default()
 }
 
 /// A domain's check, bound with VALUE as its parameter, as a check of a column.

@@ -5,8 +5,7 @@ use crate::catalog::{DeclaredKind, DraftKind, DraftType};
 use crate::names::type_key;
 use crate::{Problem, types};
 use mainstay_model::{
-    Column, DeclaredType, ForeignKey, Relation, RelationId, RelationKind, Schema, Select, Sequence, Table, Type,
-    Unique, View,
+    Column, DeclaredType, ForeignKey, Relation, RelationId, RelationKind, Schema, Select, Table, Type, Unique, View,
 };
 use std::sync::Arc;
 
@@ -196,13 +195,7 @@ impl Assembly {
     pub(super) fn sequences(&mut self) {
         for draft in self.catalog.sequences.iter().filter(|s| !s.dropped) {
             let key = type_key(&draft.namespace, &draft.name);
-            self.schema.sequences.insert(
-                key,
-                Sequence {
-                    start: draft.start,
-                    increment: draft.increment,
-                },
-            );
+            self.schema.sequences.insert(key, draft.definition);
         }
     }
 

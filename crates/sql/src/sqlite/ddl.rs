@@ -2,7 +2,7 @@
 
 use super::render::{Renderer, RowSource, Scope, quote_text};
 use super::storage::{Form, column_form};
-use super::write::{rowid_column, sequence_name};
+use super::write::{numbers_itself, rowid_column, sequence_name};
 use super::{quote_identifier, table_name};
 use mainstay_model::{
     Column, Error, Expr, ExprKind, ForeignKey, Index, ReferentialAction, RelationId, Result, Schema, SourceId, Table,
@@ -127,7 +127,7 @@ pub(super) fn create_table(schema: &Schema, id: RelationId) -> Result<Vec<String
         }
     }
     for (index, column) in relation.columns.iter().enumerate() {
-        if column.identity.is_some() && rowid != Some(index as u32) {
+        if numbers_itself(column) && rowid != Some(index as u32) {
             let name = quote_text(&sequence_name(schema, id, index as u32)).unwrap_or_default();
             statements.push(format!(
                 "INSERT INTO _mainstay_sequence (name, next) VALUES ({name}, 1) ON CONFLICT DO NOTHING"
@@ -204,7 +204,7 @@ fn column_definition(schema: &Schema, id: RelationId, index: u32) -> Result<Stri
             sql.push_str(&format!(" CONSTRAINT {}", quote_identifier(&name)));
         }
         sql.push_str(" PRIMARY KEY");
-        if column.identity.is_some() {
+        if numbers_itself(column) {
             sql.push_str(" AUTOINCREMENT");
         }
     }
