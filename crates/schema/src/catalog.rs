@@ -71,6 +71,8 @@ pub(crate) struct DraftTable {
 #[derive(Clone)]
 pub(crate) struct DraftView {
     pub(crate) query: ast::SelectVariant,
+    /// How many columns each relation had when the view was declared: what `*` means in it.
+    pub(crate) known: Rc<[usize]>,
     pub(crate) columns: Option<Vec<Arc<str>>>,
     pub(crate) renames: Vec<(Arc<str>, Arc<str>)>,
     pub(crate) security_invoker: bool,
@@ -341,6 +343,12 @@ impl Catalog {
             DraftKind::Table(table) => Some(table),
             DraftKind::View(_) => None,
         }
+    }
+
+    /// How many columns each relation has had so far, dropped ones included; 0 for a view.
+    pub(crate) fn column_counts(&self) -> Rc<[usize]> {
+        let counts = (0..self.relations.len()).map(|at| self.table(at).map_or(0, |t| t.columns.len()));
+        counts.collect()
     }
 
     /// As [`Catalog::table`], to change it.
