@@ -14,6 +14,7 @@ mod constraint;
 pub mod context;
 mod counter;
 mod description;
+mod duplicate;
 mod explain;
 mod failure;
 mod foreign_key;

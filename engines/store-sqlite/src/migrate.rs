@@ -7,7 +7,7 @@ use crate::open::{self, Found};
 use crate::open_error::OpenError;
 use crate::rebuild::Rebuild;
 use crate::reconcile::{Change, Difference, compare};
-use crate::{connection, context, description, history, seed};
+use crate::{connection, context, description, duplicate, history, seed};
 use mainstay_model::{Error, RelationId, Schema, Span, time};
 use mainstay_sql::sqlite::quote_identifier;
 use rusqlite::Connection;
@@ -213,8 +213,12 @@ fn inside(
                 made.extend(had.is_none().then_some(*id));
                 for sql in statements {
                     tell(sql);
-                    conn.execute_batch(sql)
-                        .map_err(|error| Failure::new(format!("table \"{name}\": {error} (in: {sql})")))?;
+                    conn.execute_batch(sql).map_err(|error| {
+                        Failure::new(match duplicate::found(conn, schema, *id, sql) {
+                            Some(duplicate) => format!("table \"{name}\": {duplicate}; nothing was changed"),
+                            None => format!("table \"{name}\": {error} (in: {sql})"),
+                        })
+                    })?;
                 }
                 description::store(conn, name, wanted).map_err(failed)?;
             }

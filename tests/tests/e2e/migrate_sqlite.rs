@@ -403,3 +403,69 @@ fn a_row_that_a_new_table_refuses_stops_the_whole_migration() {
     let (_, out, _) = run(&project, &["plan"]);
     assert!(out.contains("CREATE TABLE \"odd\""), "{out}");
 }
+
+#[test]
+fn a_key_over_rows_that_share_it_is_refused_with_the_first_of_them() {
+    let rows = "CREATE TABLE t (id integer PRIMARY KEY, a text, b numeric(6,2));\nGRANT ALL ON t TO service_role;\n\
+                INSERT INTO t VALUES (1, 'x', 1.5), (2, NULL, 2), (3, 'y', 1.5), (4, NULL, 3), (5, 'y', 1.5), (6, 'x', 2.5);\n";
+    let keys = [
+        (
+            "ALTER TABLE t ADD CONSTRAINT own UNIQUE (a);",
+            "\"own\" cannot be unique: key (a)=(x)",
+        ),
+        (
+            "ALTER TABLE t ADD UNIQUE (a, b);",
+            "\"t_a_b_key\" cannot be unique: key (a, b)=(y, 1.50)",
+        ),
+        (
+            "CREATE UNIQUE INDEX i ON t (a) WHERE b < 2;",
+            "\"i\" cannot be unique: key (a)=(y)",
+        ),
+    ];
+    for (key, wanted) in keys {
+        let project = Project::new(rows, &format!("[auth]\nsecret = \"{SECRET}\"\n"));
+        let (process, _) = serve(&project);
+        assert!(process.terminate());
+        project.write("schema.sql", &format!("{rows}{key}\n"));
+        let (status, _, errors) = run(&project, &["apply"]);
+        assert_eq!(status, 1, "{key}");
+        assert!(
+            errors.contains(wanted) && errors.contains("nothing was changed"),
+            "{key}: {errors}"
+        );
+        // A start says the same.
+        let (ok, _, errors) = mainstay_tests::Command::serve([project.dir().as_os_str()])
+            .args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
+            .run();
+        assert!(
+            !ok && errors.contains(&wanted.replace('"', "\\\"")) || errors.contains(wanted),
+            "{key}: {errors}"
+        );
+    }
+}
+
+#[test]
+fn a_table_whose_name_changes_in_case_only_is_another() {
+    let before =
+        "CREATE TABLE t (id integer PRIMARY KEY);\nINSERT INTO t VALUES (1);\nGRANT ALL ON t TO service_role;\n";
+    let after = "CREATE TABLE \"T\" (id integer PRIMARY KEY, a text);\nGRANT ALL ON \"T\" TO service_role;\n";
+    let project = Project::new(before, &format!("[auth]\nsecret = \"{SECRET}\"\n"));
+    let (process, _) = serve(&project);
+    assert!(process.terminate());
+    project.write("schema.sql", after);
+    let (ok, _, errors) = mainstay_tests::Command::serve([project.dir().as_os_str()])
+        .args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
+        .run();
+    assert!(
+        !ok && errors.contains("is in the store and no longer in the schema"),
+        "{errors}"
+    );
+    let (status, out, _) = run(&project, &["plan"]);
+    assert_eq!(status, 2, "{out}");
+    let (status, _, errors) = run(&project, &["apply", "--allow-data-loss"]);
+    assert_eq!(status, 0, "{errors}");
+    let (process, operator) = serve(&project);
+    assert_eq!(operator.get("/rest/v1/T").expect(200).json(), json!([]));
+    operator.post("/rest/v1/T", &json!({"id": 1, "a": "x"})).expect(201);
+    assert!(process.terminate());
+}
