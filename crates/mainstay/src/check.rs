@@ -27,6 +27,7 @@ pub fn run(dir: &Path, overrides: &[String]) -> Result<(), Box<dyn Display>> {
     let untranslatable = translation::untranslatable(project, schema);
     problems.extend(untranslatable.tables);
     problems.extend(untranslatable.others);
+    problems.extend(loaded.unkept.iter().cloned());
     let has_key = project.auth.secret.is_some() || project.auth.jwks.is_some();
     problems.extend((!has_key).then(|| secrets::development_key_refusal(project)).flatten());
     if !problems.is_empty() {

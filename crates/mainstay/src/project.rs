@@ -25,6 +25,8 @@ pub struct Loaded {
     pub warnings: Vec<String>,
     /// What of the DDL has no effect here.
     pub notes: Vec<String>,
+    /// Rules of the DDL that its embedded store does not keep.
+    pub unkept: Vec<String>,
 }
 
 /// Why a project cannot be served: every problem, a line each.
@@ -110,6 +112,12 @@ pub fn load(dir: &Path, overrides: &[String]) -> Result<Loaded, Problems> {
             Severity::Error => problems.push(line),
         }
     }
+    let embedded = |file: &Arc<str>| {
+        let store = sources.iter().find(|s| s.file == *file).map(|s| &s.store);
+        store.is_some_and(|store| project.stores.get(&**store).is_some_and(|s| s.is_embedded()))
+    };
+    let unkept = reading.unkept.iter().filter(|note| embedded(&note.span.file));
+    let unkept = unkept.map(note_line).collect();
     let mut rows = reading.seeds;
     let mut loaded_schema = reading.schema;
     if adopted(&project).is_some() {
@@ -133,6 +141,7 @@ pub fn load(dir: &Path, overrides: &[String]) -> Result<Loaded, Problems> {
         accounts: accounts::beside(&project).map(Arc::new),
         warnings,
         notes: reading.notes.iter().map(note_line).collect(),
+        unkept,
         project,
     })
 }

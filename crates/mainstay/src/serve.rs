@@ -22,7 +22,7 @@ pub fn run(options: Serve) -> Result<(), Box<dyn Display>> {
     if !untranslatable.tables.is_empty() {
         return Err(Box::new(project::Problems(untranslatable.tables)));
     }
-    for problem in untranslatable.others {
+    for problem in untranslatable.others.iter().chain(&loaded.unkept) {
         // Served all the same: whoever calls it is told, and everything else works.
         mainstay_telemetry::warn!("serve", "{problem}");
     }

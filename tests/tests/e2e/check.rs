@@ -1,6 +1,7 @@
 //! `mainstay check` on what the embedded engine cannot do: whatever `serve` would refuse, and whatever would answer with an error.
 
 use mainstay_tests::{Project, binary, until};
+use serde_json::json;
 use std::process::Command;
 
 /// A verb to its end: whether it succeeded, what it printed, what it complained of.
@@ -69,6 +70,18 @@ const OTHERS: &[(&str, &str)] = &[
         "schema.sql:3:15: policy p of table t: ",
     ),
     (
+        "CREATE DOMAIN pos AS int CHECK (VALUE > 0);\nCREATE VIEW v AS SELECT (-1)::pos AS n;",
+        "schema.sql:2:31: the constraints of the domain `pos` are kept in columns of tables, not here",
+    ),
+    (
+        "CREATE DOMAIN pos AS int CHECK (VALUE > 0);\nCREATE FUNCTION f(n pos) RETURNS int LANGUAGE sql AS 'SELECT n';",
+        "schema.sql:2:21: the constraints of the domain `pos`",
+    ),
+    (
+        "CREATE DOMAIN pos AS int CHECK (VALUE > 0);\nCREATE TABLE t (a pos[]);",
+        "schema.sql:2:19: the constraints of the domain `pos`",
+    ),
+    (
         "CREATE TABLE t (a int, b text DEFAULT current_setting(concat('a', 'b')));",
         "schema.sql:1:14: the defaults of table t: ",
     ),
@@ -128,4 +141,24 @@ fn what_has_no_effect_is_told_by_check_and_by_serve() {
     until("it is logged", || {
         served.log().iter().any(|line| line.contains(notes[3])).then_some(())
     });
+}
+
+#[test]
+fn a_domain_over_a_domain_keeps_what_both_say() {
+    let ddl = "CREATE DOMAIN whole AS int NOT NULL CHECK (VALUE >= 0);\nCREATE DOMAIN small AS whole CHECK (VALUE < 100);\n\
+               CREATE TABLE t (id int PRIMARY KEY, n small);\nGRANT ALL ON t TO service_role;\n";
+    let project = Project::new(ddl, &format!("[auth]\nsecret = \"{}\"\n", mainstay_tests::SECRET));
+    let served = project.serve();
+    let operator = served
+        .client()
+        .with_token(&Project::signed("service_role", None, &json!({})));
+    for (row, status) in [
+        (json!({"id": 1, "n": 5}), 201),
+        (json!({"id": 2, "n": -5}), 400),
+        (json!({"id": 3, "n": 500}), 400),
+        (json!({"id": 4}), 400),
+    ] {
+        let answer = operator.post("/rest/v1/t", &row);
+        assert_eq!(answer.status, status, "{row}: {}", answer.text());
+    }
 }

@@ -35,8 +35,7 @@ impl Assembly {
             if default.is_none() {
                 default = domain
                     .as_ref()
-                    .and_then(|d| self.domain(d))
-                    .and_then(|d| d.default.clone());
+                    .and_then(|d| self.domains(d).find_map(|d| d.default.clone()));
             }
             if let Some((_, sequence)) = column.identity {
                 if let (Some(written), false) = (
@@ -142,7 +141,7 @@ impl Assembly {
             .filter_map(|(i, c)| Some((i as u32, c.ty.clone(), c.domain.clone()?)))
             .collect();
         for (column, ty, domain) in columns {
-            let checks: Vec<DraftCheck> = self.domain(&domain).map(|d| d.checks.clone()).unwrap_or_default();
+            let checks: Vec<DraftCheck> = self.domains(&domain).flat_map(|d| d.checks.clone()).collect();
             for check in checks {
                 let source = self.at(&check.expr.place);
                 let params = [(Arc::from("value"), ty.clone())];
