@@ -20,8 +20,11 @@ pub(crate) struct SourceText {
     /// Of a body: how its offsets map to the file's.
     body: Option<Arc<DecodedText>>,
     /// Domains by their keys, where they are named and their constraints looked at by nobody.
-    unkept: Rc<RefCell<Vec<(Span, Arc<str>)>>>,
+    unkept: Rc<RefCell<Vec<NamedDomain>>>,
 }
+
+/// Where a domain is named, and its key.
+type NamedDomain = (Span, Arc<str>);
 
 impl SourceText {
     /// A whole file.
@@ -55,7 +58,7 @@ impl SourceText {
     }
 
     /// The domains of the file, its bodies included, that [`SourceText::unkept`] was told of.
-    pub(crate) fn take_unkept(&self) -> Vec<(Span, Arc<str>)> {
+    pub(crate) fn take_unkept(&self) -> Vec<NamedDomain> {
         self.unkept.take()
     }
 

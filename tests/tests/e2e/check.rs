@@ -137,7 +137,10 @@ fn what_has_no_effect_is_told_by_check_and_by_serve() {
         assert!(out.contains(&format!("note: {note}")), "{note} is missing in\n{out}");
     }
     assert!(out.contains("anon: reads t\n"), "{out}");
-    let served = project.serve();
+    // On a file, whatever the other tests run on: a server has no role bob.
+    let served = mainstay_tests::Command::serve([project.dir().as_os_str()])
+        .args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
+        .start();
     until("it is logged", || {
         served.log().iter().any(|line| line.contains(notes[3])).then_some(())
     });

@@ -211,7 +211,7 @@ impl Reader {
             SetNotNull(_) => self.change_column(table, Some(column), |c| c.not_null = true),
             DropNotNull(_) => self.change_column(table, Some(column), |c| c.not_null = false),
             AddGenerated(add) => self.identity(table, Some(column), add.generated_when(), add.sequence_option_list()),
-            SetGenerated(set) => self.set_generated(table, column, &set),
+            SetGenerated(set) => self.set_generated(table, column, set),
             SetGeneratedOptions(list) => {
                 for option in list.set_generated_options() {
                     match option {
@@ -222,8 +222,8 @@ impl Reader {
                 }
             }
             DropIdentity(_) => self.change_column(table, Some(column), |c| c.identity = None),
-            Restart(restart) => self.restart_identity(table, column, &restart),
-            SetSequenceOption(set) => self.change_identity(table, column, &set),
+            Restart(restart) => self.restart_identity(table, column, restart),
+            SetSequenceOption(set) => self.change_identity(table, column, set),
             SetType(set) => {
                 let Some(ty) = set.ty() else { return };
                 if let Some(collate) = set.collate() {
