@@ -2,7 +2,7 @@
 
 use crate::output::say;
 use crate::project::{self, Problems};
-use crate::{accounts, adopted, engines, secrets, seeds, unserved};
+use crate::{accounts, adopted, engines, secrets, seeds, translation, unserved};
 use mainstay_model::{Privilege, Schema};
 use mainstay_store_postgres::introspect;
 use std::collections::BTreeSet;
@@ -19,10 +19,16 @@ pub fn run(dir: &Path, overrides: &[String]) -> Result<(), Box<dyn Display>> {
     for warning in &loaded.warnings {
         say!("warning: {warning}");
     }
+    for note in &loaded.notes {
+        say!("note: {note}");
+    }
     let mut problems = seeds::misfits(&loaded.seeds, schema);
     problems.extend(unserved::of(project));
     problems.extend(engines::unknown(project));
-    problems.extend(engines::untranslatable(project, schema));
+    let untranslatable = translation::untranslatable(project, schema);
+    problems.extend(untranslatable.tables);
+    problems.extend(untranslatable.others);
+    problems.extend(loaded.unkept.iter().cloned());
     let has_key = project.auth.secret.is_some() || project.auth.jwks.is_some();
     problems.extend((!has_key).then(|| secrets::development_key_refusal(project)).flatten());
     if !problems.is_empty() {

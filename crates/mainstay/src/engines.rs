@@ -5,7 +5,7 @@ use mainstay_bus::Bus;
 use mainstay_bus_embedded::EmbeddedBus;
 use mainstay_config::Project;
 use mainstay_config::project::{Operation, Trigger};
-use mainstay_model::{ChangeKind, FunctionId, RelationId, Schema};
+use mainstay_model::{ChangeKind, RelationId, Schema};
 use mainstay_store::{Recovery, Store};
 use mainstay_store_postgres::{PostgresRecovery, PostgresStore};
 use mainstay_store_sqlite::{Seed, SqliteRecovery, SqliteStore};
@@ -23,29 +23,6 @@ pub fn unknown(project: &Project) -> Vec<String> {
         .map(no_store);
     let bus = Some(&project.bus).filter(|b| b.url.scheme() != "embedded").map(no_bus);
     stores.chain(bus).collect()
-}
-
-/// Functions whose bodies their engine cannot run, each with its place and the reason.
-pub fn untranslatable(project: &Project, schema: &Schema) -> Vec<String> {
-    let embedded = |store: &str| project.stores.get(store).is_some_and(|s| s.is_embedded());
-    let mut found = Vec::new();
-    for (index, function) in schema.functions.iter().enumerate().filter(|(_, f)| embedded(&f.store)) {
-        let translated = mainstay_query::body_of(schema, FunctionId(index as u32)).and_then(|body| {
-            body.iter()
-                .try_for_each(|statement| mainstay_sql::sqlite::compile_statement(schema, statement).map(drop))
-        });
-        if let Err(error) = translated {
-            let span = &function.span;
-            let (file, line, column) = (&span.file, span.line, span.column);
-            let mut problem = format!("{file}:{line}:{column}: function {}: {}", function.name, error.message);
-            for more in error.details.iter().chain(&error.hint) {
-                problem.push_str("; ");
-                problem.push_str(more);
-            }
-            found.push(problem);
-        }
-    }
-    found
 }
 
 fn no_store(store: &mainstay_config::project::Store) -> String {
@@ -158,17 +135,7 @@ fn sqlite(loaded: &Loaded, name: &str, index: u16) -> Result<Arc<dyn Store>, Str
         let at = &loaded.project.stores[name].at;
         crate::secrets::make_state(parent).map_err(|e| format!("{at}: {e}"))?;
     }
-    let seeds = loaded
-        .seeds
-        .iter()
-        .filter(|seed| *loaded.schema.relation(seed.relation).store == *name)
-        .map(|seed| Seed {
-            relation: seed.relation,
-            columns: seed.columns.clone(),
-            rows: seed.rows.clone(),
-            origin: format!("{}:{}", seed.span.file, seed.span.line),
-        })
-        .collect();
+    let seeds = sqlite_seeds(loaded, name);
     let schema = loaded.schema_of(name).clone();
     // Beside an adopted database a file has nothing but accounts in it.
     let captured = match Arc::ptr_eq(&schema, &loaded.schema) {
@@ -179,6 +146,21 @@ fn sqlite(loaded: &Loaded, name: &str, index: u16) -> Result<Arc<dyn Store>, Str
     opened
         .map(|store| store as Arc<dyn Store>)
         .map_err(|e| format!("store \"{name}\": {e}"))
+}
+
+/// The rows that the tables of a store in a file begin with.
+pub fn sqlite_seeds(loaded: &Loaded, name: &str) -> Vec<Seed> {
+    loaded
+        .seeds
+        .iter()
+        .filter(|seed| *loaded.schema.relation(seed.relation).store == *name)
+        .map(|seed| Seed {
+            relation: seed.relation,
+            columns: seed.columns.clone(),
+            rows: seed.rows.clone(),
+            origin: format!("{}:{}", seed.span.file, seed.span.line),
+        })
+        .collect()
 }
 
 /// The changes that somebody subscribes to, by a schema.

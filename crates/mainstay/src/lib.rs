@@ -29,4 +29,5 @@ mod seeds;
 mod serve;
 mod slow;
 mod subscriptions;
+mod translation;
 mod unserved;

@@ -119,6 +119,7 @@ fn embedded(
     let loaded = project::load(&options.dir, &options.set).map_err(|p| p.to_string())?;
     let config = crate::engines::sqlite_config(&loaded, name)?;
     let schema = loaded.schema_of(name);
+    let seeds = crate::engines::sqlite_seeds(&loaded, name);
     let failed = |e: sqlite::Failure| format!("store {name}: {e}");
     let new = || {
         if !options.json {
@@ -130,7 +131,7 @@ fn embedded(
             allow_data_loss: options.allow_data_loss,
             hook: None,
         };
-        let applied = sqlite::apply(&config, schema, &how).map_err(failed)?;
+        let applied = sqlite::apply(&config, schema, &seeds, &how).map_err(failed)?;
         if applied.new {
             new();
             return Ok(false);
@@ -138,7 +139,7 @@ fn embedded(
         said(options, name, &applied.statements, applied.duration, plans, 0, &[]);
         return Ok(false);
     }
-    let plan = sqlite::plan(&config, schema).map_err(failed)?;
+    let plan = sqlite::plan(&config, schema, &seeds).map_err(failed)?;
     if plan.new {
         new();
         return Ok(false);

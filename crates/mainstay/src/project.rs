@@ -23,6 +23,10 @@ pub struct Loaded {
     pub sequence_values: Vec<(Arc<str>, i64)>,
     /// What works but is likely not meant.
     pub warnings: Vec<String>,
+    /// What of the DDL has no effect here.
+    pub notes: Vec<String>,
+    /// Rules of the DDL that its embedded store does not keep.
+    pub unkept: Vec<String>,
 }
 
 /// Why a project cannot be served: every problem, a line each.
@@ -107,6 +111,12 @@ pub fn load(dir: &Path, overrides: &[String]) -> Result<Loaded, Problems> {
             Severity::Error => problems.push(line),
         }
     }
+    let embedded = |file: &Arc<str>| {
+        let store = sources.iter().find(|s| s.file == *file).map(|s| &s.store);
+        store.is_some_and(|store| project.stores.get(&**store).is_some_and(|s| s.is_embedded()))
+    };
+    let unkept = reading.unkept.iter().filter(|note| embedded(&note.span.file));
+    let unkept = unkept.map(note_line).collect();
     let mut rows = reading.seeds;
     let mut loaded_schema = reading.schema;
     if adopted(&project).is_some() {
@@ -130,6 +140,8 @@ pub fn load(dir: &Path, overrides: &[String]) -> Result<Loaded, Problems> {
         sequence_values: reading.sequence_values,
         accounts: accounts::beside(&project).map(Arc::new),
         warnings,
+        notes: reading.notes.iter().map(note_line).collect(),
+        unkept,
         project,
     })
 }
@@ -186,6 +198,11 @@ fn ddl_line(problem: &mainstay_schema::Problem) -> String {
         line.push_str(help);
     }
     line
+}
+
+fn note_line(note: &mainstay_schema::Note) -> String {
+    let span = &note.span;
+    format!("{}:{}:{}: {}", span.file, span.line, span.column, note.message)
 }
 
 fn lines(problems: Vec<Problem>) -> Vec<String> {

@@ -17,10 +17,14 @@ pub fn run(options: Serve) -> Result<(), Box<dyn Display>> {
     let loaded =
         project::load(&options.dir, &overrides).map_err(|p| Box::new(as_typed(p, &options)) as Box<dyn Display>)?;
     log(&loaded.project.log);
-    for warning in &loaded.warnings {
+    for warning in loaded.warnings.iter().chain(&loaded.notes) {
         mainstay_telemetry::warn!("serve", "{warning}");
     }
-    for problem in crate::engines::untranslatable(&loaded.project, &loaded.schema) {
+    let untranslatable = crate::translation::untranslatable(&loaded.project, &loaded.schema);
+    if !untranslatable.tables.is_empty() {
+        return Err(Box::new(project::Problems(untranslatable.tables)));
+    }
+    for problem in untranslatable.others.iter().chain(&loaded.unkept) {
         // Served all the same: whoever calls it is told, and everything else works.
         mainstay_telemetry::warn!("serve", "{problem}");
     }

@@ -1,6 +1,6 @@
 //! What a project is: relations, functions, roles and rules, read from `schema.sql` or from a database.
 
-use crate::{Expr, Relationship, Select, Statement, Type, Volatility};
+use crate::{Expr, Relationship, Select, Sequence, Statement, Type, Volatility};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -115,15 +115,6 @@ pub enum MediaSubject {
     AnyRows,
     /// A function's own result.
     Result,
-}
-
-/// A sequence.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sequence {
-    /// The first value.
-    pub start: i64,
-    /// Added each time.
-    pub increment: i64,
 }
 
 /// A table or a view.

@@ -11,7 +11,7 @@ mod plan;
 mod slow;
 mod statements;
 
-pub use authorise::body_of;
+pub use authorise::{body_of, rows_of, rows_of_policy};
 pub use engine::{CacheVerdict, Consistency, Engine, Phases, ReadOptions, Reply, Standing};
 pub use explain::Outlook;
 /// What a dialect asks of a plan, and what it gets.

@@ -5,7 +5,7 @@
 use crate::names::{Name, generated_name};
 use crate::source_text::SourceText;
 use crate::{Problem, preprocess::CopyBlock};
-use mainstay_model::{IdentityColumn, PartitionBy, PolicyCommand, Privilege, ReferentialAction, Span, Type};
+use mainstay_model::{IdentityColumn, PartitionBy, PolicyCommand, Privilege, ReferentialAction, Sequence, Span, Type};
 use squawk_syntax::SyntaxNode;
 use squawk_syntax::ast;
 use std::collections::HashSet;
@@ -71,6 +71,8 @@ pub(crate) struct DraftTable {
 #[derive(Clone)]
 pub(crate) struct DraftView {
     pub(crate) query: ast::SelectVariant,
+    /// How many columns each relation had when the view was declared: what `*` means in it.
+    pub(crate) known: Rc<[usize]>,
     pub(crate) columns: Option<Vec<Arc<str>>>,
     pub(crate) renames: Vec<(Arc<str>, Arc<str>)>,
     pub(crate) security_invoker: bool,
@@ -185,8 +187,7 @@ pub(crate) struct DraftDomain {
 pub(crate) struct DraftSequence {
     pub(crate) namespace: Arc<str>,
     pub(crate) name: Arc<str>,
-    pub(crate) start: i64,
-    pub(crate) increment: i64,
+    pub(crate) definition: Sequence,
     pub(crate) dropped: bool,
 }
 
@@ -342,6 +343,12 @@ impl Catalog {
             DraftKind::Table(table) => Some(table),
             DraftKind::View(_) => None,
         }
+    }
+
+    /// How many columns each relation has had so far, dropped ones included; 0 for a view.
+    pub(crate) fn column_counts(&self) -> Rc<[usize]> {
+        let counts = (0..self.relations.len()).map(|at| self.table(at).map_or(0, |t| t.columns.len()));
+        counts.collect()
     }
 
     /// As [`Catalog::table`], to change it.

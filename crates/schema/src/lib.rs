@@ -60,7 +60,7 @@ pub struct Note {
     pub message: String,
 }
 
-/// Rows that the DDL itself brings (`COPY … FROM stdin`, `INSERT INTO … VALUES`), loaded when the store is empty.
+/// Rows that the DDL itself brings (`COPY … FROM stdin`, `INSERT INTO … VALUES`), loaded into tables that are new.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Seed {
     /// Which table.
@@ -86,6 +86,9 @@ pub struct Reading {
     pub problems: Vec<Problem>,
     /// What was passed over without harm, in order of place.
     pub notes: Vec<Note>,
+    /// Where a domain is cast to, taken, returned or an array's element, and its constraints are for the database to keep: an engine
+    /// that translates does not.
+    pub unkept: Vec<Note>,
 }
 
 /// What a project has besides its DDL.

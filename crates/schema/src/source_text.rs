@@ -5,7 +5,9 @@ use mainstay_model::Span;
 use squawk_syntax::SyntaxNode;
 use squawk_syntax::ast::AstNode;
 use squawk_syntax::decoded_text::DecodedText;
+use std::cell::RefCell;
 use std::ops::Range;
+use std::rc::Rc;
 use std::sync::Arc;
 
 /// A file, or a function's body inside one: the offsets of a body count within its string literal and are mapped back.
@@ -17,7 +19,12 @@ pub(crate) struct SourceText {
     lines: Arc<[u32]>,
     /// Of a body: how its offsets map to the file's.
     body: Option<Arc<DecodedText>>,
+    /// Domains by their keys, where they are named and their constraints looked at by nobody.
+    unkept: Rc<RefCell<Vec<NamedDomain>>>,
 }
+
+/// Where a domain is named, and its key.
+type NamedDomain = (Span, Arc<str>);
 
 impl SourceText {
     /// A whole file.
@@ -33,6 +40,7 @@ impl SourceText {
             text: Arc::from(text),
             lines,
             body: None,
+            unkept: Rc::default(),
         }
     }
 
@@ -42,6 +50,16 @@ impl SourceText {
             body: Some(Arc::new(body)),
             ..self.clone()
         }
+    }
+
+    /// Notes a domain whose constraints are not looked at here.
+    pub(crate) fn unkept(&self, at: &impl AstNode, domain: Arc<str>) {
+        self.unkept.borrow_mut().push((self.node(at.syntax()), domain));
+    }
+
+    /// The domains of the file, its bodies included, that [`SourceText::unkept`] was told of.
+    pub(crate) fn take_unkept(&self) -> Vec<NamedDomain> {
+        self.unkept.take()
     }
 
     /// The file's name.

@@ -21,7 +21,8 @@ pub(crate) fn resolve(
             let element = array
                 .ty()
                 .ok_or_else(|| source.error_at(array, "the type of the array's elements is missing"))?;
-            (Type::Array(Box::new(resolve(&element, schema, source)?.0)), None)
+            let element = resolve_bare(&element, schema, source)?;
+            (Type::Array(Box::new(element)), None)
         }
         ast::Type::PathType(path) => return resolve_path(path, schema, source),
         ast::Type::VarcharType(varchar) => (Type::Varchar(length(varchar.arg_list(), source)?), None),
@@ -42,6 +43,15 @@ pub(crate) fn resolve(
         },
         ast::Type::IntervalType(_) => (Type::Interval, None),
     })
+}
+
+/// As [`resolve`], where only columns would keep the constraints of a domain.
+pub(crate) fn resolve_bare(ty: &ast::Type, schema: &Schema, source: &SourceText) -> Result<Type, Problem> {
+    let (resolved, domain) = resolve(ty, schema, source)?;
+    if let Some(domain) = domain {
+        source.unkept(ty, domain);
+    }
+    Ok(resolved)
 }
 
 /// Digits of a second that a written `time`, `timestamp` or `interval` keeps, if it says so and they are fewer than all six.

@@ -118,7 +118,7 @@ impl Captured {
     }
 }
 
-/// Rows that a new store begins with.
+/// Rows that a table begins with.
 #[derive(Clone, Debug)]
 pub struct Seed {
     /// The table.

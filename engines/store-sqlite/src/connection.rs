@@ -48,6 +48,15 @@ fn open(config: &Config, flags: OpenFlags) -> rusqlite::Result<Connection> {
         Some(vfs) => Connection::open_with_flags_and_vfs(&config.path, flags, vfs.as_str())?,
         None => Connection::open_with_flags(&config.path, flags)?,
     };
+    prepared(conn)
+}
+
+/// A database of its own that goes with the connection.
+pub(crate) fn in_memory() -> rusqlite::Result<Connection> {
+    prepared(Connection::open_in_memory()?)
+}
+
+fn prepared(conn: Connection) -> rusqlite::Result<Connection> {
     // A misspelt column must not turn into a string.
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DML, false)?;
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DDL, false)?;

@@ -1,7 +1,7 @@
 //! What functions may know of the transaction that they run in: its time, its events, its sequences. One per thread, because a
 //! connection works on one thread at a time and SQLite hands its functions nothing else.
 
-use mainstay_model::{Error, Result, time};
+use mainstay_model::{Error, Result, Sequence, time};
 use std::cell::RefCell;
 use std::collections::HashMap;
 
@@ -19,10 +19,10 @@ pub struct Emitted {
 /// A sequence as the writer keeps it. Values that were handed out stay handed out when the transaction fails, as in Postgres.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SequenceState {
-    /// The value handed out next.
+    /// The value handed out next; beyond the bounds, none is left.
     pub next: i64,
-    /// Added each time.
-    pub increment: i64,
+    /// As the schema declares it.
+    pub definition: Sequence,
     /// Differs from what the file says.
     pub changed: bool,
 }
@@ -77,37 +77,61 @@ pub fn next_value(sequence: &str) -> Result<i64> {
             ));
         }
         if !c.sequences.contains_key(sequence) {
-            c.sequences.insert(
-                sequence.to_owned(),
-                SequenceState {
-                    next: 1,
-                    increment: 1,
-                    changed: false,
-                },
-            );
+            let state = SequenceState::new(Sequence::default());
+            c.sequences.insert(sequence.to_owned(), state);
         }
+        let unknown = || Error::internal("a sequence is not there");
+        c.sequences.get_mut(sequence).ok_or_else(unknown)?.take(sequence)
+    })
+}
+
+impl SequenceState {
+    /// One that has handed out nothing.
+    pub fn new(definition: Sequence) -> SequenceState {
+        SequenceState {
+            next: definition.start,
+            definition,
+            changed: false,
+        }
+    }
+
+    /// Hands out a value. The very last of 64 bits is not: there is no number for what would follow it.
+    fn take(&mut self, name: &str) -> Result<i64> {
+        let Sequence {
+            increment,
+            min,
+            max,
+            cycle,
+            ..
+        } = self.definition;
+        let (bound, word, anew) = if increment > 0 {
+            (max, "maximum", min)
+        } else {
+            (min, "minimum", max)
+        };
         let exhausted = || {
             Error::new(
                 "2200H",
-                format!("nextval: reached maximum value of sequence \"{sequence}\""),
+                format!("nextval: reached {word} value of sequence \"{name}\" ({bound})"),
             )
         };
-        let state = c.sequences.get_mut(sequence).ok_or_else(exhausted)?;
-        let value = state.next;
-        state.next = value.checked_add(state.increment).ok_or_else(exhausted)?;
-        state.changed = true;
+        let within = |value: &i64| (min..=max).contains(value);
+        let value = Some(self.next)
+            .filter(within)
+            .or(cycle.then_some(anew))
+            .ok_or_else(exhausted)?;
+        let following = value.checked_add(increment).or(cycle.then_some(anew));
+        self.next = following.ok_or_else(exhausted)?;
+        self.changed = true;
         Ok(value)
-    })
+    }
 }
 
 /// Makes a sequence go on at `next` at the earliest: its values below were loaded.
 pub(crate) fn raise_sequence(sequence: &str, next: i64) {
     CONTEXT.with_borrow_mut(|c| {
-        let state = c.sequences.entry(sequence.to_owned()).or_insert(SequenceState {
-            next: 1,
-            increment: 1,
-            changed: false,
-        });
+        let new = || SequenceState::new(Sequence::default());
+        let state = c.sequences.entry(sequence.to_owned()).or_insert_with(new);
         if state.next < next {
             state.next = next;
             state.changed = true;

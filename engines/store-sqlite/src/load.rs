@@ -210,7 +210,7 @@ impl Writer {
         let relation = schema.relation(id);
         for (at, column) in relation.columns.iter().enumerate() {
             let own = relation.primary_key() == [at as u32] && column.ty.is_integer();
-            if column.identity.is_none() || own {
+            if !sqlite::numbers_itself(column) || own {
                 continue;
             }
             let sql = format!(
@@ -233,7 +233,7 @@ impl Writer {
         let table = schema.relations.iter().enumerate().find_map(|(at, relation)| {
             let column = sqlite::rowid_column(schema, RelationId(at as u32))?;
             let column = &relation.columns[column as usize];
-            let is_it = column.identity.is_some() && format!("{}_{}_seq", relation.name, column.name) == name;
+            let is_it = sqlite::numbers_itself(column) && format!("{}_{}_seq", relation.name, column.name) == name;
             is_it.then(|| table_name(schema, RelationId(at as u32)))
         });
         if let Some(table) = table {

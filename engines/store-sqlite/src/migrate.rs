@@ -2,13 +2,13 @@
 //! whenever the store is opened; this is for the rest, which makes tables anew or drops them. One transaction: killed at any point,
 //! it leaves the old schema or the new one.
 
-use crate::config::Config;
+use crate::config::{Config, Seed};
 use crate::open::{self, Found};
 use crate::open_error::OpenError;
 use crate::rebuild::Rebuild;
 use crate::reconcile::{Change, Difference, compare};
-use crate::{connection, context, description, history, seed};
-use mainstay_model::{Error, Schema, Span, time};
+use crate::{connection, context, description, duplicate, history, seed};
+use mainstay_model::{Error, RelationId, Schema, Span, time};
 use mainstay_sql::sqlite::quote_identifier;
 use rusqlite::Connection;
 use std::fmt;
@@ -111,7 +111,7 @@ impl fmt::Display for Failure {
 impl std::error::Error for Failure {}
 
 /// The plan. Nothing in the file changes, and whoever serves it is not held up.
-pub fn plan(config: &Config, schema: &Schema) -> Result<Plan, Failure> {
+pub fn plan(config: &Config, schema: &Schema, seeds: &[Seed]) -> Result<Plan, Failure> {
     let path = &*config.path;
     if !path.exists() {
         return Ok(Plan {
@@ -130,11 +130,11 @@ pub fn plan(config: &Config, schema: &Schema) -> Result<Plan, Failure> {
         });
     }
     let differences = compare(&conn, schema, &config.name, path)?;
-    planned(&conn, schema, config, &differences)
+    planned(&conn, schema, config, &differences, seeds)
 }
 
-/// Takes the file to its schema, with the lock of whoever would serve it.
-pub fn apply(config: &Config, schema: &Schema, options: &Options) -> Result<Applied, Failure> {
+/// Takes the file to its schema, with the lock of whoever would serve it, and loads the rows of the tables that this makes.
+pub fn apply(config: &Config, schema: &Schema, seeds: &[Seed], options: &Options) -> Result<Applied, Failure> {
     let began = Instant::now();
     let path = &*config.path;
     if !path.exists() {
@@ -161,7 +161,7 @@ pub fn apply(config: &Config, schema: &Schema, options: &Options) -> Result<Appl
     // Not possible inside a transaction: a table is dropped while others refer to it by name, and all of it is checked at the end.
     conn.execute_batch("PRAGMA foreign_keys = OFF; BEGIN IMMEDIATE")
         .map_err(failed)?;
-    let done = inside(&conn, schema, config, options, began);
+    let done = inside(&conn, schema, config, seeds, options, began);
     let tell = |what: &str| options.hook.iter().for_each(|hook| hook(what));
     let done = done.and_then(|statements| {
         tell("COMMIT");
@@ -190,6 +190,7 @@ fn inside(
     conn: &Rc<Connection>,
     schema: &Schema,
     config: &Config,
+    seeds: &[Seed],
     options: &Options,
     began: Instant,
 ) -> Result<Vec<String>, Failure> {
@@ -198,20 +199,26 @@ fn inside(
     let tell = |what: &str| options.hook.iter().for_each(|hook| hook(what));
     open::own_tables(conn).map_err(failed)?;
     let differences = compare(conn, schema, &config.name, path)?;
-    let plan = planned(conn, schema, config, &differences)?;
+    let plan = planned(conn, schema, config, &differences, seeds)?;
     refuse(&plan, options)?;
     if differences.is_empty() {
         return Ok(Vec::new());
     }
     context::begin_write(time::now());
     context::set_sequences(open::sequences(conn, schema).map_err(failed)?);
+    let mut made = Vec::new();
     for Difference { name, had, change } in &differences {
         match change {
-            Change::InPlace { wanted, statements, .. } => {
+            Change::InPlace { id, wanted, statements } => {
+                made.extend(had.is_none().then_some(*id));
                 for sql in statements {
                     tell(sql);
-                    conn.execute_batch(sql)
-                        .map_err(|error| Failure::new(format!("table \"{name}\": {error} (in: {sql})")))?;
+                    conn.execute_batch(sql).map_err(|error| {
+                        Failure::new(match duplicate::found(conn, schema, *id, sql) {
+                            Some(duplicate) => format!("table \"{name}\": {duplicate}; nothing was changed"),
+                            None => format!("table \"{name}\": {error} (in: {sql})"),
+                        })
+                    })?;
                 }
                 description::store(conn, name, wanted).map_err(failed)?;
             }
@@ -228,10 +235,8 @@ fn inside(
             }
         }
     }
-    for (name, next) in context::changed_sequences() {
-        let sql = "INSERT INTO _mainstay_sequence (name, next) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET next = excluded.next";
-        conn.execute(sql, rusqlite::params![name, next]).map_err(failed)?;
-    }
+    seed::save_sequences(conn).map_err(failed)?;
+    seed::load(conn, schema, config, seeds, &made)?;
     tell("PRAGMA foreign_key_check");
     let dangling = seed::dangling(conn, schema);
     if !dangling.is_empty() {
@@ -272,6 +277,7 @@ fn planned(
     schema: &Schema,
     config: &Config,
     differences: &[Difference],
+    seeds: &[Seed],
 ) -> Result<Plan, Failure> {
     let mut plan = Plan::default();
     for Difference { name, had, change } in differences {
@@ -283,10 +289,14 @@ fn planned(
             note: None,
         };
         match change {
-            Change::InPlace { id, statements, .. } => plan.steps.extend(statements.iter().map(|sql| Step {
-                place: Some(schema.relation(*id).span.clone()),
-                ..step(sql.clone())
-            })),
+            Change::InPlace { id, statements, .. } => {
+                let rows = if had.is_none() { rows_of(seeds, *id) } else { 0 };
+                plan.steps.extend(statements.iter().enumerate().map(|(at, sql)| Step {
+                    place: Some(schema.relation(*id).span.clone()),
+                    note: (at == 0 && rows > 0).then(|| format!("{rows} rows of the project are loaded into it")),
+                    ..step(sql.clone())
+                }));
+            }
             Change::Rebuild {
                 id,
                 wanted,
@@ -317,11 +327,16 @@ fn planned(
     Ok(plan)
 }
 
+fn rows_of(seeds: &[Seed], id: RelationId) -> usize {
+    let own = seeds.iter().filter(|seed| seed.relation == id);
+    own.map(|seed| seed.rows.len()).sum()
+}
+
 fn rebuild<'a>(
     conn: &'a Rc<Connection>,
     schema: &'a Schema,
     config: &'a Config,
-    id: mainstay_model::RelationId,
+    id: RelationId,
     had: &'a description::Description,
 ) -> Rebuild<'a> {
     Rebuild {

@@ -8,9 +8,9 @@ use crate::context::SequenceState;
 use crate::counter::Counter;
 use crate::history;
 use crate::open_error::{OpenError, OpenErrorKind};
-use crate::reconcile::reconcile;
+use crate::reconcile::{Reconciled, reconcile};
 use crate::seed;
-use mainstay_model::Schema;
+use mainstay_model::{Schema, Sequence};
 use mainstay_sql::sqlite;
 use rusqlite::{Connection, ErrorCode};
 use std::collections::HashMap;
@@ -134,16 +134,11 @@ fn prepare(
     let path = &*config.path;
     let failed = |error: rusqlite::Error| explain(path, &error);
     own_tables(conn).map_err(failed)?;
-    let ran = reconcile(conn, schema, &config.name, path)?;
+    let Reconciled { ran, made } = reconcile(conn, schema, &config.name, path)?;
     if !is_new && !ran.is_empty() {
         history::record(conn, &ran, Duration::ZERO).map_err(failed)?;
     }
-    if is_new {
-        seed::load(conn, schema, &config.name, path, seeds)?;
-        for (name, next) in &config.sequences {
-            seed::set_sequence(conn, schema, name, *next).map_err(failed)?;
-        }
-    }
+    seed::load(conn, schema, config, seeds, &made)?;
     let positions = Counter::open(conn, "position", 0).map_err(failed)?;
     let used: Option<i64> = conn
         .query_row("SELECT max(sequence) FROM _mainstay_outbox", [], |row| row.get(0))
@@ -169,16 +164,7 @@ pub(crate) fn sequences(conn: &Connection, schema: &Schema) -> rusqlite::Result<
     let mut all: HashMap<String, SequenceState> = schema
         .sequences
         .iter()
-        .map(|(name, s)| {
-            (
-                name.to_string(),
-                SequenceState {
-                    next: s.start,
-                    increment: s.increment,
-                    changed: false,
-                },
-            )
-        })
+        .map(|(name, definition)| (name.to_string(), SequenceState::new(*definition)))
         .collect();
     let mut statement = conn.prepare("SELECT name, next FROM _mainstay_sequence")?;
     let mut rows = statement.query([])?;
@@ -188,8 +174,7 @@ pub(crate) fn sequences(conn: &Connection, schema: &Schema) -> rusqlite::Result<
             .and_modify(|s| s.next = next)
             .or_insert(SequenceState {
                 next,
-                increment: 1,
-                changed: false,
+                ..SequenceState::new(Sequence::default())
             });
     }
     Ok(all)

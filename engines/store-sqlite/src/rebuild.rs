@@ -155,7 +155,7 @@ impl Rebuild<'_> {
             self.conn.execute_batch(sql).map_err(failed(sql))?;
         }
         let own = sqlite::rowid_column(self.schema, self.id);
-        let counts = own.is_some_and(|own| relation.columns[own as usize].identity.is_some());
+        let counts = own.is_some_and(|own| sqlite::numbers_itself(&relation.columns[own as usize]));
         if let (Some(reached), true) = (numbered, counts) {
             // A number that a row had once is not given to another.
             let raise = "UPDATE sqlite_sequence SET seq = max(seq, ?2) WHERE name = ?1";
@@ -224,7 +224,7 @@ impl Rebuild<'_> {
         let kept = self.kept();
         // Columns that are new and number their rows begin at 1.
         let numbered = relation.columns.iter().enumerate().filter(|(_, column)| {
-            column.identity.is_some() && !self.had.contains_key(&format!("column {}", column.name))
+            sqlite::numbers_itself(column) && !self.had.contains_key(&format!("column {}", column.name))
         });
         let mut columns: Vec<u32> = kept.iter().map(|k| k.index).collect();
         columns.extend(numbered.map(|(at, _)| at as u32));

@@ -2,8 +2,9 @@
 //! there with the difference, and done by [`crate::migrate`].
 
 use crate::description::{self, Description};
+use crate::duplicate;
 use crate::open_error::{OpenError, OpenErrorKind};
-use mainstay_model::{RelationId, Schema};
+use mainstay_model::{Relation, RelationId, Schema, Span};
 use mainstay_sql::sqlite::{self, quote_identifier, table_name};
 use rusqlite::Connection;
 use std::path::Path;
@@ -36,7 +37,7 @@ pub(crate) enum Change {
     Drop,
 }
 
-/// Every table of one store that is not as it is meant to be, in the schema's order, and those that are too many.
+/// Every table of one store that is not as it is meant to be, in the schema's order, and before them those that are too many.
 pub(crate) fn compare(
     conn: &Connection,
     schema: &Schema,
@@ -62,7 +63,7 @@ pub(crate) fn compare(
             None => sqlite::create_table(schema, id),
             Some(had) => additions(schema, id, had, &wanted, &mut differences),
         };
-        let statements = statements.map_err(|error| unsupported(path, &name, &error))?;
+        let statements = statements.map_err(|error| unsupported(path, schema.relation(id), &error))?;
         let change = match differences.is_empty() {
             true => Change::InPlace { id, wanted, statements },
             false => Change::Rebuild {
@@ -73,51 +74,69 @@ pub(crate) fn compare(
         };
         found.push(Difference { name, had, change });
     }
-    found.extend(there.into_iter().map(|(name, had)| Difference {
+    let dropped = there.into_iter().map(|(name, had)| Difference {
         name,
         had: Some(had),
         change: Change::Drop,
-    }));
-    Ok(found)
+    });
+    // First what goes: it may have the name of what comes, but for upper and lower case.
+    Ok(dropped.chain(found).collect())
 }
 
-/// Creates and extends the tables of one store, in the open transaction. The statements that tables which were there needed.
-pub(crate) fn reconcile(
-    conn: &Connection,
-    schema: &Schema,
-    store: &str,
-    path: &Path,
-) -> Result<Vec<String>, OpenError> {
+/// What was done to the tables of a store.
+pub(crate) struct Reconciled {
+    /// Every statement.
+    pub ran: Vec<String>,
+    /// The tables that were not there.
+    pub made: Vec<RelationId>,
+}
+
+/// Creates and extends the tables of one store, in the open transaction.
+pub(crate) fn reconcile(conn: &Connection, schema: &Schema, store: &str, path: &Path) -> Result<Reconciled, OpenError> {
     let failed = |error: rusqlite::Error| OpenError::new(OpenErrorKind::Io, path, error.to_string(), "");
-    let mut refused = Vec::new();
+    let differences = compare(conn, schema, store, path)?;
+    refuse(&differences, path)?;
     let mut ran = Vec::new();
-    for difference in compare(conn, schema, store, path)? {
-        let name = &difference.name;
-        match difference.change {
-            Change::InPlace { wanted, statements, .. } => {
-                for statement in statements {
-                    conn.execute_batch(&statement).map_err(|error| {
-                        OpenError::new(
-                            OpenErrorKind::SchemaChanged,
-                            path,
-                            format!("table \"{name}\": {error}"),
-                            format!("The statement was: {statement}"),
-                        )
-                    })?;
-                    ran.push(statement);
-                }
-                description::store(conn, name, &wanted).map_err(failed)?;
+    let mut made = Vec::new();
+    for Difference { name, had, change } in differences {
+        let Change::InPlace { id, wanted, statements } = change else {
+            continue;
+        };
+        made.extend(had.is_none().then_some(id));
+        for statement in statements {
+            conn.execute_batch(&statement).map_err(|error| {
+                let (message, hint) = match duplicate::found(conn, schema, id, &statement) {
+                    Some(duplicate) => (duplicate, "Correct the rows, or undo the edit.".to_owned()),
+                    None => (error.to_string(), format!("The statement was: {statement}")),
+                };
+                let message = format!("table \"{name}\": {message}");
+                OpenError::new(OpenErrorKind::SchemaChanged, path, message, hint)
+            })?;
+            ran.push(statement);
+        }
+        description::store(conn, &name, &wanted).map_err(failed)?;
+    }
+    Ok(Reconciled { ran, made })
+}
+
+/// Refuses what takes more than additions, with every difference.
+fn refuse(differences: &[Difference], path: &Path) -> Result<(), OpenError> {
+    let mut refused = Vec::new();
+    for Difference { name, change, .. } in differences {
+        match change {
+            Change::InPlace { .. } => {}
+            Change::Rebuild { differences, .. } => {
+                refused.extend(
+                    differences
+                        .iter()
+                        .map(|difference| format!("table \"{name}\", {difference}")),
+                );
             }
-            Change::Rebuild { differences, .. } => refused.extend(
-                differences
-                    .into_iter()
-                    .map(|difference| format!("table \"{name}\", {difference}")),
-            ),
             Change::Drop => refused.push(format!("table \"{name}\" is in the store and no longer in the schema")),
         }
     }
     if refused.is_empty() {
-        return Ok(ran);
+        return Ok(());
     }
     Err(OpenError::new(
         OpenErrorKind::SchemaChanged,
@@ -130,8 +149,13 @@ pub(crate) fn reconcile(
     ))
 }
 
-fn unsupported(path: &Path, table: &str, error: &mainstay_model::Error) -> OpenError {
-    let message = format!("table \"{table}\": {}", error.message);
+fn unsupported(path: &Path, table: &Relation, error: &mainstay_model::Error) -> OpenError {
+    let Span { file, line, column, .. } = &table.span;
+    let place = match file.is_empty() {
+        true => String::new(),
+        false => format!("{file}:{line}:{column}: "),
+    };
+    let message = format!("{place}table \"{}\": {}", table.name, error.message);
     OpenError::new(
         OpenErrorKind::Unsupported,
         path,

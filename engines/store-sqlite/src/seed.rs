@@ -1,37 +1,91 @@
-//! Loads the rows that a new store begins with, in the transaction that creates it.
+//! Loads the rows that tables begin with, in the transaction that creates them.
 
 use crate::bind::Prepared;
-use crate::config::Seed;
+use crate::config::{Config, Seed};
 use crate::constraint::{Attempt, Inquiry, no_operation};
+use crate::context;
+use crate::open;
 use crate::open_error::{OpenError, OpenErrorKind};
 use crate::statement::deferred_violations;
-use mainstay_model::{Error, Identity, IdentityColumn, RelationId, RelationRef, Result, Schema, Type, Value};
+use mainstay_model::{
+    Column, Error, Identity, IdentityColumn, Relation, RelationId, RelationRef, Result, Schema, Type, Value, time,
+};
 use mainstay_sql::sqlite::{self, quote_identifier, table_name};
 use rusqlite::Connection;
-use std::path::Path;
+use std::collections::HashSet;
 use std::rc::Rc;
 
-/// Loads all seeds. Foreign keys are looked at when all rows are there, so their order does not matter.
+/// Loads the rows of the tables that were just made, and sets the sequences that begin with them.
 pub(crate) fn load(
     conn: &Rc<Connection>,
     schema: &Schema,
-    store: &str,
-    path: &Path,
+    config: &Config,
     seeds: &[Seed],
+    made: &[RelationId],
 ) -> Result<(), OpenError> {
-    if seeds.is_empty() {
+    if made.is_empty() {
         return Ok(());
     }
     let failed = |message: String| {
-        OpenError::new(
-            OpenErrorKind::Seed,
-            path,
-            message,
-            "Correct the data; the store was not created.",
-        )
+        let help = "Correct the data; nothing was changed.";
+        OpenError::new(OpenErrorKind::Seed, &config.path, message, help)
     };
+    let said = |error: rusqlite::Error| failed(error.to_string());
+    let counted = counted(conn).map_err(said)?;
+    let wanted: Vec<&Seed> = seeds.iter().filter(|seed| made.contains(&seed.relation)).collect();
+    if !wanted.is_empty() {
+        context::begin_write(time::now());
+        context::set_sequences(open::sequences(conn, schema).map_err(said)?);
+        let loaded = rows(conn, schema, &config.name, &wanted);
+        let saved = save_sequences(conn);
+        context::take_emitted();
+        loaded.map_err(failed)?;
+        saved.map_err(said)?;
+    }
+    for id in made {
+        advance_sequences(conn, schema, *id).map_err(said)?;
+    }
+    for (name, next) in &config.sequences {
+        let begins = match owner(schema, name) {
+            Some(id) => made.contains(&id),
+            None => !counted.contains(name),
+        };
+        if begins {
+            set_sequence(conn, schema, name, *next).map_err(said)?;
+        }
+    }
+    Ok(())
+}
+
+/// The sequences that are counted in the file.
+fn counted(conn: &Connection) -> rusqlite::Result<HashSet<String>> {
+    let mut statement = conn.prepare("SELECT name FROM _mainstay_sequence")?;
+    statement.query_map([], |row| row.get(0))?.collect()
+}
+
+/// The table whose column numbers itself by this sequence.
+fn owner(schema: &Schema, name: &str) -> Option<RelationId> {
+    let owns = |relation: &Relation| {
+        let numbered = |c: &Column| sqlite::numbers_itself(c) && format!("{}_{}_seq", relation.name, c.name) == name;
+        relation.columns.iter().any(numbered)
+    };
+    let at = schema.relations.iter().position(owns)?;
+    Some(RelationId(at as u32))
+}
+
+/// Writes down where the sequences of this thread have got to.
+pub(crate) fn save_sequences(conn: &Connection) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO _mainstay_sequence (name, next) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET next = excluded.next";
+    for (name, next) in context::changed_sequences() {
+        conn.execute(sql, rusqlite::params![name, next])?;
+    }
+    Ok(())
+}
+
+/// Loads all seeds. Foreign keys are looked at when all rows are there, so their order does not matter.
+fn rows(conn: &Rc<Connection>, schema: &Schema, store: &str, seeds: &[&Seed]) -> Result<(), String> {
     conn.execute_batch("PRAGMA defer_foreign_keys = ON")
-        .map_err(|e| failed(e.to_string()))?;
+        .map_err(|e| e.to_string())?;
     // Seeds carry the values of GENERATED ALWAYS columns too, as COPY does.
     let mut open_schema = schema.clone();
     for relation in &mut open_schema.relations {
@@ -40,17 +94,12 @@ pub(crate) fn load(
         }
     }
     for seed in seeds {
-        table(conn, &open_schema, store, seed).map_err(failed)?;
+        table(conn, &open_schema, store, seed)?;
     }
-    if deferred_violations(conn) {
-        return Err(failed(dangling(conn, schema)));
+    match deferred_violations(conn) {
+        true => Err(dangling(conn, schema)),
+        false => Ok(()),
     }
-    for (at, relation) in schema.relations.iter().enumerate() {
-        if *relation.store == *store && relation.table().is_some() {
-            advance_sequences(conn, schema, RelationId(at as u32)).map_err(|e| failed(e.to_string()))?;
-        }
-    }
-    Ok(())
 }
 
 fn table(conn: &Rc<Connection>, schema: &Schema, store: &str, seed: &Seed) -> Result<(), String> {
@@ -183,7 +232,7 @@ pub(crate) fn set_sequence(conn: &Connection, schema: &Schema, name: &str, next:
             continue;
         };
         let column = &relation.columns[column as usize];
-        if column.identity.is_none() || format!("{}_{}_seq", relation.name, column.name) != name {
+        if !sqlite::numbers_itself(column) || format!("{}_{}_seq", relation.name, column.name) != name {
             continue;
         }
         let table = table_name(schema, RelationId(at as u32));
@@ -211,7 +260,7 @@ pub(crate) fn advance_sequences(conn: &Connection, schema: &Schema, id: Relation
     let relation = schema.relation(id);
     for (at, column) in relation.columns.iter().enumerate() {
         let own = relation.primary_key() == [at as u32] && column.ty.is_integer();
-        if column.identity.is_none() || own {
+        if !sqlite::numbers_itself(column) || own {
             continue;
         }
         let sql = format!(

@@ -46,7 +46,7 @@ fn schema(text: &str) -> Schema {
 }
 
 fn to_do(path: &Path, text: &str) -> usize {
-    let plan = plan(&Config::new(path), &schema(text)).unwrap_or_else(|e| panic!("{e}"));
+    let plan = plan(&Config::new(path), &schema(text), &[]).unwrap_or_else(|e| panic!("{e}"));
     assert!(plan.problems.is_empty(), "{plan}");
     plan.steps.len()
 }
@@ -72,7 +72,7 @@ fn victim() {
         allow_data_loss: true,
         hook: Some(Box::new(hook)),
     };
-    apply(&Config::new(path), &schema(NEW), &options).unwrap_or_else(|e| panic!("{e}"));
+    apply(&Config::new(path), &schema(NEW), &[], &options).unwrap_or_else(|e| panic!("{e}"));
 }
 
 #[test]

@@ -331,3 +331,141 @@ fn a_store_that_is_served_is_left_alone_and_says_what_to_do() {
     );
     assert!(history.contains("RENAME TO \"items\""), "{history}");
 }
+
+/// Tables that come with rows, beside those of [`BASE`]: of the new ones none is empty, of the old ones none has more.
+const MORE: &str = "
+CREATE TABLE colours (id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY, maker integer REFERENCES makers, name text);
+INSERT INTO colours (maker, name) VALUES (2, 'red'), (1, 'blue');
+SELECT setval('colours_id_seq', 40);
+INSERT INTO makers VALUES (3, 'three');
+GRANT ALL ON colours TO service_role;
+";
+
+fn has_the_rows_of_more(operator: &Client, how: &str) {
+    let read = |path: &str| operator.get(&format!("/rest/v1/{path}")).expect(200).json();
+    assert_eq!(
+        read("colours?select=id,maker,name&order=id"),
+        json!([{"id": 1, "maker": 2, "name": "red"}, {"id": 2, "maker": 1, "name": "blue"}]),
+        "{how}"
+    );
+    assert_eq!(
+        read("makers?select=id&order=id"),
+        json!([{"id": 1}, {"id": 2}]),
+        "{how}"
+    );
+    let new = operator.post_with(
+        "/rest/v1/colours",
+        &[("prefer", "return=representation")],
+        &json!({"name": "green"}),
+    );
+    assert_eq!(new.expect(201).json()[0]["id"], 41, "{how}");
+}
+
+#[test]
+fn a_new_table_begins_with_its_rows_at_a_start_and_by_apply() {
+    for by_apply in [false, true] {
+        let how = if by_apply { "apply" } else { "start" };
+        let project = Project::new(BASE, &format!("[auth]\nsecret = \"{SECRET}\"\n"));
+        let (process, _) = serve(&project);
+        assert!(process.terminate());
+        project.write("schema.sql", &format!("{BASE}{MORE}"));
+        if by_apply {
+            let (status, out, _) = run(&project, &["plan"]);
+            assert_eq!(status, 2);
+            assert!(
+                out.contains("-- NOTE: 2 rows of the project are loaded into it"),
+                "{out}"
+            );
+            let (status, _, errors) = run(&project, &["apply"]);
+            assert_eq!(status, 0, "{errors}");
+        }
+        let (process, operator) = serve(&project);
+        has_the_rows_of_more(&operator, how);
+        assert!(process.terminate());
+    }
+}
+
+#[test]
+fn a_row_that_a_new_table_refuses_stops_the_whole_migration() {
+    let project = Project::new(BASE, &format!("[auth]\nsecret = \"{SECRET}\"\n"));
+    let (process, _) = serve(&project);
+    assert!(process.terminate());
+    project.write(
+        "schema.sql",
+        &format!("{BASE}CREATE TABLE odd (id integer PRIMARY KEY REFERENCES makers);\nINSERT INTO odd VALUES (9);\n"),
+    );
+    let (status, _, errors) = run(&project, &["apply"]);
+    assert_eq!(status, 1);
+    assert!(
+        errors.contains("refers to a row of \"makers\" that is not there"),
+        "{errors}"
+    );
+    let (_, out, _) = run(&project, &["plan"]);
+    assert!(out.contains("CREATE TABLE \"odd\""), "{out}");
+}
+
+#[test]
+fn a_key_over_rows_that_share_it_is_refused_with_the_first_of_them() {
+    let rows = "CREATE TABLE t (id integer PRIMARY KEY, a text, b numeric(6,2));\nGRANT ALL ON t TO service_role;\n\
+                INSERT INTO t VALUES (1, 'x', 1.5), (2, NULL, 2), (3, 'y', 1.5), (4, NULL, 3), (5, 'y', 1.5), (6, 'x', 2.5);\n";
+    let keys = [
+        (
+            "ALTER TABLE t ADD CONSTRAINT own UNIQUE (a);",
+            "\"own\" cannot be unique: key (a)=(x)",
+        ),
+        (
+            "ALTER TABLE t ADD UNIQUE (a, b);",
+            "\"t_a_b_key\" cannot be unique: key (a, b)=(y, 1.50)",
+        ),
+        (
+            "CREATE UNIQUE INDEX i ON t (a) WHERE b < 2;",
+            "\"i\" cannot be unique: key (a)=(y)",
+        ),
+    ];
+    for (key, wanted) in keys {
+        let project = Project::new(rows, &format!("[auth]\nsecret = \"{SECRET}\"\n"));
+        let (process, _) = serve(&project);
+        assert!(process.terminate());
+        project.write("schema.sql", &format!("{rows}{key}\n"));
+        let (status, _, errors) = run(&project, &["apply"]);
+        assert_eq!(status, 1, "{key}");
+        assert!(
+            errors.contains(wanted) && errors.contains("nothing was changed"),
+            "{key}: {errors}"
+        );
+        // A start says the same.
+        let (ok, _, errors) = mainstay_tests::Command::serve([project.dir().as_os_str()])
+            .args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
+            .run();
+        assert!(
+            !ok && errors.contains(&wanted.replace('"', "\\\"")) || errors.contains(wanted),
+            "{key}: {errors}"
+        );
+    }
+}
+
+#[test]
+fn a_table_whose_name_changes_in_case_only_is_another() {
+    let before =
+        "CREATE TABLE t (id integer PRIMARY KEY);\nINSERT INTO t VALUES (1);\nGRANT ALL ON t TO service_role;\n";
+    let after = "CREATE TABLE \"T\" (id integer PRIMARY KEY, a text);\nGRANT ALL ON \"T\" TO service_role;\n";
+    let project = Project::new(before, &format!("[auth]\nsecret = \"{SECRET}\"\n"));
+    let (process, _) = serve(&project);
+    assert!(process.terminate());
+    project.write("schema.sql", after);
+    let (ok, _, errors) = mainstay_tests::Command::serve([project.dir().as_os_str()])
+        .args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
+        .run();
+    assert!(
+        !ok && errors.contains("is in the store and no longer in the schema"),
+        "{errors}"
+    );
+    let (status, out, _) = run(&project, &["plan"]);
+    assert_eq!(status, 2, "{out}");
+    let (status, _, errors) = run(&project, &["apply", "--allow-data-loss"]);
+    assert_eq!(status, 0, "{errors}");
+    let (process, operator) = serve(&project);
+    assert_eq!(operator.get("/rest/v1/T").expect(200).json(), json!([]));
+    operator.post("/rest/v1/T", &json!({"id": 1, "a": "x"})).expect(201);
+    assert!(process.terminate());
+}

@@ -9,7 +9,10 @@ mod transaction;
 
 pub(crate) use transaction::transaction;
 
-use mainstay_model::{Claim, Error, FunctionId, RelationId, Result, Schema, SourceId, Statement};
+use mainstay_model::{
+    Claim, Error, Expr, FunctionId, Item, Policy, Projected, QueryShape, RelationId, RelationRef, Result, Schema,
+    Source, SourceId, Statement,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -118,4 +121,39 @@ impl<'a> Authoriser<'a> {
 /// A function's statements as the service role runs them: what an engine that translates has to be able to translate.
 pub fn body_of(schema: &Schema, function: FunctionId) -> Result<Vec<Statement>> {
     Authoriser::new(schema, &"service_role".into()).body(function)
+}
+
+/// Every row and column of a relation as the service role reads them: of a view, what an engine that translates has to be able to
+/// translate.
+pub fn rows_of(schema: &Schema, relation: RelationId) -> Result<QueryShape> {
+    Authoriser::new(schema, &"service_role".into()).shape(&every_row(schema, relation))
+}
+
+/// The rows that each condition of a policy lets through, as above.
+pub fn rows_of_policy(schema: &Schema, relation: RelationId, policy: &Policy) -> Result<Vec<QueryShape>> {
+    let conditions = policy.using.iter().chain(&policy.check);
+    conditions
+        .map(|condition| {
+            let shape = QueryShape {
+                filter: Some(condition.clone()),
+                ..every_row(schema, relation)
+            };
+            Authoriser::new(schema, &"service_role".into()).shape(&shape)
+        })
+        .collect()
+}
+
+fn every_row(schema: &Schema, relation: RelationId) -> QueryShape {
+    let columns = schema.relation(relation).columns.iter().enumerate();
+    QueryShape {
+        select: columns
+            .map(|(at, column)| {
+                Item::Field(Projected {
+                    expr: Expr::column(at as u32, column.ty.clone()),
+                    name: column.name.clone(),
+                })
+            })
+            .collect(),
+        ..QueryShape::of(Source::Relation(RelationRef::new(relation)))
+    }
 }

@@ -6,7 +6,7 @@ use crate::bind::Binder;
 use crate::catalog::{DraftCheck, DraftIndex, DraftPolicy, Written};
 use crate::names::{generated_name, type_key};
 use mainstay_model::{
-    Builtin, Check, Expr, ExprKind, IdentityColumn, Index, OrderBy, Policy, RelationId, Rewrite, Type, Value,
+    Builtin, Check, Expr, ExprKind, IdentityColumn, Index, OrderBy, Policy, RelationId, Rewrite, Sequence, Type, Value,
     rewrite_expr,
 };
 use squawk_syntax::ast::{self, AstNode};
@@ -35,8 +35,7 @@ impl Assembly {
             if default.is_none() {
                 default = domain
                     .as_ref()
-                    .and_then(|d| self.domain(d))
-                    .and_then(|d| d.default.clone());
+                    .and_then(|d| self.domains(d).find_map(|d| d.default.clone()));
             }
             if let Some((_, sequence)) = column.identity {
                 if let (Some(written), false) = (
@@ -108,7 +107,7 @@ impl Assembly {
         let draft = &self.catalog.sequences[sequence];
         let ordinary = draft.namespace == relation.namespace
             && *draft.name == *generated_name(&relation.name, &built.name, "seq", &|_| false)
-            && (draft.start, draft.increment) == (1, 1);
+            && counts_by_one(&draft.definition, &built.ty);
         let key = type_key(&draft.namespace, &draft.name);
         let ty = built.ty.clone();
         if ty.is_integer() {
@@ -142,7 +141,7 @@ impl Assembly {
             .filter_map(|(i, c)| Some((i as u32, c.ty.clone(), c.domain.clone()?)))
             .collect();
         for (column, ty, domain) in columns {
-            let checks: Vec<DraftCheck> = self.domain(&domain).map(|d| d.checks.clone()).unwrap_or_default();
+            let checks: Vec<DraftCheck> = self.domains(&domain).flat_map(|d| d.checks.clone()).collect();
             for check in checks {
                 let source = self.at(&check.expr.place);
                 let params = [(Arc::from("value"), ty.clone())];
@@ -265,6 +264,17 @@ fn next_value(sequence: &Arc<str>, ty: &Type) -> Expr {
     } else {
         Expr::new(ExprKind::Cast(Box::new(call)), ty.clone())
     }
+}
+
+/// Whether a sequence is 1 by 1 to the end of the type's numbers.
+fn counts_by_one(sequence: &Sequence, ty: &Type) -> bool {
+    let most = match ty {
+        Type::Int2 => i16::MAX.into(),
+        Type::Int4 => i32::MAX.into(),
+        _ => i64::MAX,
+    };
+    let max = i64::MAX;
+    sequence.max >= most && Sequence { max, ..*sequence } == Sequence::default()
 }
 
 /// A domain's check, bound with VALUE as its parameter, as a check of a column.

@@ -120,7 +120,7 @@ impl Assembly {
 
     fn function_type(&self, ty: Option<&ast::FuncType>, source: &SourceText, at: &SyntaxNode) -> Result<Type, Problem> {
         match ty {
-            Some(ast::FuncType::Type(ty)) => Ok(types::resolve(ty, &self.schema, source)?.0),
+            Some(ast::FuncType::Type(ty)) => types::resolve_bare(ty, &self.schema, source),
             Some(ast::FuncType::PercentType(of)) => {
                 let path = of.path_ref();
                 let relation = path

@@ -18,6 +18,7 @@ use crate::source_text::SourceText;
 use crate::{Note, Problem, Reading, Seed};
 use mainstay_model::{FunctionId, RelationId, Schema};
 use squawk_syntax::SyntaxNode;
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -34,6 +35,8 @@ struct Assembly {
     seeds: Vec<Seed>,
     problems: Vec<Problem>,
     notes: Vec<Note>,
+    /// Domain → the domain that it is over.
+    bases: HashMap<Arc<str>, Arc<str>>,
 }
 
 /// Turns what was declared into the model.
@@ -49,8 +52,10 @@ pub(crate) fn assemble(mut catalog: Catalog) -> Reading {
         catalog,
         problems,
         notes,
+        bases: HashMap::new(),
     };
     assembly.run();
+    let unkept = assembly.unkept();
     let Assembly {
         catalog,
         schema,
@@ -77,6 +82,7 @@ pub(crate) fn assemble(mut catalog: Catalog) -> Reading {
         sequence_values,
         problems,
         notes,
+        unkept,
     }
 }
 
@@ -107,6 +113,29 @@ impl Assembly {
         self.computed_relationships();
         self.lint();
         self.schema.digest = digest::of(&self.schema);
+    }
+
+    /// Where constraints of domains are looked at by nobody, in order of place.
+    fn unkept(&self) -> Vec<Note> {
+        let mut found = Vec::new();
+        for file in &self.catalog.files {
+            let mut named = file.source.take_unkept();
+            named.sort_by_key(|(span, _)| span.start);
+            named.dedup();
+            found.extend(
+                named
+                    .into_iter()
+                    .filter(|(_, domain)| self.is_constrained(domain))
+                    .map(|(span, domain)| Note {
+                        span,
+                        message: format!(
+                            "the constraints of the domain `{domain}` are kept in columns of tables, not here; use its base type, \
+                             and check the value where it is written"
+                        ),
+                    }),
+            );
+        }
+        found
     }
 
     /// Makes names mean what they meant at a place, and hands out its text.

@@ -5,8 +5,7 @@ use crate::catalog::{DeclaredKind, DraftKind, DraftType};
 use crate::names::type_key;
 use crate::{Problem, types};
 use mainstay_model::{
-    Column, DeclaredType, ForeignKey, Relation, RelationId, RelationKind, Schema, Select, Sequence, Table, Type,
-    Unique, View,
+    Column, DeclaredType, ForeignKey, Relation, RelationId, RelationKind, Schema, Select, Table, Type, Unique, View,
 };
 use std::sync::Arc;
 
@@ -72,15 +71,16 @@ impl Assembly {
             match &draft.kind {
                 DeclaredKind::Domain(domain) => {
                     // An unknown base has been told; the domain stays known, so that nothing else is told of it.
-                    let base = types::resolve(&domain.base, &self.schema, &source).map(|(ty, _)| ty);
-                    let base = self.ok(base).unwrap_or(Type::Text);
+                    let base = types::resolve(&domain.base, &self.schema, &source);
+                    let (base, of) = self.ok(base).unwrap_or((Type::Text, None));
+                    self.bases.extend(of.map(|of| (key.clone(), of)));
                     self.schema.types.insert(key, DeclaredType::Domain(base));
                 }
                 DeclaredKind::Composite(fields) => {
                     let mut resolved = Vec::new();
                     for (name, ty) in fields {
-                        let ty = types::resolve(ty, &self.schema, &source);
-                        if let Some((ty, _)) = self.ok(ty) {
+                        let ty = types::resolve_bare(ty, &self.schema, &source);
+                        if let Some(ty) = self.ok(ty) {
                             resolved.push((name.clone(), ty));
                         }
                     }
@@ -93,7 +93,7 @@ impl Assembly {
     }
 
     /// The domain of a key, if the key names one.
-    pub(super) fn domain(&self, key: &str) -> Option<&crate::catalog::DraftDomain> {
+    fn domain(&self, key: &str) -> Option<&crate::catalog::DraftDomain> {
         self.catalog
             .declared
             .iter()
@@ -102,6 +102,23 @@ impl Assembly {
                 DeclaredKind::Domain(domain) => Some(domain),
                 _ => None,
             })
+    }
+
+    /// The domain of a key, if it names one, and those that it is over, the nearest first.
+    pub(super) fn domains(&self, key: &str) -> impl Iterator<Item = &crate::catalog::DraftDomain> {
+        let mut next = self.schema.types.get_key_value(key).map(|(key, _)| key);
+        let mut left = self.bases.len() + 1;
+        std::iter::from_fn(move || {
+            let key = next?;
+            left = left.checked_sub(1)?;
+            next = self.bases.get(key);
+            self.domain(key)
+        })
+    }
+
+    /// Whether a domain, or one that it is over, keeps values out.
+    pub(super) fn is_constrained(&self, domain: &str) -> bool {
+        self.domains(domain).any(|d| d.not_null || !d.checks.is_empty())
     }
 
     pub(super) fn table_columns(&mut self) {
@@ -126,8 +143,7 @@ impl Assembly {
                         self.ok(resolved).unwrap_or((Type::Text, None))
                     }
                 };
-                let not_null =
-                    column.not_null || domain.as_ref().and_then(|d| self.domain(d)).is_some_and(|d| d.not_null);
+                let not_null = column.not_null || domain.as_ref().is_some_and(|d| self.domains(d).any(|d| d.not_null));
                 places.push(Some(columns.len() as u32));
                 columns.push(Column {
                     name: column.name,
@@ -196,13 +212,7 @@ impl Assembly {
     pub(super) fn sequences(&mut self) {
         for draft in self.catalog.sequences.iter().filter(|s| !s.dropped) {
             let key = type_key(&draft.namespace, &draft.name);
-            self.schema.sequences.insert(
-                key,
-                Sequence {
-                    start: draft.start,
-                    increment: draft.increment,
-                },
-            );
+            self.schema.sequences.insert(key, draft.definition);
         }
     }
 

@@ -97,7 +97,10 @@ impl Assembly {
         let DraftKind::View(view) = &relation.kind else { return };
         let view = view.clone();
         let source = self.at(&place);
-        let bound = Binder::new(&self.schema, &source).select(view.query.syntax());
+        let known = self.known_to(&view);
+        let bound = Binder::new(&self.schema, &source)
+            .knowing(&known)
+            .select(view.query.syntax());
         let Some(select) = self.ok(bound) else { return };
         let mut columns = Binder::output_columns(&select);
         if let Some(names) = &view.columns {
@@ -164,6 +167,18 @@ impl Assembly {
             view.origins = origins;
             view.updatable = updatable;
         }
+    }
+
+    /// Tables that a view's declaration knew with fewer columns than they have now, with how many of those it knew.
+    fn known_to(&self, view: &DraftView) -> HashMap<RelationId, u32> {
+        let mut known = HashMap::new();
+        for (draft, id) in self.live_tables() {
+            let places = &self.columns[draft];
+            if let Some(count) = view.known.get(draft).filter(|count| **count < places.len()) {
+                known.insert(id, places[..*count].iter().flatten().count() as u32);
+            }
+        }
+        known
     }
 
     fn unknown_comments(&mut self, view: &DraftView, columns: &[Column]) {

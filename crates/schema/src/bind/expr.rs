@@ -1,6 +1,7 @@
 //! Expressions: operators, tests, casts, names, and what stands in parentheses.
 
 use super::coerce::{CastContext, shown};
+use super::scope::Clause;
 use super::syntax::{Operand, Tree, expressions};
 use super::{At, Binder, Bound, claims};
 use crate::names::text;
@@ -78,7 +79,7 @@ impl Binder<'_> {
     }
 
     fn cast(&mut self, inner: &Operand, ty: &ast::Type) -> Bound<Expr> {
-        let to = crate::types::resolve(ty, self.schema, self.source)?.0;
+        let to = self.cast_type(ty)?;
         // ARRAY[]::int[] has no elements to tell its type.
         if let (Some(array), Type::Array(element)) = (array_of(inner), &to)
             && array.select_variant().is_none()
@@ -93,6 +94,15 @@ impl Binder<'_> {
         }
         let bound = self.tree(inner)?;
         self.cast_to(bound, inner.at, &to)
+    }
+
+    /// The type that is cast to. What a default is cast to, its column looks at.
+    fn cast_type(&self, ty: &ast::Type) -> Bound<Type> {
+        let in_default = self.scopes.last().is_some_and(|scope| scope.clause == Clause::Default);
+        match in_default {
+            true => Ok(crate::types::resolve(ty, self.schema, self.source)?.0),
+            false => crate::types::resolve_bare(ty, self.schema, self.source),
+        }
     }
 
     /// An explicit cast.
@@ -181,7 +191,7 @@ impl Binder<'_> {
                     return Err(self.refused(at, "TREAT"));
                 }
                 if let (None, Some(literal)) = (cast.cast_token(), cast.literal()) {
-                    let to = crate::types::resolve(&ty, self.schema, self.source)?.0;
+                    let to = self.cast_type(&ty)?;
                     return self.typed_literal(cast, &literal, &to);
                 }
                 let inner = expressions(cast.syntax()).into_iter().next();

@@ -96,6 +96,8 @@ pub(crate) struct Binder<'a> {
     depth: u32,
     /// Where each column of the select list bound last stands.
     places: Vec<At>,
+    /// Relations of which `*` means the first so many columns only.
+    known: Option<&'a HashMap<RelationId, u32>>,
 }
 
 impl<'a> Binder<'a> {
@@ -113,7 +115,14 @@ impl<'a> Binder<'a> {
             next_common_table: 0,
             depth: 0,
             places: Vec::new(),
+            known: None,
         }
+    }
+
+    /// With relations that have got columns since: `*` means those that they had, so many.
+    pub(crate) fn knowing(mut self, known: &'a HashMap<RelationId, u32>) -> Self {
+        self.known = Some(known);
+        self
     }
 
     /// With a function's arguments, which may be written by name, as `function.name` and as `$1`.

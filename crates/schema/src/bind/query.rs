@@ -2,7 +2,7 @@
 
 use super::coerce::CastContext;
 use super::expr::path_of;
-use super::scope::{Clause, Scope};
+use super::scope::{Clause, ItemColumn, Scope};
 use super::syntax::{Tree, expressions};
 use super::{At, Binder, Bound};
 use crate::names::text;
@@ -104,6 +104,7 @@ impl Binder<'_> {
                 let projection = scope
                     .columns
                     .into_iter()
+                    .filter(|c| self.in_star(c))
                     .map(|c| Projected {
                         expr: c.expr,
                         name: c.name,
@@ -417,6 +418,7 @@ impl Binder<'_> {
                     return Err(self.problem(at, "SELECT * with no tables specified is not valid"));
                 };
                 let columns = scope.items.iter().filter(|i| i.by_column).flat_map(|i| &i.columns);
+                let columns = columns.filter(|c| self.in_star(c));
                 projection.extend(columns.map(|c| Projected {
                     expr: c.expr.clone(),
                     name: c.name.clone(),
@@ -463,6 +465,7 @@ impl Binder<'_> {
             Some(item) => Ok(item
                 .columns
                 .iter()
+                .filter(|c| self.in_star(c))
                 .map(|c| Projected {
                     expr: c.expr.clone(),
                     name: c.name.clone(),
@@ -470,6 +473,17 @@ impl Binder<'_> {
                 .collect()),
             None => Err(self.missing_source(None, &path.join("."), at)),
         }
+    }
+
+    /// Whether `*` means a column, too: not one that its relation got after the declaration that is bound.
+    fn in_star(&self, column: &ItemColumn) -> bool {
+        let (Some(known), ExprKind::Column(at)) = (self.known, &column.expr.kind) else {
+            return true;
+        };
+        let relation = self.names.get(&at.source).and_then(|names| names.relation);
+        relation
+            .and_then(|relation| known.get(&relation))
+            .is_none_or(|count| at.column < *count)
     }
 
     /// The name that Postgres gives to a column without one.

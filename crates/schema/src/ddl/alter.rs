@@ -4,7 +4,6 @@ use super::Reader;
 use crate::catalog::{DraftKind, DraftType};
 use crate::names::{Name, folded, text};
 use crate::types;
-use mainstay_model::IdentityColumn;
 use squawk_syntax::SyntaxNode;
 use squawk_syntax::ast::{self, AstNode};
 use std::sync::Arc;
@@ -212,28 +211,19 @@ impl Reader {
             SetNotNull(_) => self.change_column(table, Some(column), |c| c.not_null = true),
             DropNotNull(_) => self.change_column(table, Some(column), |c| c.not_null = false),
             AddGenerated(add) => self.identity(table, Some(column), add.generated_when(), add.sequence_option_list()),
-            SetGenerated(set) => {
-                let how = match set.generated_when() {
-                    Some(ast::GeneratedWhen::GeneratedByDefault(_)) => IdentityColumn::ByDefault,
-                    _ => IdentityColumn::Always,
-                };
-                self.change_column(table, Some(column), |c| {
-                    c.identity = c.identity.map(|(_, sequence)| (how, sequence))
-                });
-            }
-            DropIdentity(_) => self.change_column(table, Some(column), |c| c.identity = None),
-            Restart(restart) => {
-                let sequence = self
-                    .catalog
-                    .table(table)
-                    .and_then(|t| t.columns[column].identity)
-                    .map(|(_, s)| s);
-                let number = restart.expr().map(|e| e.syntax().text().to_string());
-                let number = number.and_then(|text| text.parse::<i64>().ok());
-                if let (Some(sequence), Some(number)) = (sequence, number) {
-                    self.catalog.sequence_values.push((sequence, number));
+            SetGenerated(set) => self.set_generated(table, column, set),
+            SetGeneratedOptions(list) => {
+                for option in list.set_generated_options() {
+                    match option {
+                        ast::SetGeneratedOption::SetGenerated(set) => self.set_generated(table, column, &set),
+                        ast::SetGeneratedOption::Restart(restart) => self.restart_identity(table, column, &restart),
+                        ast::SetGeneratedOption::SetSequenceOption(set) => self.change_identity(table, column, &set),
+                    }
                 }
             }
+            DropIdentity(_) => self.change_column(table, Some(column), |c| c.identity = None),
+            Restart(restart) => self.restart_identity(table, column, restart),
+            SetSequenceOption(set) => self.change_identity(table, column, set),
             SetType(set) => {
                 let Some(ty) = set.ty() else { return };
                 if let Some(collate) = set.collate() {

@@ -18,6 +18,9 @@ const ALL: [Privilege; 7] = [
     Privilege::Trigger,
 ];
 
+/// Names of whoever runs the file: everything in it is created by them.
+const OWNERS: [&str; 4] = ["postgres", "current_user", "session_user", "current_role"];
+
 /// The name of a role; `public` is everyone.
 pub(super) fn role_name(role: &ast::RoleRef) -> Arc<str> {
     match role.role_ref_value() {
@@ -289,6 +292,16 @@ impl Reader {
     }
 
     pub(super) fn alter_default_privileges(&mut self, statement: &ast::AlterDefaultPrivileges) {
+        let creators = roles(statement.for_roles().and_then(|f| f.role_ref_list()));
+        if !creators.is_empty() && !creators.iter().any(|r| OWNERS.contains(&&**r)) {
+            return self.note(
+                statement.syntax(),
+                format!(
+                    "default privileges FOR ROLE {} have no effect here: the owner runs this file, so that role creates nothing",
+                    creators.join(", ")
+                ),
+            );
+        }
         let namespaces = statement
             .in_schemas()
             .map(|s| s.schema_refs().map(|r| text(&r)).collect::<Vec<_>>());

@@ -28,7 +28,7 @@ impl Reader {
             {
                 self.note(
                     conflict.syntax(),
-                    "rows are loaded when the store is empty: ON CONFLICT DO NOTHING has no effect",
+                    "rows are loaded into tables that are new: ON CONFLICT DO NOTHING has no effect",
                 );
             }
             Some(conflict) => {

@@ -3,6 +3,7 @@
 use super::Reader;
 use crate::catalog::DraftSequence;
 use crate::names::Name;
+use mainstay_model::{IdentityColumn, Sequence};
 use squawk_syntax::SyntaxNode;
 use squawk_syntax::ast::{self, AstNode};
 use std::sync::Arc;
@@ -19,12 +20,12 @@ impl Reader {
             }
             return;
         }
-        let (start, increment) = self.sequence_options(statement.sequence_options());
+        let options = statement.sequence_options().collect();
+        let definition = self.sequence_options(None, options, at);
         self.catalog.sequences.push(DraftSequence {
             namespace,
             name: name.name,
-            start,
-            increment,
+            definition,
             dropped: false,
         });
     }
@@ -54,47 +55,129 @@ impl Reader {
                 (namespace, name)
             }
         };
-        let (start, increment) = match options {
-            Some(list) => self.sequence_options(list.sequence_options()),
-            None => (1, 1),
+        let definition = match options {
+            Some(list) => self.sequence_options(None, list.sequence_options().collect(), list.syntax()),
+            None => Sequence::default(),
         };
         self.catalog.sequences.push(DraftSequence {
             namespace,
             name,
-            start,
-            increment,
+            definition,
             dropped: false,
         });
         self.catalog.sequences.len() - 1
     }
 
-    fn sequence_options(&mut self, options: impl Iterator<Item = ast::SequenceOption>) -> (i64, i64) {
-        let (mut start, mut increment, mut least, mut most) = (None, 1, None, None);
+    /// What options make of a sequence: of a new one, or of one that is there. Bounds that are not given are those of its type.
+    fn sequence_options(
+        &mut self,
+        had: Option<Sequence>,
+        options: Vec<ast::SequenceOption>,
+        at: &SyntaxNode,
+    ) -> Sequence {
+        let (mut lowest, mut highest) = (i64::MIN, i64::MAX);
+        let (mut start, mut increment) = (None, None);
+        // Given as a number, or taken away.
+        let (mut least, mut most, mut cycle) = (None, None, None);
         for option in options {
             match option {
+                ast::SequenceOption::OptionAsType(o) => (lowest, highest) = range_of(&o),
                 ast::SequenceOption::OptionStart(o) => start = self.whole_number(o.expr()).or(start),
-                ast::SequenceOption::OptionIncrement(o) => increment = self.whole_number(o.expr()).unwrap_or(1),
-                ast::SequenceOption::OptionMinValue(o) => least = self.whole_number(o.expr()),
-                ast::SequenceOption::OptionMaxValue(o) => most = self.whole_number(o.expr()),
-                ast::SequenceOption::OptionCycle(o) => {
-                    self.warning(
-                        o.syntax(),
-                        "a sequence does not start again here",
-                        "leave CYCLE out, or compute the number",
-                    );
+                ast::SequenceOption::OptionIncrement(o) => increment = self.whole_number(o.expr()),
+                ast::SequenceOption::OptionMinValue(o) => least = Some(self.whole_number(o.expr())),
+                ast::SequenceOption::OptionNoMinValue(_) => least = Some(None),
+                ast::SequenceOption::OptionMaxValue(o) => most = Some(self.whole_number(o.expr())),
+                ast::SequenceOption::OptionNoMaxValue(_) => most = Some(None),
+                ast::SequenceOption::OptionCycle(_) => cycle = Some(true),
+                ast::SequenceOption::OptionNoCycle(_) => cycle = Some(false),
+                _ => {}
+            }
+        }
+        let increment = increment.or(had.map(|h| h.increment)).unwrap_or(1);
+        let (min, max) = match increment > 0 {
+            true => (1, highest),
+            false => (lowest, -1),
+        };
+        let min = least.unwrap_or(had.map(|h| h.min)).unwrap_or(min);
+        let max = most.unwrap_or(had.map(|h| h.max)).unwrap_or(max);
+        let first = if increment > 0 { min } else { max };
+        let start = start.or(had.map(|h| h.start)).unwrap_or(first);
+        if increment == 0 {
+            self.error(
+                at,
+                "INCREMENT must not be zero",
+                "write the number that is added each time",
+            );
+        } else if min >= max {
+            let message = format!("MINVALUE ({min}) must be less than MAXVALUE ({max})");
+            self.error(at, message, "correct one of them");
+        } else if !(min..=max).contains(&start) {
+            let message = format!("the START value ({start}) lies outside of MINVALUE ({min}) and MAXVALUE ({max})");
+            self.error(at, message, "correct one of them");
+        }
+        Sequence {
+            start,
+            increment,
+            min,
+            max,
+            cycle: cycle.or(had.map(|h| h.cycle)).unwrap_or(false),
+        }
+    }
+
+    /// `ALTER SEQUENCE`, or `ALTER COLUMN … SET INCREMENT …` of the sequence behind a column: what options change.
+    pub(super) fn change_sequence(&mut self, sequence: usize, options: Vec<ast::SequenceOption>, at: &SyntaxNode) {
+        for option in &options {
+            match option {
+                ast::SequenceOption::OptionRestart(o) => self.restart_sequence(sequence, o.expr()),
+                ast::SequenceOption::OptionOwnedBy(o) => {
+                    if let Some(ast::OwnedByTarget::QualifiedColumnNameRef(column)) = o.owned_by_target() {
+                        self.qualified_column(&column);
+                    }
                 }
                 _ => {}
             }
         }
-        if increment == 0 {
-            increment = 1;
-        }
-        let start = start.unwrap_or(if increment > 0 {
-            least.unwrap_or(1)
-        } else {
-            most.unwrap_or(-1)
+        let had = self.catalog.sequences[sequence].definition;
+        self.catalog.sequences[sequence].definition = self.sequence_options(Some(had), options, at);
+    }
+
+    /// `RESTART [WITH n]`
+    pub(super) fn restart_sequence(&mut self, sequence: usize, with: Option<ast::Expr>) {
+        let next = match with {
+            Some(expr) => self.whole_number(Some(expr)),
+            None => Some(self.catalog.sequences[sequence].definition.start),
+        };
+        self.catalog.sequence_values.extend(next.map(|next| (sequence, next)));
+    }
+
+    /// `ALTER COLUMN … SET GENERATED ALWAYS | BY DEFAULT`
+    pub(super) fn set_generated(&mut self, table: usize, column: usize, set: &ast::SetGenerated) {
+        let how = match set.generated_when() {
+            Some(ast::GeneratedWhen::GeneratedByDefault(_)) => IdentityColumn::ByDefault,
+            _ => IdentityColumn::Always,
+        };
+        self.change_column(table, Some(column), |c| {
+            c.identity = c.identity.map(|(_, sequence)| (how, sequence))
         });
-        (start, increment)
+    }
+
+    /// `ALTER COLUMN … RESTART`
+    pub(super) fn restart_identity(&mut self, table: usize, column: usize, restart: &ast::Restart) {
+        if let Some(sequence) = self.sequence_behind(table, column) {
+            self.restart_sequence(sequence, restart.expr());
+        }
+    }
+
+    /// `ALTER COLUMN … SET INCREMENT BY …`
+    pub(super) fn change_identity(&mut self, table: usize, column: usize, set: &ast::SetSequenceOption) {
+        if let (Some(sequence), Some(option)) = (self.sequence_behind(table, column), set.sequence_option()) {
+            self.change_sequence(sequence, vec![option], set.syntax());
+        }
+    }
+
+    fn sequence_behind(&self, table: usize, column: usize) -> Option<usize> {
+        let identity = self.catalog.table(table)?.columns.get(column)?.identity;
+        identity.map(|(_, sequence)| sequence)
     }
 
     fn whole_number(&mut self, expr: Option<ast::Expr>) -> Option<i64> {
@@ -124,33 +207,10 @@ impl Reader {
         let Some(sequence) = self.sequence(&written, statement.if_exists().is_some()) else {
             return;
         };
+        let mut options = Vec::new();
         for action in statement.actions() {
             match action {
-                ast::AlterSequenceAction::SequenceOption(option) => match option {
-                    ast::SequenceOption::OptionIncrement(o) => {
-                        if let Some(increment) = self.whole_number(o.expr()).filter(|i| *i != 0) {
-                            self.catalog.sequences[sequence].increment = increment;
-                        }
-                    }
-                    ast::SequenceOption::OptionStart(o) => {
-                        if let Some(start) = self.whole_number(o.expr()) {
-                            self.catalog.sequences[sequence].start = start;
-                        }
-                    }
-                    ast::SequenceOption::OptionRestart(o) => {
-                        let next = match o.expr() {
-                            Some(expr) => self.whole_number(Some(expr)),
-                            None => Some(self.catalog.sequences[sequence].start),
-                        };
-                        self.catalog.sequence_values.extend(next.map(|next| (sequence, next)));
-                    }
-                    ast::SequenceOption::OptionOwnedBy(o) => {
-                        if let Some(ast::OwnedByTarget::QualifiedColumnNameRef(column)) = o.owned_by_target() {
-                            self.qualified_column(&column);
-                        }
-                    }
-                    _ => {}
-                },
+                ast::AlterSequenceAction::SequenceOption(option) => options.push(option),
                 ast::AlterSequenceAction::SequenceRenameTo(rename) => {
                     if let Some(new) = rename.sequence().and_then(|s| Name::of(&s)) {
                         let namespace = self.catalog.sequences[sequence].namespace.clone();
@@ -165,6 +225,9 @@ impl Reader {
                 }
                 _ => {}
             }
+        }
+        if !options.is_empty() {
+            self.change_sequence(sequence, options, written.syntax());
         }
     }
 
@@ -206,6 +269,18 @@ impl Reader {
                 None
             }
         }
+    }
+}
+
+/// What numbers the type of `AS type` has.
+fn range_of(option: &ast::OptionAsType) -> (i64, i64) {
+    let ty = option
+        .ty()
+        .map(|ty| ty.syntax().text().to_string().to_ascii_lowercase());
+    match ty.as_deref() {
+        Some("smallint" | "int2") => (i16::MIN.into(), i16::MAX.into()),
+        Some("integer" | "int" | "int4") => (i32::MIN.into(), i32::MAX.into()),
+        _ => (i64::MIN, i64::MAX),
     }
 }
 

@@ -154,7 +154,7 @@ impl Reader {
         match number {
             Some(number) => {
                 let step = if called {
-                    self.catalog.sequences[sequence].increment
+                    self.catalog.sequences[sequence].definition.increment
                 } else {
                     0
                 };

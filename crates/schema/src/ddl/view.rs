@@ -37,6 +37,7 @@ impl Reader {
         let options = statement.with_params().and_then(|p| p.attribute_list());
         let draft = DraftView {
             query,
+            known: self.catalog.column_counts(),
             columns: statement
                 .column_list()
                 .map(|list| list.column_names().map(|c| text(&c)).collect()),
@@ -72,6 +73,7 @@ impl Reader {
             .map(|list| list.column_names().map(|c| text(&c)).collect());
         let draft = DraftView {
             query,
+            known: self.catalog.column_counts(),
             columns,
             renames: Vec::new(),
             security_invoker: false,

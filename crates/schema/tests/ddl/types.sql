@@ -17,3 +17,12 @@ CREATE TABLE people (
 CREATE TABLE wrong (a intger, b citext, c numeric(5,-2), d varchar(0), e moood);
 SET search_path = s, public;
 CREATE TABLE inner_one (m mood);
+-- A domain over a domain is what both are; elsewhere than in columns nobody looks.
+CREATE DOMAIN whole AS int NOT NULL DEFAULT 7 CHECK (VALUE >= 0);
+CREATE DOMAIN small AS whole CHECK (VALUE < 100);
+CREATE DOMAIN plain AS text;
+CREATE TABLE nested (id int PRIMARY KEY, n small, d small DEFAULT '5'::small, p plain);
+CREATE TABLE lists (n small[], p plain[]);
+CREATE TYPE pair AS (a small, b plain);
+CREATE VIEW shrunk AS SELECT id::small AS n, small '3' AS three, 'x'::plain AS p FROM nested;
+CREATE FUNCTION shrink(n small, p plain) RETURNS whole LANGUAGE sql AS 'SELECT CAST(n + 1 AS small)';

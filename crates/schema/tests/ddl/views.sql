@@ -24,3 +24,13 @@ CREATE VIEW loop_b AS SELECT * FROM loop_a;
 CREATE VIEW broken AS SELECT nmae FROM a;
 CREATE VIEW twice AS SELECT id, id FROM a;
 CREATE VIEW a AS SELECT 1;
+-- `*` means the columns that there were.
+CREATE TABLE grows (id int PRIMARY KEY, a int);
+CREATE VIEW grown AS SELECT * FROM grows;
+CREATE VIEW grown_twice AS SELECT g.*, o.a AS oa FROM grows g JOIN grown o ON o.id = g.a WHERE o.a > 0;
+CREATE VIEW grown_table AS TABLE grows;
+ALTER TABLE grows ADD COLUMN b int;
+CREATE TABLE grows_too (id int PRIMARY KEY, a int);
+CREATE VIEW grown_before AS SELECT g.a AS j, o.* FROM grows_too g JOIN (SELECT * FROM grows_too) o USING (id);
+ALTER TABLE grows_too ADD COLUMN b int;
+CREATE VIEW grown_after AS SELECT * FROM grows_too;

@@ -102,6 +102,11 @@ pub fn text(reading: &Reading) -> String {
             line(format!("  help: {help}"));
         }
     }
+    for note in &reading.unkept {
+        let span = &note.span;
+        let message = &note.message;
+        line(format!("unkept {}:{}:{} {message}", span.file, span.line, span.column));
+    }
     for note in &reading.notes {
         line(format!(
             "note {}:{}:{} {}",

@@ -38,10 +38,13 @@ pub(super) fn schema(schema: &Schema) -> Result<Vec<String>> {
     sequences.sort_by(|a, b| a.0.cmp(b.0));
     for (name, sequence) in &sequences {
         out.push(format!(
-            "CREATE SEQUENCE {} START WITH {} INCREMENT BY {}",
+            "CREATE SEQUENCE {} START WITH {} INCREMENT BY {} MINVALUE {} MAXVALUE {}{}",
             sequence_name(schema, name),
             sequence.start,
-            sequence.increment
+            sequence.increment,
+            sequence.min,
+            sequence.max,
+            if sequence.cycle { " CYCLE" } else { "" }
         ));
     }
     let mut later = Vec::new();

@@ -2,7 +2,7 @@
 
 use super::render::{Renderer, RowSource, Scope, quote_text};
 use super::storage::{Form, column_form};
-use super::write::{rowid_column, sequence_name};
+use super::write::{numbers_itself, rowid_column, sequence_name};
 use super::{quote_identifier, table_name};
 use mainstay_model::{
     Column, Error, Expr, ExprKind, ForeignKey, Index, ReferentialAction, RelationId, Result, Schema, SourceId, Table,
@@ -127,7 +127,7 @@ pub(super) fn create_table(schema: &Schema, id: RelationId) -> Result<Vec<String
         }
     }
     for (index, column) in relation.columns.iter().enumerate() {
-        if column.identity.is_some() && rowid != Some(index as u32) {
+        if numbers_itself(column) && rowid != Some(index as u32) {
             let name = quote_text(&sequence_name(schema, id, index as u32)).unwrap_or_default();
             statements.push(format!(
                 "INSERT INTO _mainstay_sequence (name, next) VALUES ({name}, 1) ON CONFLICT DO NOTHING"
@@ -204,7 +204,7 @@ fn column_definition(schema: &Schema, id: RelationId, index: u32) -> Result<Stri
             sql.push_str(&format!(" CONSTRAINT {}", quote_identifier(&name)));
         }
         sql.push_str(" PRIMARY KEY");
-        if column.identity.is_some() {
+        if numbers_itself(column) {
             sql.push_str(" AUTOINCREMENT");
         }
     }
@@ -254,7 +254,8 @@ fn generated_value(schema: &Schema, id: RelationId, column: &Column, expr: &Expr
     // The column's own range check catches what overflows.
     r.definition = true;
     let scope = own_columns(&r, id);
-    r.scoped(scope, |r| r.assign(expr, column))
+    let sql = r.scoped(scope, |r| r.assign(expr, column))?;
+    refuse_subquery(sql, &format!("the generated column \"{}\"", column.name))
 }
 
 fn own_columns<'a>(r: &Renderer<'a>, id: RelationId) -> Scope<'a> {
@@ -271,7 +272,33 @@ fn definition_condition(schema: &Schema, id: RelationId, expr: &Expr) -> Result<
     let mut r = Renderer::new(schema);
     r.definition = true;
     let scope = own_columns(&r, id);
-    r.scoped(scope, |r| r.condition(expr))
+    let sql = r.scoped(scope, |r| r.condition(expr))?;
+    refuse_subquery(sql, "a table's definition")
+}
+
+/// An expression as it is, unless it needs a subquery here (`= ANY (array)` does), which SQLite refuses in definitions.
+fn refuse_subquery(sql: String, place: &str) -> Result<String> {
+    let mut quote = None;
+    let outside: String = sql
+        .chars()
+        .filter(|c| match quote {
+            Some(open) => {
+                quote = quote.filter(|_| *c != open);
+                false
+            }
+            None => {
+                quote = Some(*c).filter(|c| matches!(c, '\'' | '"'));
+                quote.is_none()
+            }
+        })
+        .collect();
+    match outside.contains("SELECT ") {
+        false => Ok(sql),
+        true => Err(Error::unsupported(format!(
+            "SQLite cannot keep {place} that looks into an array or a document element by element"
+        ))
+        .hint("Check it in a policy's WITH CHECK or in the function that writes.")),
+    }
 }
 
 /// SQLite refuses functions that are not deterministic, and subqueries, in definitions; this says so in our words.
@@ -384,12 +411,14 @@ pub(super) fn create_index(schema: &Schema, id: RelationId, index: &Index) -> Re
             _ if matches!(key.expr.kind, ExprKind::Column(_)) => term.sql,
             _ => r.scoped(own_columns(&r, id), |r| r.order_key(term, &key.expr.ty))?,
         };
+        let sql = refuse_subquery(sql, &place)?;
         keys.push(format!("{sql}{}", if key.descending { " DESC" } else { "" }));
     }
     let filter = match &index.filter {
         Some(filter) => {
             refuse_volatile(filter, &place)?;
-            format!(" WHERE {}", r.scoped(scope, |r| r.condition(filter))?)
+            let condition = r.scoped(scope, |r| r.condition(filter))?;
+            format!(" WHERE {}", refuse_subquery(condition, &place)?)
         }
         None => String::new(),
     };

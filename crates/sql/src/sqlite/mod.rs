@@ -27,8 +27,8 @@ mod storage;
 mod write;
 
 use mainstay_model::{
-    Call, Cell, Claim, Expr, Index, OnConflict, OrderBy, QueryShape, Relation, RelationId, RelationRef, Result, Schema,
-    Statement, Type, Value,
+    Call, Cell, Claim, Column, Expr, Index, OnConflict, OrderBy, QueryShape, Relation, RelationId, RelationRef, Result,
+    Schema, Statement, Type, Value,
 };
 use std::sync::Arc;
 
@@ -302,6 +302,12 @@ pub fn index_name(schema: &Schema, relation: &Relation, index: &Index) -> String
 /// The column that is SQLite's rowid (a lone integer primary key), if the table has one.
 pub fn rowid_column(schema: &Schema, relation: RelationId) -> Option<u32> {
     write::rowid_column(schema, relation)
+}
+
+/// Whether a column's numbers are 1 by 1 from a sequence of its own (`table_column_seq`): SQLite's behind [`rowid_column`], else a row of
+/// `_mainstay_sequence`. A column that takes them from another has it as its default.
+pub fn numbers_itself(column: &Column) -> bool {
+    write::numbers_itself(column)
 }
 
 /// Whether a call can be compiled into the query that reads it ([`compile_query`] on `Source::Call`): one SELECT that writes nothing.

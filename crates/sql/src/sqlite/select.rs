@@ -4,7 +4,9 @@ use super::compare::wide_key;
 use super::quote_identifier;
 use super::render::{Common, Renderer, RowSource, SourceColumn, Term, value_form};
 use super::storage::Form;
-use mainstay_model::{CommonTable, Error, Expr, ExprKind, Result, Select, SourceId, Statement, Type, Volatility};
+use mainstay_model::{
+    CommonTable, Error, Expr, ExprKind, Result, Select, SourceId, Statement, Type, Value, Volatility,
+};
 use std::rc::Rc;
 
 /// A rendered query: its columns are named `c0`, `c1` ….
@@ -50,8 +52,7 @@ impl<'a> Renderer<'a> {
         if let Some(limit) = &select.limit
             && !is_null(limit)
         {
-            let number = self.condition(limit)?;
-            sql = format!(" LIMIT coalesce({number}, -1)");
+            sql = format!(" LIMIT {}", self.count("mainstay_limit", limit)?);
         }
         if let Some(offset) = &select.offset
             && !is_null(offset)
@@ -59,10 +60,18 @@ impl<'a> Renderer<'a> {
             if sql.is_empty() {
                 sql.push_str(" LIMIT -1");
             }
-            let number = self.condition(offset)?;
-            sql.push_str(&format!(" OFFSET coalesce({number}, 0)"));
+            sql.push_str(&format!(" OFFSET {}", self.count("mainstay_offset", offset)?));
         }
         Ok(sql)
+    }
+
+    /// A number of rows. What is not known here is looked at when it is: a negative one is an error, and NULL is none.
+    fn count(&mut self, function: &str, expr: &Expr) -> Result<String> {
+        let number = self.condition(expr)?;
+        Ok(match expr.kind {
+            ExprKind::Literal(Value::Int(0..)) => number,
+            _ => format!("{function}({number})"),
+        })
     }
 
     /// `WITH …` and a blank, or nothing; the members come into scope.

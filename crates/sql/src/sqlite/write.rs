@@ -4,7 +4,7 @@ use super::render::{Renderer, Scope};
 use super::storage::Form;
 use super::{Bind, DeletePlan, InsertPlan, NoRow, OutputColumn, Rendered, UpdatePlan, quote_identifier, rowid_name};
 use mainstay_model::{
-    Cell, Error, Expr, ExprKind, IdentityColumn, OnConflict, OrderBy, RelationId, RelationRef, Result, Schema,
+    Cell, Column, Error, Expr, ExprKind, IdentityColumn, OnConflict, OrderBy, RelationId, RelationRef, Result, Schema,
     SourceId, Type,
 };
 use std::collections::HashMap;
@@ -49,6 +49,11 @@ pub(super) fn rowid_column(schema: &Schema, relation: RelationId) -> Option<u32>
         }
         _ => None,
     }
+}
+
+/// Whether a column's numbers are 1 by 1 from a sequence of its own; another sequence is its default.
+pub(super) fn numbers_itself(column: &Column) -> bool {
+    column.identity.is_some() && column.default.is_none()
 }
 
 /// A value for a column. SQLite would make up a number for the NULL of its INTEGER PRIMARY KEY, where Postgres refuses it: what is no
@@ -350,7 +355,7 @@ impl<'a> Renderer<'a> {
                 continue;
             }
             if column.identity.is_some() || column.default.is_some() {
-                if column.identity.is_some() && rowid_column(schema, relation) == Some(index) {
+                if numbers_itself(column) && rowid_column(schema, relation) == Some(index) {
                     continue;
                 }
                 names.push(quote_identifier(&column.name));
@@ -368,14 +373,14 @@ impl<'a> Renderer<'a> {
         let schema = self.schema;
         let column = &schema.relation(relation).columns[index as usize];
         match (&column.default, column.identity) {
-            (_, Some(_)) => {
+            (None, Some(_)) => {
                 let name = sequence_name(schema, relation, index);
                 Ok(format!(
                     "mainstay_nextval({})",
                     super::render::quote_text(&name).unwrap_or_default()
                 ))
             }
-            (Some(default), None) => self.scoped(Scope::default(), |r| r.assign(default, column)),
+            (Some(default), _) => self.scoped(Scope::default(), |r| r.assign(default, column)),
             (None, None) => Ok("NULL".to_owned()),
         }
     }

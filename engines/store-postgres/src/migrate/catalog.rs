@@ -118,6 +118,13 @@ fn no_extension(catalogue: &str, oid: &str) -> String {
     )
 }
 
+/// The bounds of an identity column's sequence `s`, each where it is not that of its type, and whether it begins anew.
+const BOUNDS: &str = "CASE WHEN s.seqmin <> CASE WHEN s.seqincrement > 0 THEN 1 WHEN s.seqtypid = 'int2'::regtype THEN -32768 \
+     WHEN s.seqtypid = 'int4'::regtype THEN -2147483648 ELSE -9223372036854775808 END THEN ' MINVALUE ' || s.seqmin END, \
+     CASE WHEN s.seqmax <> CASE WHEN s.seqincrement < 0 THEN -1 WHEN s.seqtypid = 'int2'::regtype THEN 32767 \
+     WHEN s.seqtypid = 'int4'::regtype THEN 2147483647 ELSE 9223372036854775807 END THEN ' MAXVALUE ' || s.seqmax END, \
+     CASE WHEN s.seqcycle THEN ' CYCLE' END";
+
 const RELATION: &str = "format('%I.%I', n.nspname, c.relname)";
 
 impl Reader<'_> {
@@ -342,7 +349,7 @@ impl Reader<'_> {
              pg_get_expr(d.adbin, d.adrelid) AS expr, d.oid AS defoid, col_description(c.oid, at.attnum) AS comment, {acl}, \
              CASE WHEN at.attcollation <> t.typcollation AND at.attcollation <> 0 THEN (SELECT format('%I.%I', cn.nspname, co.collname) \
                 FROM pg_collation co JOIN pg_namespace cn ON cn.oid = co.collnamespace WHERE co.oid = at.attcollation) END AS collation, \
-             (SELECT format('START WITH %s INCREMENT BY %s', s.seqstart, s.seqincrement) FROM pg_depend i JOIN pg_sequence s ON s.seqrelid = i.objid \
+             (SELECT format('START WITH %s INCREMENT BY %s%s%s%s', s.seqstart, s.seqincrement, {BOUNDS}) FROM pg_depend i JOIN pg_sequence s ON s.seqrelid = i.objid \
                 WHERE i.classid = 'pg_class'::regclass AND i.refclassid = 'pg_class'::regclass AND i.refobjid = c.oid \
                 AND i.refobjsubid = at.attnum AND i.deptype = 'i') AS identity_options \
              FROM pg_attribute at JOIN pg_class c ON c.oid = at.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace \

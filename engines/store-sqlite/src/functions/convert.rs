@@ -48,6 +48,17 @@ pub(super) fn register(c: &Connection) -> rusqlite::Result<()> {
             _ => Err(Error::internal("a float is no float")),
         }
     })?;
+    for (name, word, code, none) in [
+        ("mainstay_limit", "LIMIT", "2201W", -1),
+        ("mainstay_offset", "OFFSET", "2201X", 0),
+    ] {
+        lenient(c, name, 1, PURE, move |args| match args.raw(0) {
+            ValueRef::Null => Ok(Sql::Integer(none)),
+            ValueRef::Integer(rows) if rows < 0 => Err(Error::new(code, format!("{word} must not be negative"))),
+            ValueRef::Integer(rows) => Ok(Sql::Integer(rows)),
+            _ => Err(Error::internal("a number of rows is no integer")),
+        })?;
+    }
     lenient(c, "mainstay_raise", 2, PURE, |args| {
         Err(Error::new(args.text(0)?.to_owned(), args.text(1)?))
     })

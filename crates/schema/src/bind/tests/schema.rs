@@ -225,9 +225,7 @@ pub(super) fn shop() -> Schema {
     schema
         .enums
         .insert("user_role".into(), vec![Arc::from("admin"), Arc::from("member")].into());
-    schema
-        .sequences
-        .insert("order_no".into(), Sequence { start: 1, increment: 1 });
+    schema.sequences.insert("order_no".into(), Sequence::default());
     schema.index();
     schema
 }

@@ -325,12 +325,7 @@ impl Diff<'_> {
                     let always = if column.identity == "a" { "ALWAYS" } else { "BY DEFAULT" };
                     let mut action = format!("ALTER COLUMN {name} SET GENERATED {always}");
                     if column.identity_options != had.identity_options {
-                        for option in column.identity_options.split(" INCREMENT ") {
-                            match option.strip_prefix("BY ") {
-                                Some(step) => action.push_str(&format!(" SET INCREMENT BY {step}")),
-                                None => action.push_str(&format!(" SET {option}")),
-                            }
-                        }
+                        action.push_str(&identity_changes(&column.identity_options));
                     }
                     actions.push(action);
                 }
@@ -420,4 +415,28 @@ mod tests {
             assert_eq!(is_free(from, to), free, "{from} → {to}");
         }
     }
+}
+
+/// What sets every option of an identity column: those that are not said to what is the rule.
+fn identity_changes(options: &str) -> String {
+    let words: Vec<&str> = options.split(' ').collect();
+    let after = |word: &str| {
+        let at = words.iter().position(|w| *w == word)?;
+        words.get(at + 1).copied()
+    };
+    let mut changes = String::new();
+    for (option, word) in [("START WITH", "WITH"), ("INCREMENT BY", "BY")] {
+        if let Some(number) = after(word) {
+            changes.push_str(&format!(" SET {option} {number}"));
+        }
+    }
+    for bound in ["MINVALUE", "MAXVALUE"] {
+        match after(bound) {
+            Some(number) => changes.push_str(&format!(" SET {bound} {number}")),
+            None => changes.push_str(&format!(" SET NO {bound}")),
+        }
+    }
+    let no = if words.contains(&"CYCLE") { "" } else { "NO " };
+    changes.push_str(&format!(" SET {no}CYCLE"));
+    changes
 }
