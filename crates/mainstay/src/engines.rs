@@ -5,7 +5,7 @@ use mainstay_bus::Bus;
 use mainstay_bus_embedded::EmbeddedBus;
 use mainstay_config::Project;
 use mainstay_config::project::{Operation, Trigger};
-use mainstay_model::{ChangeKind, FunctionId, RelationId, Schema};
+use mainstay_model::{ChangeKind, Error, FunctionId, RelationId, Schema, Span};
 use mainstay_store::{Recovery, Store};
 use mainstay_store_postgres::{PostgresRecovery, PostgresStore};
 use mainstay_store_sqlite::{Seed, SqliteRecovery, SqliteStore};
@@ -25,7 +25,7 @@ pub fn unknown(project: &Project) -> Vec<String> {
     stores.chain(bus).collect()
 }
 
-/// Functions whose bodies their engine cannot run, each with its place and the reason.
+/// Functions whose bodies their engine cannot run and types that it does not keep, each with its place and the reason.
 pub fn untranslatable(project: &Project, schema: &Schema) -> Vec<String> {
     let embedded = |store: &str| project.stores.get(store).is_some_and(|s| s.is_embedded());
     let mut found = Vec::new();
@@ -35,17 +35,23 @@ pub fn untranslatable(project: &Project, schema: &Schema) -> Vec<String> {
                 .try_for_each(|statement| mainstay_sql::sqlite::compile_statement(schema, statement).map(drop))
         });
         if let Err(error) = translated {
-            let span = &function.span;
-            let (file, line, column) = (&span.file, span.line, span.column);
-            let mut problem = format!("{file}:{line}:{column}: function {}: {}", function.name, error.message);
-            for more in error.details.iter().chain(&error.hint) {
-                problem.push_str("; ");
-                problem.push_str(more);
-            }
-            found.push(problem);
+            let message = format!("function {}: {}", function.name, error.message);
+            found.push(placed(&function.span, &message, &error));
         }
     }
+    for (span, error) in mainstay_sql::sqlite::unkept_types(schema, embedded) {
+        found.push(placed(&span, &error.message, &error));
+    }
     found
+}
+
+fn placed(span: &Span, message: &str, error: &Error) -> String {
+    let mut problem = format!("{}:{}:{}: {message}", span.file, span.line, span.column);
+    for more in error.details.iter().chain(&error.hint) {
+        problem.push_str("; ");
+        problem.push_str(more);
+    }
+    problem
 }
 
 fn no_store(store: &mainstay_config::project::Store) -> String {
