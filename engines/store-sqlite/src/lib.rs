@@ -35,6 +35,7 @@ mod preupdate;
 mod reader;
 mod rebuild;
 mod reconcile;
+mod row_argument;
 mod seed;
 mod shared;
 mod statement;
