@@ -42,6 +42,7 @@ mod statement;
 mod step;
 mod store;
 mod writer;
+mod zone;
 
 pub use backup::SqliteRecovery;
 pub use config::{Captured, Config, Seed};

@@ -11,6 +11,7 @@ use crate::parts::Parts;
 use crate::row_argument;
 use crate::shared::Shared;
 use crate::statement::{Failure, Statement};
+use crate::zone;
 use mainstay_model::{
     Encoder, Error, Fence, Identity, OutboxRecord, Position, QueryShape, Result, Returns, Schema, Source, Type, Value,
 };
@@ -133,6 +134,9 @@ pub(crate) fn read_inline(shared: &Arc<Shared>, read: &Read<'_>, bytes_max: usiz
         params: read.params,
         identity: read.identity,
     };
+    if let Err(error) = zone::check(read.shape, read.representation.time_zone()) {
+        return Inline::Done(Err(error));
+    }
     let result = with_reader(shared, |reader| {
         if let Some(plan) = reader.plans.get_mut(&question.plan)
             && plan.heavy > 0

@@ -396,3 +396,41 @@ fn rows_as_arguments_are_read_column_by_column() {
         literal.text()
     );
 }
+
+#[test]
+fn casts_that_another_time_zone_would_decide_are_refused() {
+    let w = world();
+    let moment = r#"{"id":1,"tz":"2024-05-01T23:30:00Z","d":"2024-05-01"}"#;
+    assert_eq!(w.post("/moments", moment).shown(), "201 ");
+    let berlin = [("prefer", "timezone=Europe/Berlin")];
+    let ask = |prefer: &[(&str, &str)], select: &str| {
+        let path = format!("/moments?select={select}");
+        w.send("service_role", "GET", &path, prefer, "").shown()
+    };
+    for select in ["tz::text", "tz::date", "tz::timestamp", "d::timestamptz"] {
+        let answer = ask(&berlin, select);
+        assert!(
+            answer.starts_with("400") && answer.contains("0A000"),
+            "{select}: {answer}"
+        );
+    }
+    assert_eq!(
+        ask(&berlin, "tz,d"),
+        r#"200 [{"tz":"2024-05-02T01:30:00+02:00","d":"2024-05-01"}]"#
+    );
+    assert_eq!(
+        ask(&[("prefer", "timezone=UTC")], "tz::date"),
+        r#"200 [{"tz":"2024-05-01"}]"#
+    );
+    assert_eq!(ask(&[], "tz::date"), r#"200 [{"tz":"2024-05-01"}]"#);
+    let prefer = [("prefer", "timezone=Europe/Berlin, return=representation")];
+    let written = w.send(
+        "service_role",
+        "PATCH",
+        "/moments?id=eq.1&select=tz::date",
+        &prefer,
+        r#"{"d":null}"#,
+    );
+    assert!(written.shown().contains("0A000"), "{}", written.shown());
+    assert_eq!(w.get("/moments?select=d").shown(), r#"200 [{"d":"2024-05-01"}]"#);
+}

@@ -25,3 +25,5 @@ CREATE TABLE things (id integer PRIMARY KEY, name text, price numeric(8,2), made
 CREATE FUNCTION thing(p integer) RETURNS things LANGUAGE SQL STABLE AS $$ SELECT * FROM things WHERE id = p $$;
 CREATE FUNCTION pair(p integer, OUT a integer, OUT b text) LANGUAGE SQL STABLE STRICT AS $$ SELECT id, name FROM things WHERE id = p $$;
 CREATE FUNCTION shout(t things) RETURNS text LANGUAGE SQL IMMUTABLE AS $$ SELECT upper(t.name) || coalesce(t.price::text, '-') $$;
+
+CREATE TABLE moments (id integer PRIMARY KEY, tz timestamptz, d date);
