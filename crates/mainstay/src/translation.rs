@@ -26,6 +26,21 @@ pub fn untranslatable(project: &Project, schema: &Schema) -> Untranslatable {
 }
 
 fn of_store(mut trial: Trial, schema: &Schema, store: &str, found: &mut Untranslatable) {
+    // Each at its column, where the table as a whole would tell of the first alone.
+    let mut columns = false;
+    for (span, error) in mainstay_sql::sqlite::unkept_types(schema, |name| name == store) {
+        let told = placed(&span, &error.message, &error);
+        match schema.functions.iter().any(|function| function.span == span) {
+            true => found.others.push(told),
+            false => {
+                columns = true;
+                found.tables.push(told);
+            }
+        }
+    }
+    if columns {
+        return;
+    }
     let relations = || (0..schema.relations.len() as u32).map(RelationId);
     let own = |id: &RelationId| *schema.relation(*id).store == *store;
     for id in relations().filter(own) {
@@ -80,8 +95,12 @@ fn view_problem(view: &Relation, planned: Result<()>) -> Option<String> {
 }
 
 fn problem(span: &Span, what: &str, name: &str, error: &Error) -> String {
+    placed(span, &format!("{what} {name}: {}", error.message), error)
+}
+
+fn placed(span: &Span, message: &str, error: &Error) -> String {
     let Span { file, line, column, .. } = span;
-    let mut problem = format!("{file}:{line}:{column}: {what} {name}: {}", error.message);
+    let mut problem = format!("{file}:{line}:{column}: {message}");
     for more in error.details.iter().chain(&error.hint) {
         problem.push_str("; ");
         problem.push_str(more);

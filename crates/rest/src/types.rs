@@ -25,7 +25,9 @@ pub(crate) fn named(name: &str, schema: &Schema) -> Result<Type, Error> {
         "numeric" | "decimal" => Type::Numeric(None),
         "text" | "name" => Type::Text,
         "varchar" | "character varying" => Type::Varchar(None),
-        "char" | "character" | "bpchar" => Type::Char(1),
+        "char" | "character" => Type::Char(1),
+        // Of no length, so that nothing is cut.
+        "bpchar" => Type::Other("bpchar".into()),
         "uuid" => Type::Uuid,
         "bytea" => Type::Bytea,
         "date" => Type::Date,

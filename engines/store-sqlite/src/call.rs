@@ -6,6 +6,7 @@ use crate::constraint::{Attempt, Inquiry};
 use crate::failure::plain;
 use crate::kept::Kept;
 use crate::level::{LevelPlan, Sink, with_value};
+use crate::row_argument;
 use crate::statement::{Failure, Statement};
 use mainstay_model::{
     Call, Count, Error, Expr, ExprKind, FunctionId, Item, Projected, QueryShape, RelationId, Result, Returns, Schema,
@@ -169,9 +170,41 @@ impl Functions {
             sink.encoder.end_row();
             sink.check()
         })?;
+        if rows == 0 && !place.schema.function(call.function).returns.is_set() {
+            return self.row_of_nulls(place, call, sink, fields);
+        }
         Ok(CallOutcome {
             rows,
             total: Some(rows),
+        })
+    }
+
+    /// What a function that returns one row gives when it finds none.
+    fn row_of_nulls(
+        &mut self,
+        place: Place<'_>,
+        call: &Call,
+        sink: &mut Sink<'_>,
+        fields: Option<&[(usize, Arc<str>)]>,
+    ) -> Result<CallOutcome> {
+        let columns = match self.body(place, call)?.last() {
+            Some(last) => last.columns.as_slice(),
+            None => &[],
+        };
+        sink.encoder.begin_row();
+        let mut null = |name: &str, ty: &Type| sink.encoder.field(name, ty, ValueRef::Null);
+        match fields {
+            Some(fields) => fields
+                .iter()
+                .filter_map(|(at, name)| Some((name, columns.get(*at)?)))
+                .for_each(|(name, column)| null(name, &column.ty)),
+            None => columns.iter().for_each(|column| null(&column.name, &column.ty)),
+        }
+        sink.encoder.end_row();
+        sink.check()?;
+        Ok(CallOutcome {
+            rows: 1,
+            total: Some(1),
         })
     }
 
@@ -215,7 +248,13 @@ impl Functions {
         });
         insert.reset();
         self.inserts.insert(columns.len(), insert);
-        filled?;
+        if filled? == 0 && !place.schema.function(call.function).returns.is_set() {
+            let row_of_nulls = format!("INSERT INTO temp.{table} DEFAULT VALUES");
+            place
+                .conn
+                .execute_batch(&row_of_nulls)
+                .map_err(|error| failed(error.into()))?;
+        }
         let over = self.over.get_or_make(
             &shape,
             |(kept, from)| kept == shape && *from == columns,
@@ -256,7 +295,10 @@ impl Functions {
     /// Runs every statement; hands over the last one's rows, of which a function that returns one row has one. Says how many.
     fn run(&mut self, place: Place<'_>, call: &Call, env: &Env<'_>, on_row: &mut OnRow<'_>) -> Result<u64> {
         let function = place.schema.function(call.function);
-        let values = self.arguments(place, call, env)?;
+        let values = self.arguments(place, call, env)?.into_iter().zip(&function.args);
+        let values = values
+            .map(|(value, argument)| row_argument::read(value, &argument.ty, place.schema))
+            .collect::<Result<Vec<Value>>>()?;
         if function.strict && values.iter().any(Value::is_null) {
             return Ok(0);
         }

@@ -248,7 +248,6 @@ pub(crate) fn with_value(stored: Stored<'_>, ty: &Type, form: Form, take: impl F
             Stored::Text(text),
             Type::Text
             | Type::Varchar(_)
-            | Type::Char(_)
             | Type::Json
             | Type::Jsonb
             | Type::Enum(_)

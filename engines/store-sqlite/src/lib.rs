@@ -36,6 +36,7 @@ mod preupdate;
 mod reader;
 mod rebuild;
 mod reconcile;
+mod row_argument;
 mod seed;
 mod shared;
 mod statement;
@@ -43,6 +44,7 @@ mod step;
 mod store;
 mod trial;
 mod writer;
+mod zone;
 
 pub use backup::SqliteRecovery;
 pub use config::{Captured, Config, Seed};

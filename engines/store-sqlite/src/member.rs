@@ -7,6 +7,7 @@ use crate::outbox::{Entry, change_event};
 use crate::statement::Failure;
 use crate::step::StepContext;
 use crate::writer::{Done, Submission, Writer};
+use crate::zone;
 use mainstay_model::{Error, Idempotency, Result, Row, StepOutcome, Transaction, time};
 use mainstay_sql::sqlite::Stored;
 use std::borrow::Cow;
@@ -46,6 +47,9 @@ impl Writer {
                 return Err(Error::internal(
                     "a step returns rows and nobody says how they are encoded",
                 ));
+            }
+            if let (Some(shape), Some(representation)) = (&step.returning, representation) {
+                zone::check(shape, representation.time_zone()).map_err(|error| error.at_step(index))?;
             }
             let context = StepContext {
                 identity,

@@ -8,8 +8,10 @@ use crate::context;
 use crate::failure::{closed, plain};
 use crate::level::{LevelPlan, Sink};
 use crate::parts::Parts;
+use crate::row_argument;
 use crate::shared::Shared;
 use crate::statement::{Failure, Statement};
+use crate::zone;
 use mainstay_model::{
     Encoder, Error, Fence, Identity, OutboxRecord, Position, QueryShape, Result, Returns, Schema, Source, Type, Value,
 };
@@ -132,6 +134,9 @@ pub(crate) fn read_inline(shared: &Arc<Shared>, read: &Read<'_>, bytes_max: usiz
         params: read.params,
         identity: read.identity,
     };
+    if let Err(error) = zone::check(read.shape, read.representation.time_zone()) {
+        return Inline::Done(Err(error));
+    }
     let result = with_reader(shared, |reader| {
         if let Some(plan) = reader.plans.get_mut(&question.plan)
             && plan.heavy > 0
@@ -306,8 +311,17 @@ impl Reader {
         if let Source::Call(call) = &shape.from {
             let function = schema.function(call.function);
             let body = call.body.as_ref().map_or(function.body.len(), |b| b.len());
-            // NULL arguments of a STRICT function, and several statements, need its statements to be run one by one.
-            if body != 1 || (function.strict && !call.args.is_empty()) || function.returns == Returns::Void {
+            // NULL arguments of a STRICT function, arguments that are rows, and several statements, need its statements to be run
+            // one by one.
+            let takes_rows = function
+                .args
+                .iter()
+                .any(|argument| row_argument::is_needed(&argument.ty));
+            if body != 1
+                || takes_rows
+                || (function.strict && !call.args.is_empty())
+                || function.returns == Returns::Void
+            {
                 return Ok(ReadPlan {
                     kind: Kind::Call,
                     heavy: 0,

@@ -46,6 +46,8 @@ fn tables_that_cannot_be_kept() {
             "tables \"a\" and \"A\" differ in upper and lower case only",
         ),
         ("CREATE TABLE a ();", "has no columns"),
+        ("CREATE TABLE a (x point);", "the type point is not supported by SQLite"),
+        ("CREATE TABLE a (x xml[]);", "the type xml is not supported by SQLite"),
     ] {
         let schema = read(ddl);
         let tables = (0..schema.relations.len() as u32).map(RelationId);
@@ -62,7 +64,7 @@ fn tables_that_cannot_be_kept() {
 #[test]
 fn queries_that_cannot_be_answered() {
     let tables = "
-        CREATE TABLE t (id integer PRIMARY KEY, r int4range, v tsvector, j json, tags text[], i interval, note text);
+        CREATE TABLE t (id integer PRIMARY KEY, r int4range, v tsvector, j json, tags text[], i interval, note text, h hstore);
         CREATE FUNCTION many() RETURNS SETOF integer LANGUAGE SQL STABLE AS $$ SELECT id FROM t $$;
         CREATE FUNCTION writes() RETURNS integer LANGUAGE SQL AS $$ INSERT INTO t (id) VALUES (1) RETURNING id $$;";
     for (query, words) in [
@@ -76,6 +78,10 @@ fn queries_that_cannot_be_answered() {
             "SQLite cannot order values of type int4range",
         ),
         ("SELECT v @@ to_tsquery('x') FROM t", "full text search"),
+        (
+            "SELECT id FROM t WHERE h = 'a=>1'",
+            "SQLite cannot compare values of type hstore",
+        ),
         (
             "WITH x AS (DELETE FROM t RETURNING id) SELECT id FROM x",
             "WITH x: a data-modifying statement",
@@ -121,6 +127,35 @@ fn queries_that_cannot_be_answered() {
         let named = said.contains(words) || (!problems.is_empty() && !said.is_empty());
         assert!(named, "{query}: {said}");
     }
+}
+
+#[test]
+fn types_that_only_postgres_knows_are_named_with_their_places() {
+    let schema = read(
+        "CREATE TABLE a (x inet,
+  y jsonpath);
+CREATE FUNCTION f(p polygon) RETURNS integer LANGUAGE SQL AS $$ SELECT 1 $$;",
+    );
+    let found: Vec<_> = sqlite::unkept_types(&schema, |store| store == "main")
+        .into_iter()
+        .map(|(span, error)| (span.line, span.column, error.message.clone()))
+        .collect();
+    assert_eq!(
+        found,
+        [
+            (
+                2,
+                3,
+                "column y: the type jsonpath is not supported by SQLite".to_owned()
+            ),
+            (
+                3,
+                17,
+                "function f: the type polygon is not supported by SQLite".to_owned()
+            ),
+        ]
+    );
+    assert!(sqlite::unkept_types(&schema, |_| false).is_empty());
 }
 
 #[test]

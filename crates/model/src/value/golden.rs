@@ -42,7 +42,7 @@ pub(super) fn type_named(name: &str) -> Type {
         "interval" => Type::Interval,
         "json" => Type::Json,
         "jsonb" => Type::Jsonb,
-        other => Type::Other(Arc::from(other)),
+        _ => Type::Other(Arc::from(name)),
     }
 }
 

@@ -5,9 +5,13 @@ use crate::value::time;
 use crate::{Error, Result, Type, Value};
 
 mod array;
+mod bits;
 mod cast;
 mod from_json;
 pub(super) mod json;
+mod kept;
+mod money;
+mod network;
 mod range;
 mod tsvector;
 
@@ -45,16 +49,7 @@ impl Value {
             Type::Jsonb => Value::Text(json::normalize(text)?),
             Type::Array(element) => array::parse(text, element)?,
             Type::Void => Value::Null,
-            Type::Other(name) => Value::Text(match &**name {
-                "int4range" => range::normalize(text, &Type::Int4)?,
-                "int8range" => range::normalize(text, &Type::Int8)?,
-                "numrange" => range::normalize(text, &Type::Numeric(None))?,
-                "daterange" => range::normalize(text, &Type::Date)?,
-                "tsrange" => range::normalize(text, &Type::Timestamp)?,
-                "tstzrange" => range::normalize(text, &Type::TimestampTz)?,
-                "tsvector" => tsvector::normalize(text)?,
-                _ => without_zero(text)?.to_owned(),
-            }),
+            Type::Other(name) => Value::Text(kept::normalize(text, name)?),
         })
     }
 }

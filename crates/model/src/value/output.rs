@@ -409,13 +409,20 @@ impl ValueRef<'_> {
         }
     }
 
-    /// Appends what a cast to `text` gives (booleans `true` and `false`, `char(n)` without its padding); nothing for NULL.
+    /// Appends what a cast to `text` gives (booleans `true` and `false`, `char(n)` without its padding, `inet` with its
+    /// prefix); nothing for NULL.
     pub fn write_cast_text(&self, ty: &Type, out: &mut Vec<u8>) {
         match *self {
             ValueRef::Bool(true) => out.extend_from_slice(b"true"),
             ValueRef::Bool(false) => out.extend_from_slice(b"false"),
             ValueRef::Text(text) if matches!(ty, Type::Char(_)) => {
                 out.extend_from_slice(text.trim_end_matches(' ').as_bytes());
+            }
+            ValueRef::Text(text) if matches!(ty, Type::Other(name) if **name == *"inet") => {
+                out.extend_from_slice(text.as_bytes());
+                if !text.contains('/') {
+                    out.extend_from_slice(if text.contains(':') { b"/128" } else { b"/32" });
+                }
             }
             ValueRef::Owned(Value::Bool(_) | Value::Text(_)) => self.to_owned().as_ref().write_cast_text(ty, out),
             _ => self.write_text(ty, out),

@@ -19,7 +19,7 @@ pub use format::*;
 pub use interval::{
     interval_add, interval_cmp, interval_div, interval_mul, interval_neg, interval_sub, parse_interval, write_interval,
 };
-pub use parse::{is_volatile_literal, parse_date, parse_time, parse_timestamp, parse_timestamptz};
+pub use parse::{is_volatile_literal, parse_date, parse_time, parse_timestamp, parse_timestamptz, parse_timetz};
 
 /// Months, days, microseconds.
 pub type Interval = (i32, i32, i64);

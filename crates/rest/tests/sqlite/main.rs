@@ -5,4 +5,5 @@ mod forms;
 mod pages;
 mod plans;
 mod transactions;
+mod types;
 mod world;

@@ -63,6 +63,11 @@ impl World {
     }
 
     pub fn with(config: RestConfig) -> World {
+        World::of(SHOP, config)
+    }
+
+    /// A store of other tables than the shop's.
+    pub fn of(ddl: &str, config: RestConfig) -> World {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!(
             "mainstay-rest-{}-{}",
@@ -73,7 +78,7 @@ impl World {
         std::fs::create_dir_all(&scratch.0).unwrap();
         let reading = mainstay_schema::read(&[Source {
             file: "schema.sql".into(),
-            text: SHOP.to_owned(),
+            text: ddl.to_owned(),
             store: "main".into(),
             service: None,
         }]);

@@ -121,6 +121,13 @@ impl Binder<'_> {
             // The name of a sequence or relation: its spelling is settled by whoever takes it.
             return Ok(Expr::literal(Value::Text(name.clone()), Type::Text));
         }
+        if let (ExprKind::Literal(Value::Text(text)), Type::Unknown, Type::Char(1..)) = (&expr.kind, &expr.ty, to) {
+            let cut = Value::Text(text.clone()).cast(&Type::Text, to);
+            return Ok(Expr::literal(
+                cut.map_err(|error| self.problem(at, error.message.clone()))?,
+                to.clone(),
+            ));
+        }
         self.coerce(expr, at, to, CastContext::Explicit)
     }
 

@@ -180,6 +180,7 @@ pub(super) const FUNCTIONS: &[(&str, &str, &str, Shape)] = &[
     ("mod", "int8, int8", "int8", Shape::Operator(Operator::Mod)),
     ("mod", "numeric, numeric", "numeric", Shape::Operator(Operator::Mod)),
     ("now", "", "timestamptz", Shape::Call(B::Now)),
+    ("octet_length", "bpchar", "int4", Shape::Call(B::OctetLength)),
     ("octet_length", "text", "int4", Shape::Call(B::OctetLength)),
     ("octet_length", "bytea", "int4", Shape::Call(B::OctetLength)),
     ("pow", "float8, float8", "float8", Shape::Call(B::Power)),

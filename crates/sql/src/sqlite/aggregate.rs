@@ -48,6 +48,12 @@ impl<'a> Renderer<'a> {
             Sum | Avg => self.sum(aggregate, arg, ty, &filter, &call)?,
             Min | Max => {
                 let name = if aggregate.function == Min { "min" } else { "max" };
+                if matches!(
+                    arg.ty,
+                    Type::Bool | Type::Uuid | Type::Bytea | Type::Json | Type::Jsonb | Type::Row(_)
+                ) {
+                    return Err(no_aggregate(name, &arg.ty));
+                }
                 let term = self.expr(arg)?;
                 match &arg.ty {
                     Type::Enum(enumeration) => {
@@ -60,7 +66,7 @@ impl<'a> Renderer<'a> {
                         Term::plain(sql + " END)")
                     }
                     Type::Interval => Term::plain(call(&format!("mainstay_interval_{name}"), &term.sql, &[])),
-                    Type::Json | Type::Jsonb | Type::Array(_) | Type::Other(_) | Type::Row(_) => {
+                    Type::Array(_) | Type::Other(_) => {
                         return Err(Error::unsupported(format!(
                             "{name} of {} is not supported by SQLite",
                             arg.ty
@@ -219,4 +225,10 @@ impl<'a> Renderer<'a> {
             }
         })
     }
+}
+
+/// As Postgres says it of a type that has no such aggregate.
+fn no_aggregate(name: &str, ty: &Type) -> Error {
+    Error::new("42883", format!("function {name}({ty}) does not exist"))
+        .hint("No function matches the given name and argument types. You might need to add explicit type casts.")
 }

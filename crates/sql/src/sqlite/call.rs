@@ -85,7 +85,7 @@ impl<'a> Renderer<'a> {
                 let sql = if arg(0)?.ty == Type::Bytea {
                     self.condition(arg(0)?)?
                 } else {
-                    self.text(arg(0)?)?
+                    self.output(arg(0)?)?
                 };
                 Term::plain(format!("octet_length({sql})"))
             }
@@ -377,11 +377,8 @@ impl<'a> Renderer<'a> {
             let sql = self.condition(expr)?;
             return Ok(format!("(CASE {sql} WHEN 1 THEN 't' WHEN 0 THEN 'f' END)"));
         }
-        if let Type::Char(length @ 1..) = expr.ty {
-            let sql = self.text(expr)?;
-            return Ok(format!("mainstay_rpad({sql}, max({length}, length({sql})), ' ')"));
-        }
-        self.text(expr)
+        let term = self.expr(expr)?;
+        self.to_shown_text(term, &expr.ty)
     }
 
     /// An argument as JSON text; `null` for NULL.

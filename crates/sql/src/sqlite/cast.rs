@@ -118,8 +118,9 @@ impl<'a> Renderer<'a> {
                 Term::plain(format!("mainstay_float4({real})"))
             }
             (Float4, Float8) => term,
-            (Bool, Int2 | Int4 | Int8) => term,
-            (Int2 | Int4 | Int8, Bool) => Term::plain(format!("({} <> 0)", term.sql)),
+            (Bool, Int4) => term,
+            (Bool, Int2 | Int8) | (Int2 | Int8, Bool) => return Err(no_cast(from, to)),
+            (Int4, Bool) => Term::plain(format!("({} <> 0)", term.sql)),
             (Timestamp, TimestampTz) | (TimestampTz, Timestamp) | (Jsonb, Json) | (Row(_), Json) => term,
             (Row(_), Jsonb) => Term::plain(format!("mainstay_cast({}, 'json', 'jsonb')", term.sql)),
             (_, Enum(name)) if from.is_text() || matches!(from, Unknown | Enum(_)) => self.to_enum(term, name)?,
@@ -145,12 +146,15 @@ impl<'a> Renderer<'a> {
                 let sql = self.to_text(term, from)?;
                 Term::plain(format!("rtrim(substr({sql}, 1, {length}))"))
             }
+            (_, Other(name)) if **name == *"bpchar" => Term::plain(self.to_shown_text(term, from)?),
             (_, Void) => Term::plain(format!("nullif({0}, {0})", term.sql)),
             (_, Row(name)) => {
                 return Err(Error::unsupported(format!(
                     "a cast from {from} to the row type {name} is not supported by SQLite"
                 )));
             }
+            (Enum(_), _) => return Err(no_cast(from, to)),
+            (Other(_), _) | (_, Other(_)) => self.cast_kept(term, from, to)?,
             (from, to) => {
                 let code = self.code(from, term.form);
                 match to {
@@ -267,9 +271,21 @@ impl<'a> Renderer<'a> {
                     ty => format!("mainstay_fit({text}, {})", self.code(ty, Form::Plain)),
                 })
             }
+            // Of bits not even zeros may be lost.
+            ty @ Type::Other(_) if matches!(from, Type::Other(_)) && from != ty => {
+                let fitted = self.code(ty, Form::Plain);
+                Ok(format!("mainstay_fit({}, {fitted})", term.sql))
+            }
             ty => Ok(self.cast_term(term, from, ty)?.sql),
         }
     }
+}
+
+fn no_cast(from: &Type, to: &Type) -> Error {
+    Error::new(
+        "42846",
+        format!("cannot cast type {} to {}", untyped(from), untyped(to)),
+    )
 }
 
 /// The type without its length or precision.

@@ -148,6 +148,7 @@ impl<'a> Renderer<'a> {
         if let Some(pair) = self.number_keys(&left, &right)? {
             return Ok(pair);
         }
+        super::kept::refuse_equality(left.1)?;
         Ok((self.equal_key(left.0, left.1), self.equal_key(right.0, right.1)))
     }
 

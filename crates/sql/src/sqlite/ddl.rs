@@ -198,6 +198,7 @@ fn unique_index(schema: &Schema, id: RelationId, name: &str, columns: &[u32]) ->
 fn column_definition(schema: &Schema, id: RelationId, index: u32) -> Result<String> {
     let relation = schema.relation(id);
     let column = &relation.columns[index as usize];
+    super::kept::refuse(&column.ty)?;
     let mut sql = format!("{} {}", quote_identifier(&column.name), storage_class(&column.ty));
     if rowid_column(schema, id) == Some(index) {
         if let Some(name) = relation.table().and_then(|t| t.primary_key_name.clone()) {
@@ -447,6 +448,7 @@ pub(super) fn add_column(schema: &Schema, id: RelationId, index: u32) -> Result<
         ))
         .hint("`mainstay migrate apply` makes the table anew."))
     };
+    super::kept::refuse(&column.ty)?;
     if table.primary_key.contains(&index) {
         return refuse("it is part of the primary key");
     }

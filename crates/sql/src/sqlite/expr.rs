@@ -432,6 +432,17 @@ impl<'a> Renderer<'a> {
         })
     }
 
+    /// A term as the text that is shown: `char(n)` with its padding, everything else as a cast to `text` gives it.
+    pub fn to_shown_text(&mut self, term: Term, ty: &Type) -> Result<String> {
+        let sql = self.to_text(term, ty)?;
+        Ok(match ty {
+            Type::Char(length @ 1..) if sql != "NULL" => {
+                format!("mainstay_rpad({sql}, max({length}, length({sql})), ' ')")
+            }
+            _ => sql,
+        })
+    }
+
     /// A term as text, as a cast to `text` gives it.
     pub fn to_text(&mut self, term: Term, ty: &Type) -> Result<String> {
         if term.null {
@@ -441,6 +452,8 @@ impl<'a> Renderer<'a> {
             Type::Text | Type::Varchar(_) | Type::Char(_) | Type::Enum(_) | Type::Uuid | Type::Json | Type::Jsonb => {
                 term.sql
             }
+            // A cast writes the whole prefix, which the value itself leaves out.
+            Type::Other(name) if **name == *"inet" => format!("mainstay_cast({}, 'other:inet', 'text')", term.sql),
             Type::Interval | Type::Other(_) | Type::Unknown | Type::Row(_) | Type::Void => term.sql,
             Type::Int2 | Type::Int4 | Type::Int8 => format!("CAST({} AS TEXT)", term.sql),
             Type::Bool => format!("(CASE {} WHEN 1 THEN 'true' WHEN 0 THEN 'false' END)", term.sql),

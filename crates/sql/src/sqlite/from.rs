@@ -354,7 +354,11 @@ impl<'a> Renderer<'a> {
             }
         }
         if !function.returns.is_set() {
-            rendered.sql = format!("SELECT * FROM ({}) LIMIT 1", rendered.sql);
+            // One row, of NULLs where the body finds none.
+            rendered.sql = format!(
+                "SELECT found.* FROM (SELECT 1) LEFT JOIN (SELECT * FROM ({}) LIMIT 1) AS found",
+                rendered.sql
+            );
         }
         Ok(rendered)
     }

@@ -16,6 +16,7 @@ mod expr;
 mod from;
 mod inline;
 mod insertion_order;
+mod kept;
 mod mathematics;
 mod operator;
 mod query;
@@ -277,6 +278,15 @@ pub fn compile_delete(
 /// The statements that create a table with its constraints and indexes.
 pub fn create_table(schema: &Schema, relation: RelationId) -> Result<Vec<String>> {
     ddl::create_table(schema, relation)
+}
+
+/// Columns and functions of types whose input nobody but Postgres can check, in the stores for which `embedded` says yes: each with
+/// its place and the reason.
+pub fn unkept_types(
+    schema: &Schema,
+    embedded: impl Fn(&str) -> bool,
+) -> Vec<(mainstay_model::Span, mainstay_model::Error)> {
+    kept::unkept(schema, embedded)
 }
 
 /// The statement that adds a column to a table that exists. Error: 0A000 for a column that SQLite cannot add (it must be nullable or have

@@ -122,6 +122,7 @@ impl<'a> Renderer<'a> {
         };
         if self.definition
             && name == "mainstay_like"
+            && !matches!(text.1, Type::Char(1..))
             && let Some(glob) = glob_of(&pattern.0.sql)
         {
             return Ok(format!(
@@ -130,7 +131,7 @@ impl<'a> Renderer<'a> {
                 if negated { "NOT " } else { "" }
             ));
         }
-        let text = self.to_text(text.0, text.1)?;
+        let text = self.to_shown_text(text.0, text.1)?;
         let pattern = self.to_text(pattern.0, pattern.1)?;
         Ok(format!(
             "{}{name}({pattern}, {text}){}",

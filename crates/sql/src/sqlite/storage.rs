@@ -165,12 +165,20 @@ pub fn decode(stored: Stored<'_>, ty: &Type, form: Form) -> Result<Value> {
             Value::Interval(months, days, micros)
         }
         (Stored::Text(text), Type::Array(element)) => decode_array(&text, element).ok_or_else(|| damaged(&text))?,
+        (Stored::Text(text), Type::Char(length)) => Value::Text(padded(text.into_owned(), *length)),
         (Stored::Text(text), ty) if !ty.is_number() && !matches!(ty, Type::Bytea | Type::Bool) => {
             Value::Text(text.into_owned())
         }
         (Stored::Blob(bytes), Type::Bytea) => Value::Bytes(bytes.into_owned()),
         (stored, _) => return Err(damaged(&format!("stored as {}", stored.class()))),
     })
+}
+
+/// `char(n)` as it is shown: it is kept without the padding.
+fn padded(mut text: String, length: u32) -> String {
+    let missing = (length as usize).saturating_sub(text.chars().count());
+    text.extend(std::iter::repeat_n(' ', missing));
+    text
 }
 
 impl Stored<'_> {

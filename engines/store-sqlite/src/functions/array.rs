@@ -111,7 +111,7 @@ pub(super) fn register(c: &Connection) -> rusqlite::Result<()> {
     })?;
     strict(c, "mainstay_array_contains", 3, |args| {
         let element = args.type_code(2)?;
-        let (container, part) = (keys(args.text(0)?, &element.0)?, keys(args.text(1)?, &element.0)?);
+        let (container, part) = (leaves(args.text(0)?, &element.0)?, leaves(args.text(1)?, &element.0)?);
         // NULL equals nothing, so an array with one is contained in none.
         Ok(boolean(
             part.iter().all(|wanted| wanted.is_some() && container.contains(wanted)),
@@ -119,7 +119,7 @@ pub(super) fn register(c: &Connection) -> rusqlite::Result<()> {
     })?;
     strict(c, "mainstay_array_overlaps", 3, |args| {
         let element = args.type_code(2)?;
-        let (left, right) = (keys(args.text(0)?, &element.0)?, keys(args.text(1)?, &element.0)?);
+        let (left, right) = (leaves(args.text(0)?, &element.0)?, leaves(args.text(1)?, &element.0)?);
         Ok(boolean(left.iter().any(|item| item.is_some() && right.contains(item))))
     })?;
     // Bytes whose order is the arrays': element by element, NULL last, a shorter one first.
@@ -159,36 +159,47 @@ fn value(raw: &str, element: &Type) -> Result<Value> {
 
 /// For each element bytes that are equal and ordered as the elements are; `None` is NULL.
 fn keys(array: &str, element: &Type) -> Result<Vec<Option<Vec<u8>>>> {
+    items(array)?.into_iter().map(|raw| key(raw, element)).collect()
+}
+
+/// The same of the elements of all dimensions: containment and overlap know none.
+fn leaves(array: &str, element: &Type) -> Result<Vec<Option<Vec<u8>>>> {
+    let mut out = Vec::new();
+    for raw in items(array)? {
+        if raw.starts_with('[') && !element.is_json() {
+            out.extend(leaves(raw, element)?);
+        } else {
+            out.push(key(raw, element)?);
+        }
+    }
+    Ok(out)
+}
+
+fn key(raw: &str, element: &Type) -> Result<Option<Vec<u8>>> {
     let form = match column_form(element) {
         Form::Scaled(_) => Form::Wide,
         form => form,
     };
-    let mut out = Vec::new();
-    for raw in items(array)? {
-        let value = value(raw, element)?;
-        out.push(match encode(&value, element, form)? {
-            Stored::Null => None,
-            Stored::Integer(v) => Some(((v as u64) ^ (1 << 63)).to_be_bytes().to_vec()),
-            Stored::Real(v) => {
-                let bits = v.to_bits();
-                let ordered = if bits >> 63 == 1 { !bits } else { bits | 1 << 63 };
-                Some(ordered.to_be_bytes().to_vec())
-            }
-            Stored::Text(text) => Some(match &value {
-                Value::Interval(months, days, micros) => {
-                    super::moment::interval_key((*months, *days, *micros)).to_vec()
-                }
-                _ => text.into_owned().into_bytes(),
-            }),
-            Stored::Blob(bytes) => {
-                let length = if form == Form::Wide {
-                    bytes.len().saturating_sub(2)
-                } else {
-                    bytes.len()
-                };
-                Some(bytes[..length].to_vec())
-            }
-        });
-    }
-    Ok(out)
+    let value = value(raw, element)?;
+    Ok(match encode(&value, element, form)? {
+        Stored::Null => None,
+        Stored::Integer(v) => Some(((v as u64) ^ (1 << 63)).to_be_bytes().to_vec()),
+        Stored::Real(v) => {
+            let bits = v.to_bits();
+            let ordered = if bits >> 63 == 1 { !bits } else { bits | 1 << 63 };
+            Some(ordered.to_be_bytes().to_vec())
+        }
+        Stored::Text(text) => Some(match &value {
+            Value::Interval(months, days, micros) => super::moment::interval_key((*months, *days, *micros)).to_vec(),
+            _ => text.into_owned().into_bytes(),
+        }),
+        Stored::Blob(bytes) => {
+            let length = if form == Form::Wide {
+                bytes.len().saturating_sub(2)
+            } else {
+                bytes.len()
+            };
+            Some(bytes[..length].to_vec())
+        }
+    })
 }

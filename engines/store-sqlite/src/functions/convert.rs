@@ -12,7 +12,9 @@ pub(super) fn register(c: &Connection) -> rusqlite::Result<()> {
         let value = decode_arg(args, 0, &from.0, from.1)?;
         let value = match &value {
             // The labels of an enum are not known here; its texts pass.
-            Value::Text(_) if matches!(from.0, Type::Enum(_) | Type::Other(_)) => value.cast(&Type::Text, &to.0)?,
+            Value::Text(_) if matches!(from.0, Type::Enum(_) | Type::Other(_)) && !to.0.is_text() => {
+                value.cast(&Type::Text, &to.0)?
+            }
             _ => cast(value, &from.0, &to.0)?,
         };
         Ok(sql(encode(&value, &to.0, to.1)?))

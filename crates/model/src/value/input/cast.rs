@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::bits;
 use super::json::{self, JsonKind};
 use crate::value::{output::into_string, time};
 use crate::{Decimal, Error, Result, Type, Value};
@@ -67,6 +68,10 @@ fn fit(value: Value, ty: &Type, cut: Cut) -> Result<Value> {
         (Type::Float4, Value::Numeric(value)) => Value::Float(to_single(numeric_to_float(&value, ty)?)?),
         (Type::Date, Value::Timestamp(micros)) => Value::Date(time::timestamp_to_date(micros)),
         (Type::Timestamp | Type::TimestampTz, Value::Date(days)) => Value::Timestamp(time::date_to_timestamp(days)?),
+        (Type::Other(_), Value::Text(text)) => Value::Text(match bits::kind(ty) {
+            Some((Some(length), varies)) => bits::fit(text, length, varies, cut == Cut::Anything)?,
+            _ => text,
+        }),
         (Type::Array(element), Value::Array(items)) => {
             let items: Result<Vec<Value>> = items
                 .iter()

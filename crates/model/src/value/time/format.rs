@@ -65,6 +65,20 @@ pub fn write_time(micros: i64, out: &mut Vec<u8>) {
     write_fraction((micros % MICROS_PER_SECOND) as u32, out);
 }
 
+/// Appends a time of day with its zone, microseconds east of Greenwich: `12:34:56.789+02`, `12:00:00-03:30`.
+pub fn write_timetz(micros: i64, offset: i64, out: &mut Vec<u8>) {
+    write_time(micros, out);
+    out.push(if offset < 0 { b'-' } else { b'+' });
+    let seconds = (offset.abs() / MICROS_PER_SECOND) as u32;
+    two_digits(seconds / 3600, out);
+    for part in [seconds / 60 % 60, seconds % 60] {
+        if part > 0 || seconds % 60 > 0 {
+            out.push(b':');
+            two_digits(part, out);
+        }
+    }
+}
+
 fn write_moment(micros: i64, separator: u8, zone: &[u8], out: &mut Vec<u8>) {
     if is_infinite(micros) {
         return out.extend_from_slice(if micros > 0 { b"infinity" } else { b"-infinity" });

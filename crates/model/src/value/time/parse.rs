@@ -68,6 +68,30 @@ pub fn parse_time(text: &str) -> Result<i64> {
     }
 }
 
+/// Microseconds since midnight, and those that its zone is east of Greenwich; a text without a zone is in UTC. Errors: 22007, 22008,
+/// 22009, 22023.
+pub fn parse_timetz(text: &str) -> Result<(i64, i64)> {
+    let fail = |refusal| refuse(refusal, text, "time with time zone");
+    let Moment::Fields(fields) = read(text, true).map_err(fail)? else {
+        return Err(fail(Syntax));
+    };
+    let time = fields.time_of_day().and_then(|time| time.ok_or(Syntax)).map_err(fail)?;
+    let offset = match &fields.zone {
+        None => 0,
+        Some(Zone::Fixed(offset)) => *offset,
+        // A zone by name means something only on a known day.
+        Some(Zone::Named(_)) if fields.days.is_none() && fields.year.is_none() => return Err(fail(Syntax)),
+        Some(zone) => zone.offset(
+            fields
+                .day_number()
+                .map_err(fail)?
+                .saturating_mul(MICROS_PER_DAY)
+                .saturating_add(time),
+        ),
+    };
+    Ok((time, offset))
+}
+
 /// Microseconds since 1970 as if UTC; a zone in the text is read and ignored, as Postgres does. Errors: 22007, 22008.
 pub fn parse_timestamp(text: &str) -> Result<i64> {
     moment(text, "timestamp", false)
@@ -103,7 +127,7 @@ fn moment(text: &str, name: &str, with_zone: bool) -> Result<i64> {
 pub fn is_volatile_literal(text: &str, ty: &Type) -> bool {
     let dated = match ty {
         Type::Date | Type::Time | Type::Timestamp | Type::TimestampTz => true,
-        Type::Other(name) => matches!(&**name, "daterange" | "tsrange" | "tstzrange" | "timetz"),
+        Type::Other(name) => matches!(&**name, "daterange" | "tsrange" | "tstzrange" | "time with time zone"),
         Type::Array(element) => return is_volatile_literal(text, element),
         _ => false,
     };
