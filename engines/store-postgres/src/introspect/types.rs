@@ -177,6 +177,8 @@ fn builtin(oid: u32, modifier: i32) -> Option<Type> {
         114 => Type::Json,
         700 => Type::Float4,
         701 => Type::Float8,
+        // By a name that nobody reads: how amounts are written is the server's locale's to say.
+        790 => Type::Other("pg_catalog.money".into()),
         1042 => match length {
             Some(length) => Type::Char(length),
             None => Type::Other("bpchar".into()),
@@ -216,6 +218,7 @@ mod tests {
             (1042, 5, Type::Char(1)),
             (1042, -1, Type::Other("bpchar".into())),
             (25, -1, Type::Text),
+            (790, -1, Type::Other("pg_catalog.money".into())),
         ];
         for (oid, modifier, wanted) in cases {
             assert_eq!(builtin(oid, modifier), Some(wanted), "{oid} {modifier}");

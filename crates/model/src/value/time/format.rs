@@ -72,7 +72,7 @@ pub fn write_timetz(micros: i64, offset: i64, out: &mut Vec<u8>) {
     let seconds = (offset.abs() / MICROS_PER_SECOND) as u32;
     two_digits(seconds / 3600, out);
     for part in [seconds / 60 % 60, seconds % 60] {
-        if part > 0 || seconds % 60 > 0 {
+        if part > 0 || !seconds.is_multiple_of(60) {
             out.push(b':');
             two_digits(part, out);
         }
