@@ -58,6 +58,7 @@ fn an_error_of_the_application_ejects_nobody() {
 }
 
 #[test]
+#[allow(clippy::disallowed_methods, reason = "the client is slow")]
 fn a_client_that_sends_slowly_is_no_failure_of_the_server() {
     let (a, b) = (Backend::saying("read"), Backend::saying("read"));
     let gateway = proxy(&[&a, &b], |c| {

@@ -416,7 +416,7 @@ fn hosts_choose_routes_and_unknown_ones_are_not_served() {
     }
     let twice =
         "GET / HTTP/1.1\r\nHost: shop.example\r\nAuthorization: Bearer a:b\r\nAuthorization: Bearer c:d\r\n\r\n";
-    let refused = raw(&gateway, twice.to_owned());
+    let refused = raw(&gateway, twice);
     assert_eq!((refused.status, refused.code().as_str()), (400, "GW117"));
     let refused = from("evil.test", "/");
     assert_eq!((refused.status, refused.code().as_str()), (421, "GW116"));

@@ -398,25 +398,6 @@ fn is_free(from: &str, to: &str) -> bool {
     longer && ((texts(&a) && texts(&b)) || (a == b && matches!(a.as_str(), "numeric" | "bit varying")))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn some_changes_touch_no_row() {
-        for (from, to, free) in [
-            ("character varying(10)", "text", true),
-            ("character varying(10)", "character varying(20)", true),
-            ("character varying(20)", "character varying(10)", false),
-            ("numeric(10,2)", "numeric(12,2)", true),
-            ("numeric(10,2)", "numeric(12,3)", false),
-            ("integer", "bigint", false),
-        ] {
-            assert_eq!(is_free(from, to), free, "{from} → {to}");
-        }
-    }
-}
-
 /// What sets every option of an identity column: those that are not said to what is the rule.
 fn identity_changes(options: &str) -> String {
     let words: Vec<&str> = options.split(' ').collect();
@@ -439,4 +420,23 @@ fn identity_changes(options: &str) -> String {
     let no = if words.contains(&"CYCLE") { "" } else { "NO " };
     changes.push_str(&format!(" SET {no}CYCLE"));
     changes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn some_changes_touch_no_row() {
+        for (from, to, free) in [
+            ("character varying(10)", "text", true),
+            ("character varying(10)", "character varying(20)", true),
+            ("character varying(20)", "character varying(10)", false),
+            ("numeric(10,2)", "numeric(12,2)", true),
+            ("numeric(10,2)", "numeric(12,3)", false),
+            ("integer", "bigint", false),
+        ] {
+            assert_eq!(is_free(from, to), free, "{from} → {to}");
+        }
+    }
 }
