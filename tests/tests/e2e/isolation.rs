@@ -458,7 +458,7 @@ fn what_mainstay_keeps_is_nobodys() {
          GRANT ALL ON notes TO service_role;
          GRANT EXECUTE ON FUNCTION say, shout TO service_role;
          INSERT INTO notes VALUES (1, 'hello');",
-        "",
+        "[api]\n",
     );
     let told = |process: &Process| {
         let operator = process.client().with_token(&project.token("service_role", None));
