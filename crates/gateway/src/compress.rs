@@ -127,11 +127,12 @@ pub(crate) fn apply(response: &mut Response<Body>, method: &Method, accepts: boo
         // It says what the answer would have said, whose length and type it does not tell (RFC 9110 §15.4.5).
         return vary(response.headers_mut());
     }
-    if headers.contains_key(CONTENT_ENCODING)
+    // The length first: of most answers it says all.
+    if (length.is_some_and(|l| l < WORTH_BYTES) && *method != Method::HEAD)
+        || headers.contains_key(CONTENT_ENCODING)
         || status == StatusCode::NO_CONTENT
         || !headers.get(CONTENT_TYPE).is_some_and(|t| is_compressible(t.as_bytes()))
         || forbids(headers)
-        || (*method != Method::HEAD && length.is_some_and(|l| l < WORTH_BYTES))
     {
         return;
     }

@@ -38,8 +38,6 @@ CREATE INDEX message_dead ON message (subscription, serial)         WHERE parked
 CREATE TABLE schedule (subscription TEXT PRIMARY KEY, every_us INTEGER NOT NULL, next_us INTEGER NOT NULL) STRICT;
 CREATE TABLE job (id TEXT PRIMARY KEY, opened_us INTEGER NOT NULL, closed_us INTEGER, result TEXT, error TEXT) STRICT;
 CREATE INDEX job_closed ON job (closed_us);
-CREATE TABLE claim (key TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, job TEXT NOT NULL, at_us INTEGER NOT NULL) STRICT;
-CREATE INDEX claim_at ON claim (at_us);
 ";
 
 /// What version 1 lacked.
@@ -52,7 +50,7 @@ CREATE INDEX message_head ON message (subscription, due_us, serial) WHERE head =
 UPDATE message SET head = 1 WHERE serial IN (SELECT min(serial) FROM message WHERE parked_us IS NULL GROUP BY subscription, key);
 ";
 
-/// What version 2 lacked.
+/// What version 2 lacked, and a new file has after [`TABLES`].
 const CLAIMS: &str = "
 CREATE TABLE claim (key TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, job TEXT NOT NULL, at_us INTEGER NOT NULL) STRICT;
 CREATE INDEX claim_at ON claim (at_us);
@@ -86,7 +84,7 @@ impl Queue {
             .pragma_query_value(None, "user_version", |r| r.get(0))
             .map_err(unopened)?;
         let missing: &[&str] = match version {
-            0 => &[TABLES],
+            0 => &[TABLES, CLAIMS],
             1 => &[HEADS, CLAIMS],
             2 => &[CLAIMS],
             VERSION => &[],
