@@ -9,7 +9,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use http::header::{
     ACCEPT_ENCODING, ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderMap,
-    HeaderValue, VARY,
+    HeaderName, HeaderValue, VARY,
 };
 use http::{Method, Response, StatusCode};
 use rustc_hash::FxHashMap;
@@ -50,6 +50,10 @@ fn is_compressible(content_type: &[u8]) -> bool {
         .next()
         .unwrap_or_default()
         .trim_ascii();
+    // What the API answers with.
+    if kind == b"application/json" {
+        return true;
+    }
     let Ok(kind) = std::str::from_utf8(kind) else {
         return false;
     };
@@ -164,14 +168,19 @@ pub(crate) fn apply(response: &mut Response<Body>, method: &Method, accepts: boo
     mark(response.headers_mut());
 }
 
+/// Fields whose value would be another one's.
+static DIGESTS: [HeaderName; 3] = [
+    HeaderName::from_static("content-digest"),
+    HeaderName::from_static("repr-digest"),
+    HeaderName::from_static("digest"),
+];
+
 /// Whether nobody may change the content: it says so (RFC 9111 §5.2.2.6), or it carries its digest (RFC 9530).
 fn forbids(headers: &HeaderMap) -> bool {
     let directives = headers.get_all(CACHE_CONTROL).iter();
     let mut directives = directives.flat_map(|value| value.as_bytes().split(|b| *b == b','));
     directives.any(|one| one.trim_ascii().eq_ignore_ascii_case(b"no-transform"))
-        || ["content-digest", "repr-digest", "digest"]
-            .iter()
-            .any(|name| headers.contains_key(*name))
+        || DIGESTS.iter().any(|name| headers.contains_key(name))
 }
 
 /// Says that an answer is compressed.
