@@ -1,5 +1,5 @@
 //! The servers and tools that the tests run against. Debian's packages are installed where that is allowed; elsewhere it is
-//! said what is missing.
+//! said what is missing. What Debian does not have is installed under `target`.
 //!
 //! Nothing here is started as a service: the tests start throw-away servers of their own.
 
@@ -21,10 +21,30 @@ pub struct Engine {
     versions_in: Option<&'static str>,
     /// Debian's packages for it.
     packages: &'static [&'static str],
-    /// What pip calls it, with its version, when it is none of Debian's: it is installed into `target/venv`.
-    pip: Option<&'static str>,
+    /// From where it comes when it is none of Debian's; it is kept under `target`.
+    elsewhere: Option<Elsewhere>,
     /// Whether a test run without it counts as complete.
     pub optional: bool,
+}
+
+/// Another source than Debian, with the name and version there.
+#[derive(Clone, Copy)]
+enum Elsewhere {
+    /// PyPI, into `target/venv`.
+    Pip(&'static str),
+    /// crates.io, into `target/tools`.
+    Cargo(&'static str),
+}
+
+impl Elsewhere {
+    /// Where its programs are.
+    fn folder(self) -> PathBuf {
+        match self {
+            Elsewhere::Pip(_) => venv(),
+            Elsewhere::Cargo(_) => tools(),
+        }
+        .join("bin")
+    }
 }
 
 /// Everything, in the order of messages.
@@ -35,7 +55,7 @@ pub const ENGINES: &[Engine] = &[
         programs: &["cc", "gcc", "clang"],
         versions_in: None,
         packages: &["gcc", "libc6-dev"],
-        pip: None,
+        elsewhere: None,
         optional: false,
     },
     Engine {
@@ -44,7 +64,7 @@ pub const ENGINES: &[Engine] = &[
         programs: &["initdb"],
         versions_in: Some("/usr/lib/postgresql"),
         packages: &["postgresql"],
-        pip: None,
+        elsewhere: None,
         optional: false,
     },
     Engine {
@@ -53,7 +73,7 @@ pub const ENGINES: &[Engine] = &[
         programs: &["../lib/postgis-3.so"],
         versions_in: Some("/usr/lib/postgresql"),
         packages: &["postgresql-15-postgis-3"],
-        pip: None,
+        elsewhere: None,
         optional: false,
     },
     Engine {
@@ -62,7 +82,7 @@ pub const ENGINES: &[Engine] = &[
         programs: &["pgbouncer"],
         versions_in: None,
         packages: &["pgbouncer"],
-        pip: None,
+        elsewhere: None,
         optional: false,
     },
     Engine {
@@ -71,7 +91,7 @@ pub const ENGINES: &[Engine] = &[
         programs: &["sqlite3"],
         versions_in: None,
         packages: &["sqlite3"],
-        pip: None,
+        elsewhere: None,
         optional: false,
     },
     Engine {
@@ -80,7 +100,7 @@ pub const ENGINES: &[Engine] = &[
         programs: &["python3"],
         versions_in: None,
         packages: &["python3", "python3-venv"],
-        pip: None,
+        elsewhere: None,
         optional: false,
     },
     Engine {
@@ -89,7 +109,7 @@ pub const ENGINES: &[Engine] = &[
         programs: &["node"],
         versions_in: None,
         packages: &["nodejs"],
-        pip: None,
+        elsewhere: None,
         optional: false,
     },
     Engine {
@@ -98,7 +118,7 @@ pub const ENGINES: &[Engine] = &[
         programs: &["npm"],
         versions_in: None,
         packages: &["npm"],
-        pip: None,
+        elsewhere: None,
         optional: false,
     },
     Engine {
@@ -107,7 +127,7 @@ pub const ENGINES: &[Engine] = &[
         programs: &["schemathesis"],
         versions_in: None,
         packages: &["python3-venv"],
-        pip: Some("schemathesis==4.32.5"),
+        elsewhere: Some(Elsewhere::Pip("schemathesis==4.32.5")),
         optional: false,
     },
     Engine {
@@ -116,7 +136,16 @@ pub const ENGINES: &[Engine] = &[
         programs: &["moto_server"],
         versions_in: None,
         packages: &["python3-venv"],
-        pip: Some("moto[server]==5.2.5"),
+        elsewhere: Some(Elsewhere::Pip("moto[server]==5.2.5")),
+        optional: false,
+    },
+    Engine {
+        name: "cargo-deny",
+        purpose: "holds the dependencies against deny.toml",
+        programs: &["cargo-deny"],
+        versions_in: None,
+        packages: &[],
+        elsewhere: Some(Elsewhere::Cargo("cargo-deny@0.20.2")),
         optional: false,
     },
     Engine {
@@ -125,7 +154,7 @@ pub const ENGINES: &[Engine] = &[
         programs: &["nginx"],
         versions_in: None,
         packages: &["nginx-light"],
-        pip: None,
+        elsewhere: None,
         optional: false,
     },
     Engine {
@@ -134,7 +163,7 @@ pub const ENGINES: &[Engine] = &[
         programs: &["wrk"],
         versions_in: None,
         packages: &["wrk"],
-        pip: None,
+        elsewhere: None,
         optional: false,
     },
     Engine {
@@ -143,16 +172,21 @@ pub const ENGINES: &[Engine] = &[
         programs: &["chromium", "chromium-browser", "google-chrome"],
         versions_in: None,
         packages: &["chromium"],
-        pip: None,
+        elsewhere: None,
         optional: true,
     },
 ];
 
 impl Engine {
+    /// The engine of that name.
+    pub fn named(name: &str) -> Option<&'static Engine> {
+        ENGINES.iter().find(|engine| engine.name == name)
+    }
+
     /// Where its program is.
     pub fn program(&self) -> Option<PathBuf> {
-        if self.pip.is_some() {
-            let mut own = self.programs.iter().map(|name| venv().join("bin").join(name));
+        if let Some(elsewhere) = self.elsewhere {
+            let mut own = self.programs.iter().map(|name| elsewhere.folder().join(name));
             return own.find(|program| is_executable(program));
         }
         find(self.programs).or_else(|| self.newest_version(Path::new(self.versions_in?)))
@@ -182,6 +216,11 @@ fn venv() -> PathBuf {
     crate::workspace_root().join("target/venv")
 }
 
+/// Where cargo's programs for the tests are.
+fn tools() -> PathBuf {
+    crate::workspace_root().join("target/tools")
+}
+
 /// The task: says what is there and, if `install`, installs what is missing. Fails when something that is not optional stays
 /// missing.
 pub fn run(install: bool) -> Result<(), String> {
@@ -197,12 +236,12 @@ pub fn run(install: bool) -> Result<(), String> {
                 } else {
                     "missing"
                 };
-                println!(
-                    "{:<13} {kind}: {}; Debian: {}",
-                    engine.name,
-                    engine.purpose,
-                    engine.packages.join(" ")
-                );
+                let from = match engine.elsewhere {
+                    Some(Elsewhere::Pip(what)) => format!("PyPI: {what}"),
+                    Some(Elsewhere::Cargo(what)) => format!("crates.io: {what}"),
+                    None => format!("Debian: {}", engine.packages.join(" ")),
+                };
+                println!("{:<13} {kind}: {}; {from}", engine.name, engine.purpose);
             }
         }
     }
@@ -222,7 +261,7 @@ pub fn missing() -> Vec<&'static Engine> {
         .collect()
 }
 
-/// Installs what is missing and not optional, as root or through sudo when it asks for no password.
+/// Installs what is missing and not optional.
 pub fn install_missing() -> Result<(), String> {
     let missing = missing();
     if missing.is_empty() {
@@ -230,8 +269,17 @@ pub fn install_missing() -> Result<(), String> {
     }
     let names: Vec<&str> = missing.iter().map(|engine| engine.name).collect();
     println!("installing {}", names.join(", "));
+    let packages: Vec<&str> = missing.iter().flat_map(|engine| engine.packages).copied().collect();
+    if !packages.is_empty() {
+        install_from_debian(&packages).map_err(|error| format!("{}\n({error})", how_to_install(&missing)))?;
+    }
+    install_from_elsewhere(&missing)
+}
+
+/// As root, or through sudo when it asks for no password.
+fn install_from_debian(packages: &[&str]) -> Result<(), String> {
     if find(&["apt-get"]).is_none() {
-        return Err(format!("{}\n(there is no apt-get here)", how_to_install(&missing)));
+        return Err("there is no apt-get here".to_string());
     }
     let prefix: &[&str] = match user_id() {
         Some(0) => &[],
@@ -242,7 +290,7 @@ pub fn install_missing() -> Result<(), String> {
         {
             &["sudo", "-n"]
         }
-        _ => return Err(how_to_install(&missing)),
+        _ => return Err("only root may install".to_string()),
     };
     keep_the_default_cluster_away(prefix);
     let apt = |arguments: &[&str]| {
@@ -250,7 +298,7 @@ pub fn install_missing() -> Result<(), String> {
         let words: Vec<&str> = prefix.iter().chain(&environment).chain(arguments).copied().collect();
         let mut command = Command::new(words[0]);
         command.args(&words[1..]);
-        stream(&mut command, Duration::from_secs(900), |line| println!("  {line}"))
+        shown(&mut command)
     };
     apt(&["update"])?;
     let mut install = vec![
@@ -259,22 +307,35 @@ pub fn install_missing() -> Result<(), String> {
         "-o",
         "Dpkg::Options::=--force-confold",
     ];
-    install.extend(missing.iter().flat_map(|engine| engine.packages));
-    apt(&install)?;
-    install_with_pip(&missing)
+    install.extend(packages);
+    apt(&install)
 }
 
-/// What only pip has, in an environment of its own.
-fn install_with_pip(missing: &[&Engine]) -> Result<(), String> {
-    let wanted: Vec<&str> = missing.iter().filter_map(|engine| engine.pip).collect();
-    if wanted.is_empty() {
-        return Ok(());
+/// What only pip or cargo has, in folders of their own under `target`.
+fn install_from_elsewhere(missing: &[&Engine]) -> Result<(), String> {
+    let (mut pip, mut cargo) = (Vec::new(), Vec::new());
+    for elsewhere in missing.iter().filter_map(|engine| engine.elsewhere) {
+        match elsewhere {
+            Elsewhere::Pip(what) => pip.push(what),
+            Elsewhere::Cargo(what) => cargo.push(what),
+        }
     }
-    let run = |command: &mut Command| stream(command, Duration::from_secs(600), |line| println!("  {line}"));
-    run(Command::new("python3").args(["-m", "venv"]).arg(venv()))?;
-    run(Command::new(venv().join("bin/python"))
-        .args(["-m", "pip", "install", "-q"])
-        .args(wanted))
+    if !pip.is_empty() {
+        shown(Command::new("python3").args(["-m", "venv"]).arg(venv()))?;
+        let python = venv().join("bin/python");
+        shown(Command::new(python).args(["-m", "pip", "install", "-q"]).args(pip))?;
+    }
+    if !cargo.is_empty() {
+        // A debug build: it is there in a minute and runs for two seconds.
+        let install = ["install", "--quiet", "--locked", "--debug", "--root"];
+        shown(Command::new("cargo").args(install).arg(tools()).args(cargo))?;
+    }
+    Ok(())
+}
+
+/// Runs an installer; its lines are shown.
+fn shown(command: &mut Command) -> Result<(), String> {
+    stream(command, Duration::from_secs(900), |line| println!("  {line}"))
 }
 
 /// Debian would otherwise make and start a database server of its own when the package is installed.
@@ -289,11 +350,11 @@ fn keep_the_default_cluster_away(prefix: &[&str]) {
 fn how_to_install(missing: &[&Engine]) -> String {
     let names: Vec<&str> = missing.iter().map(|engine| engine.name).collect();
     let packages: Vec<&str> = missing.iter().flat_map(|engine| engine.packages).copied().collect();
-    format!(
-        "missing: {}. On Debian, as root: apt-get install {}",
-        names.join(", "),
-        packages.join(" ")
-    )
+    let first = match packages.is_empty() {
+        true => String::new(),
+        false => format!("as root, apt-get install {}; then ", packages.join(" ")),
+    };
+    format!("missing: {}. On Debian: {first}cargo xtask engines", names.join(", "))
 }
 
 /// The user that we run as, from the owner of our own process.

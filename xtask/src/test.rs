@@ -9,7 +9,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::command::stream;
-use crate::{engines, tidy};
+use crate::engines::{self, Engine};
+use crate::tidy;
 
 /// The end-to-end crate, run last and against the finished binary.
 const END_TO_END: &str = "mainstay-tests";
@@ -128,12 +129,11 @@ pub fn run(root: &Path) -> Result<(), String> {
         .map(|_| String::new())
     });
     step(&mut steps, "licences", || {
-        // Needs a program that few have installed; what it checks changes only with Cargo.lock.
-        if crate::command::find(&["cargo-deny"]).is_none() {
-            return Ok("not checked: cargo-deny is not installed".to_string());
-        }
+        let Some(program) = Engine::named("cargo-deny").and_then(Engine::program) else {
+            return Ok("not checked: cargo-deny is missing".to_string());
+        };
+        // Advisories are looked up in a repository that not every machine reaches: `cargo deny check advisories`.
         let arguments = [
-            "deny",
             "--offline",
             "--log-level",
             "error",
@@ -142,7 +142,9 @@ pub fn run(root: &Path) -> Result<(), String> {
             "licenses",
             "sources",
         ];
-        cargo(root, &arguments).map(|_| String::new())
+        let mut command = Command::new(program);
+        command.current_dir(root).args(arguments);
+        stream(&mut command, STEP_LIMIT, |line| println!("{line}")).map(|()| String::new())
     });
     step(&mut steps, "build", || {
         cargo(root, &["build", "--workspace", "--bins"]).map(|_| String::new())
