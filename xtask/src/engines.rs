@@ -23,8 +23,6 @@ pub struct Engine {
     packages: &'static [&'static str],
     /// From where it comes when it is none of Debian's; it is kept under `target`.
     elsewhere: Option<Elsewhere>,
-    /// Whether a test run without it counts as complete.
-    pub optional: bool,
 }
 
 /// Another source than Debian, with the name and version there.
@@ -56,7 +54,6 @@ pub const ENGINES: &[Engine] = &[
         versions_in: None,
         packages: &["gcc", "libc6-dev"],
         elsewhere: None,
-        optional: false,
     },
     Engine {
         name: "PostgreSQL",
@@ -65,7 +62,6 @@ pub const ENGINES: &[Engine] = &[
         versions_in: Some("/usr/lib/postgresql"),
         packages: &["postgresql"],
         elsewhere: None,
-        optional: false,
     },
     Engine {
         name: "PostGIS",
@@ -74,7 +70,6 @@ pub const ENGINES: &[Engine] = &[
         versions_in: Some("/usr/lib/postgresql"),
         packages: &["postgresql-15-postgis-3"],
         elsewhere: None,
-        optional: false,
     },
     Engine {
         name: "PgBouncer",
@@ -83,7 +78,6 @@ pub const ENGINES: &[Engine] = &[
         versions_in: None,
         packages: &["pgbouncer"],
         elsewhere: None,
-        optional: false,
     },
     Engine {
         name: "SQLite shell",
@@ -92,7 +86,6 @@ pub const ENGINES: &[Engine] = &[
         versions_in: None,
         packages: &["sqlite3"],
         elsewhere: None,
-        optional: false,
     },
     Engine {
         name: "Python",
@@ -101,7 +94,6 @@ pub const ENGINES: &[Engine] = &[
         versions_in: None,
         packages: &["python3", "python3-venv"],
         elsewhere: None,
-        optional: false,
     },
     Engine {
         name: "Node",
@@ -110,7 +102,6 @@ pub const ENGINES: &[Engine] = &[
         versions_in: None,
         packages: &["nodejs"],
         elsewhere: None,
-        optional: false,
     },
     Engine {
         name: "npm",
@@ -119,7 +110,6 @@ pub const ENGINES: &[Engine] = &[
         versions_in: None,
         packages: &["npm"],
         elsewhere: None,
-        optional: false,
     },
     Engine {
         name: "schemathesis",
@@ -128,7 +118,6 @@ pub const ENGINES: &[Engine] = &[
         versions_in: None,
         packages: &["python3-venv"],
         elsewhere: Some(Elsewhere::Pip("schemathesis==4.32.5")),
-        optional: false,
     },
     Engine {
         name: "moto",
@@ -137,7 +126,6 @@ pub const ENGINES: &[Engine] = &[
         versions_in: None,
         packages: &["python3-venv"],
         elsewhere: Some(Elsewhere::Pip("moto[server]==5.2.5")),
-        optional: false,
     },
     Engine {
         name: "cargo-deny",
@@ -146,7 +134,6 @@ pub const ENGINES: &[Engine] = &[
         versions_in: None,
         packages: &[],
         elsewhere: Some(Elsewhere::Cargo("cargo-deny@0.20.2")),
-        optional: false,
     },
     Engine {
         name: "nginx",
@@ -155,7 +142,6 @@ pub const ENGINES: &[Engine] = &[
         versions_in: None,
         packages: &["nginx-light"],
         elsewhere: None,
-        optional: false,
     },
     Engine {
         name: "wrk",
@@ -164,7 +150,6 @@ pub const ENGINES: &[Engine] = &[
         versions_in: None,
         packages: &["wrk"],
         elsewhere: None,
-        optional: false,
     },
     Engine {
         name: "Chromium",
@@ -173,7 +158,6 @@ pub const ENGINES: &[Engine] = &[
         versions_in: None,
         packages: &["chromium"],
         elsewhere: None,
-        optional: true,
     },
 ];
 
@@ -221,8 +205,7 @@ fn tools() -> PathBuf {
     crate::workspace_root().join("target/tools")
 }
 
-/// The task: says what is there and, if `install`, installs what is missing. Fails when something that is not optional stays
-/// missing.
+/// The task: says what is there and, if `install`, installs what is missing. Fails when something stays missing.
 pub fn run(install: bool) -> Result<(), String> {
     if install {
         install_missing()?;
@@ -231,17 +214,12 @@ pub fn run(install: bool) -> Result<(), String> {
         match engine.program() {
             Some(program) => println!("{:<13} {}", engine.name, program.display()),
             None => {
-                let kind = if engine.optional {
-                    "missing (optional)"
-                } else {
-                    "missing"
-                };
                 let from = match engine.elsewhere {
                     Some(Elsewhere::Pip(what)) => format!("PyPI: {what}"),
                     Some(Elsewhere::Cargo(what)) => format!("crates.io: {what}"),
                     None => format!("Debian: {}", engine.packages.join(" ")),
                 };
-                println!("{:<13} {kind}: {}; {from}", engine.name, engine.purpose);
+                println!("{:<13} missing: {}; {from}", engine.name, engine.purpose);
             }
         }
     }
@@ -253,15 +231,12 @@ pub fn run(install: bool) -> Result<(), String> {
     }
 }
 
-/// What is missing and not optional.
+/// What is missing.
 pub fn missing() -> Vec<&'static Engine> {
-    ENGINES
-        .iter()
-        .filter(|engine| !engine.optional && engine.program().is_none())
-        .collect()
+    ENGINES.iter().filter(|engine| engine.program().is_none()).collect()
 }
 
-/// Installs what is missing and not optional.
+/// Installs what is missing.
 pub fn install_missing() -> Result<(), String> {
     let missing = missing();
     if missing.is_empty() {

@@ -36,6 +36,8 @@ const element = (tag, text, props = {}) => Object.assign(document.createElement(
 function row(...cells) { const li = element('li', ''); li.append(...cells.map((c) => (typeof c === 'string' ? element('span', c) : c))); return li; }
 function say(text, bad = false) { $('message').textContent = text; $('message').className = bad ? 'bad' : ''; }
 const quiet = (text) => element('li', text, { className: 'quiet' });
+// A dialog that is left by Escape keeps what it returned before, in some browsers.
+const ask = () => { $('login').returnValue = ''; $('login').showModal(); };
 const guarded = (work) => (...args) => work(...args).catch((error) => say(error.message, true));
 
 let category = null;
@@ -86,7 +88,7 @@ const mine = guarded(async () => {
 
 $('buy').onclick = guarded(async () => {
   say('');
-  if (!store.session) return $('login').showModal();
+  if (!store.session) return ask();
   const [order] = await rpc('checkout', { cart: store.cart, card: $('card').value }, { 'idempotency-key': `checkout-${store.cart}` });
   if (!order) throw new Error('This cart is not yours.');
   store.cart = null;
@@ -96,7 +98,7 @@ $('buy').onclick = guarded(async () => {
 
 $('account').onclick = guarded(async () => {
   say('');
-  if (!store.session) return $('login').showModal();
+  if (!store.session) return ask();
   await call('/auth/v1/logout', { method: 'POST' }).catch(() => {});
   store.session = store.cart = null;
   await Promise.all([cart(), mine()]);

@@ -3,6 +3,7 @@
 mod adopted;
 mod adopted_accounts;
 mod backup;
+mod browser;
 mod cache;
 mod check;
 mod cli;

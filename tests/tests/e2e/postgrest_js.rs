@@ -1,7 +1,7 @@
 //! `@supabase/postgrest-js` as npm delivers it, against the binary: `tests/postgrest-js` holds a schema and the cases, which are
 //! those of the client's own tests in our words, with our data.
 
-use mainstay_tests::{Engine, Project, engine, skip};
+use mainstay_tests::{Engine, Project, engine, npm_install, skip};
 use std::path::Path;
 use std::process::Command;
 
@@ -36,7 +36,7 @@ const EMBEDDED_EXCEPTIONS: &[(&str, &str)] = &[
 #[test]
 fn the_client_from_npm() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("postgrest-js");
-    if let Err(reason) = install(&folder) {
+    if let Err(reason) = npm_install(&folder, "@supabase/postgrest-js") {
         return skip("postgrest_js::the_client_from_npm", &reason);
     }
     let schema = std::fs::read_to_string(folder.join("schema.sql")).expect("the schema");
@@ -68,32 +68,4 @@ fn the_client_from_npm() {
         "{text}{}",
         String::from_utf8_lossy(&output.stderr)
     );
-}
-
-/// The client at the version that the lock names, unless it is there already. `Err` says why not.
-fn install(folder: &Path) -> Result<(), String> {
-    let version = |file: &str, of: &[&str]| -> Option<String> {
-        let text = std::fs::read_to_string(folder.join(file)).ok()?;
-        let json: serde_json::Value = serde_json::from_str(&text).ok()?;
-        let member = of.iter().try_fold(&json, |json, key| json.get(key))?;
-        Some(member.as_str()?.to_owned())
-    };
-    let package = "node_modules/@supabase/postgrest-js";
-    let wanted = version("package-lock.json", &["packages", package, "version"]).ok_or("the lock names no version")?;
-    if version("node_modules/@supabase/postgrest-js/package.json", &["version"]) == Some(wanted) {
-        return Ok(());
-    }
-    let run = |program: &str, args: &[&str]| {
-        let output = Command::new(program).args(args).current_dir(folder).output();
-        let output = output.map_err(|e| format!("{program} does not run ({e}); cargo xtask engines"))?;
-        if output.status.success() {
-            return Ok(());
-        }
-        Err(format!(
-            "{program} {args:?}: {}",
-            String::from_utf8_lossy(&output.stderr)
-        ))
-    };
-    run("node", &["--version"])?;
-    run("npm", &["ci", "--ignore-scripts", "--no-audit", "--no-fund"])
 }
