@@ -1,5 +1,6 @@
 //! Runs a function: its statements in order, in the transaction at hand, the last one's rows being the result.
 
+use crate::beforehand::{ask, read_what_is_written};
 use crate::bind::{Env, Prepared};
 use crate::capture::Capture;
 use crate::constraint::{Attempt, Inquiry};
@@ -46,6 +47,8 @@ struct Run {
     /// Result column 0 is the rowid of a row touched.
     touches: bool,
     check: Option<Prepared>,
+    /// The policies' condition, where the statement has to be asked about before it is done.
+    beforehand: Option<Arc<Expr>>,
     relation: Option<RelationId>,
     columns: Vec<OutputColumn>,
 }
@@ -381,10 +384,20 @@ impl Run {
             Sql::Update(update) => Some(update.relation.relation),
             Sql::Delete(delete) => Some(delete.relation.relation),
         };
+        let (check, updates) = match statement {
+            Sql::Insert(insert) => (insert.check.as_ref(), insert.conflict.is_some()),
+            Sql::Update(update) => (update.check.as_ref(), true),
+            Sql::Select(_) | Sql::Delete(_) => (None, false),
+        };
+        let beforehand = check
+            .zip(relation)
+            .filter(|(check, id)| read_what_is_written(place.schema, *id, updates, [&***check]))
+            .map(|(check, _)| check.clone());
         Ok(Run {
             run: Prepared::new(place.conn, &plan.run)?,
             touches: plan.touches,
             check: plan.check.as_ref().map(|c| Prepared::new(place.conn, c)).transpose()?,
+            beforehand,
             relation,
             columns: plan.run.columns,
         })
@@ -392,12 +405,45 @@ impl Run {
 
     /// Runs it to its end, hands over at most `rows_max` rows and says how many it handed over.
     fn run(&mut self, place: Place<'_>, env: &Env<'_>, rows_max: u64, on_row: &mut OnRow<'_>) -> Result<u64> {
-        let result = self.run_inner(place, env, rows_max, on_row);
+        let (Some(check), Some(id)) = (self.beforehand.clone(), self.relation) else {
+            return self.run_to_end(place, env, rows_max, on_row, true);
+        };
+        let capture = place
+            .capture
+            .ok_or_else(|| Error::internal("a statement that writes without being watched"))?;
+        let inquiry = Inquiry {
+            conn: place.conn,
+            schema: place.schema,
+            store: place.store,
+            env,
+        };
+        ask(&inquiry, capture, id, [&*check].into_iter(), |_| {
+            self.run_to_end(place, env, 0, on_row, false).map(drop)
+        })?;
+        self.run_to_end(place, env, rows_max, on_row, false)
+    }
+
+    fn run_to_end(
+        &mut self,
+        place: Place<'_>,
+        env: &Env<'_>,
+        rows_max: u64,
+        on_row: &mut OnRow<'_>,
+        checked: bool,
+    ) -> Result<u64> {
+        let result = self.run_inner(place, env, rows_max, on_row, checked);
         self.run.statement.reset();
         result
     }
 
-    fn run_inner(&mut self, place: Place<'_>, env: &Env<'_>, rows_max: u64, on_row: &mut OnRow<'_>) -> Result<u64> {
+    fn run_inner(
+        &mut self,
+        place: Place<'_>,
+        env: &Env<'_>,
+        rows_max: u64,
+        on_row: &mut OnRow<'_>,
+        checked: bool,
+    ) -> Result<u64> {
         let mark = place.capture.map_or(0, Capture::len);
         self.run.bind(env, None)?;
         let offset = usize::from(self.touches);
@@ -431,7 +477,9 @@ impl Run {
                 rows += 1;
             }
         }
-        if let Some(check) = &mut self.check {
+        if let Some(check) = &mut self.check
+            && checked
+        {
             for rowid in touched {
                 if !check.exists(&env.at_row(rowid))? {
                     return Err(row_refused(place.schema, self.relation));

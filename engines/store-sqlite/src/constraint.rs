@@ -100,12 +100,15 @@ impl Inquiry<'_> {
             Attempt::Update { relation, .. } => relation.relation,
             Attempt::Other { .. } => return true,
         };
-        let Some(row) = self.attempted_row(attempt) else {
-            return true;
-        };
+        self.attempted_row(attempt)
+            .is_none_or(|row| self.row_passes(id, check, &row))
+    }
+
+    /// Whether a row satisfies policies, over the tables as they are.
+    pub(crate) fn row_passes(&self, id: RelationId, check: &Expr, row: &[Value]) -> bool {
         let columns = &self.schema.relation(id).columns;
         let projection = columns.iter().zip(row).map(|(column, value)| Projected {
-            expr: Expr::literal(value, column.ty.clone()),
+            expr: Expr::literal(value.clone(), column.ty.clone()),
             name: column.name.clone(),
         });
         let row = Select {

@@ -1,11 +1,12 @@
 //! Insertions and upserts: one statement, run once for each row, and what policies say of each.
 
+use crate::beforehand::{ask, read_what_is_written};
 use crate::bind::{Env, Prepared};
 use crate::call::row_refused;
 use crate::constraint::{Attempt, Inquiry};
 use crate::statement::deferred_violations;
 use crate::step::{Rows, StepContext, Steps, column_types, value, without_returning};
-use mainstay_model::{Cell, ChangeKind, Error, Expr, OnConflict, RelationRef, Result, Schema, Type};
+use mainstay_model::{Cell, ChangeKind, Error, Expr, OnConflict, RelationRef, Result, Row, Schema, Type};
 use mainstay_sql::sqlite::{self, NoRow};
 use rusqlite::Connection;
 use std::rc::Rc;
@@ -88,6 +89,38 @@ impl Steps {
         env: &Env<'_>,
         context: &StepContext<'_>,
     ) -> Result<Rows> {
+        let (schema, id) = (self.schema.clone(), parts.relation.relation);
+        let checks = [parts.check, parts.visible].into_iter().flatten().map(|c| &**c);
+        if !read_what_is_written(&schema, id, parts.conflict.is_some(), checks.clone()) {
+            return self.insert_rows(parts, rows, env, context, None);
+        }
+        let (conn, capture, store) = (self.conn.clone(), self.hook.shared(), self.store.clone());
+        let inquiry = Inquiry {
+            conn: &conn,
+            schema: &schema,
+            store: &store,
+            env,
+        };
+        let unasked = InsertParts {
+            check: &None,
+            visible: &None,
+            ..parts
+        };
+        ask(&inquiry, &capture, id, checks, |proposed| {
+            self.insert_rows(unasked, rows, env, context, Some(proposed)).map(drop)
+        })?;
+        self.insert_rows(unasked, rows, env, context, None)
+    }
+
+    /// Inserts rows one by one; each is asked about when it is there. What came to nothing is `proposed`.
+    fn insert_rows(
+        &mut self,
+        parts: InsertParts<'_>,
+        rows: &[Vec<Cell>],
+        env: &Env<'_>,
+        context: &StepContext<'_>,
+        mut proposed: Option<&mut Vec<Row>>,
+    ) -> Result<Rows> {
         let id = parts.relation.relation;
         let schema = self.schema.clone();
         let relation = schema.relation(id);
@@ -158,6 +191,12 @@ impl Steps {
                 match run.no_row {
                     // Postgres looks at every row that is proposed: else whoever may insert none learned which are there.
                     NoRow::Ignored => match &parts.check {
+                        None => {
+                            if let Some(proposed) = &mut proposed {
+                                proposed.extend(inquiry.attempted_row(&attempt()).map(Row::from));
+                            }
+                            continue;
+                        }
                         Some(check) if !inquiry.passes(check, &attempt()) => {
                             return Err(row_refused(&schema, Some(id)));
                         }

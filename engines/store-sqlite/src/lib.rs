@@ -4,6 +4,7 @@
 //! `docs/adr/0007-sqlite-format.md` says how Postgres' types lie in the file.
 
 mod backup;
+mod beforehand;
 mod bind;
 mod budget;
 mod call;

@@ -1,5 +1,6 @@
 //! Updates and deletions: one statement for all rows that match.
 
+use crate::beforehand::{ask, read_what_is_written};
 use crate::bind::{Env, Prepared};
 use crate::call::row_refused;
 use crate::constraint::{Attempt, Inquiry};
@@ -9,7 +10,6 @@ use crate::step::{Rows, StepContext, Steps, all_rowids, column_types, value, wit
 use bytes::Bytes;
 use mainstay_model::{Action, Cell, Error, Expr, OrderBy, RelationId, RelationRef, Result, Schema, Step, Type, Value};
 use mainstay_sql::sqlite;
-use std::sync::Arc;
 
 pub(crate) struct UpdateKey {
     relation: RelationRef,
@@ -18,7 +18,7 @@ pub(crate) struct UpdateKey {
     order: Vec<OrderBy>,
     limit: Option<u64>,
     offset: u64,
-    check: Option<Arc<Expr>>,
+    check: Option<Expr>,
 }
 
 pub(crate) struct UpdateRun {
@@ -43,6 +43,37 @@ pub(crate) struct DeleteRun {
 impl Steps {
     /// Updates the rows that match.
     pub(crate) fn update(&mut self, action: &Action, env: &Env<'_>, context: &StepContext<'_>) -> Result<Rows> {
+        let Action::Update { relation, check, .. } = action else {
+            return Err(Error::internal("not an update"));
+        };
+        let (schema, id) = (self.schema.clone(), relation.relation);
+        let Some(check) = check.as_deref() else {
+            return self.update_rows(action, None, env, context);
+        };
+        if !read_what_is_written(&schema, id, true, [check]) {
+            return self.update_rows(action, Some(check), env, context);
+        }
+        let (conn, capture, store) = (self.conn.clone(), self.hook.shared(), self.store.clone());
+        let inquiry = Inquiry {
+            conn: &conn,
+            schema: &schema,
+            store: &store,
+            env,
+        };
+        ask(&inquiry, &capture, id, [check].into_iter(), |_| {
+            self.update_rows(action, None, env, context).map(drop)
+        })?;
+        self.update_rows(action, None, env, context)
+    }
+
+    /// Updates the rows that match, and asks `check` of each when they are written.
+    fn update_rows(
+        &mut self,
+        action: &Action,
+        check: Option<&Expr>,
+        env: &Env<'_>,
+        context: &StepContext<'_>,
+    ) -> Result<Rows> {
         let Action::Update {
             relation,
             set,
@@ -50,7 +81,7 @@ impl Steps {
             order,
             limit,
             offset,
-            check,
+            check: _,
         } = action
         else {
             return Err(Error::internal("not an update"));
@@ -81,19 +112,11 @@ impl Steps {
                     && key.filter == *filter
                     && key.order == *order
                     && (key.limit, key.offset) == (*limit, *offset)
-                    && key.check == *check
+                    && key.check.as_ref() == check
             },
             || {
-                let plan = sqlite::compile_update(
-                    &schema,
-                    relation,
-                    set,
-                    filter.as_ref(),
-                    order,
-                    *limit,
-                    *offset,
-                    check.as_deref(),
-                )?;
+                let plan =
+                    sqlite::compile_update(&schema, relation, set, filter.as_ref(), order, *limit, *offset, check)?;
                 let key = UpdateKey {
                     relation: relation.clone(),
                     set: kinds.clone(),
@@ -101,7 +124,7 @@ impl Steps {
                     order: order.clone(),
                     limit: *limit,
                     offset: *offset,
-                    check: check.clone(),
+                    check: check.cloned(),
                 };
                 let update = Prepared::new(conn, &without_returning(plan.update, &schema, id))?;
                 let check = plan.check.as_ref().map(|c| Prepared::new(conn, c)).transpose()?;
@@ -131,7 +154,7 @@ impl Steps {
                     given,
                     filter: filter.as_ref(),
                     order,
-                    check: check.as_deref(),
+                    check,
                 };
                 return Err(inquiry.error(&failure, &attempt, &touched));
             }

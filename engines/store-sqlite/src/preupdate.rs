@@ -103,6 +103,11 @@ impl<O: Observer + 'static> Hook<O> {
     pub fn observer(&self) -> &O {
         &self.observer
     }
+
+    /// The observer, held by who asks.
+    pub fn shared(&self) -> Rc<O> {
+        self.observer.clone()
+    }
 }
 
 impl<O: Observer + 'static> Drop for Hook<O> {

@@ -18,6 +18,7 @@ mod import;
 mod isolation;
 mod jobs;
 mod media;
+mod membership;
 mod migrate;
 mod migrate_sqlite;
 mod northwind;

@@ -1,0 +1,108 @@
+//! Policies for new rows that read what is being written, such as "an owner of the organisation may add members". PostgreSQL asks
+//! them before a row is there, over the tables as the statement found them; asked afterwards, the new row would vouch for itself.
+//!
+//! So such a statement is done once to learn its rows, undone, asked about, and done again. A default that is random comes out
+//! differently the second time: what a policy could read of it nobody could choose.
+
+use crate::call::row_refused;
+use crate::capture::Capture;
+use crate::constraint::Inquiry;
+use crate::failure::plain;
+use mainstay_model::{
+    ChangeKind, Expr, ExprKind, FromItem, RelationId, RelationRef, Result, Rewrite, Row, Schema, rewrite_expr,
+};
+use std::collections::HashSet;
+
+/// Whether the answer to `checks` may be changed by a statement that writes `target`: they read it, or, where rows are `updated`, a table
+/// that refers to it and may follow.
+pub(crate) fn read_what_is_written<'a>(
+    schema: &Schema,
+    target: RelationId,
+    updated: bool,
+    checks: impl IntoIterator<Item = &'a Expr>,
+) -> bool {
+    let mut reads = Reads::default();
+    for check in checks {
+        if rewrite_expr(check, &mut reads).is_err() {
+            return true;
+        }
+    }
+    // What is behind a view is not looked for.
+    reads.unknown
+        || reads.relations.iter().any(|read| {
+            *read == target || schema.relation(*read).table().is_none() || (updated && follows(schema, *read, target))
+        })
+}
+
+/// Whether a table's foreign keys lead to another, over any number of tables.
+fn follows(schema: &Schema, table: RelationId, target: RelationId) -> bool {
+    let mut seen = HashSet::from([table]);
+    let mut next = vec![table];
+    while let Some(id) = next.pop() {
+        for key in schema.relation(id).table().into_iter().flat_map(|t| &t.foreign_keys) {
+            if key.target == target {
+                return true;
+            }
+            if seen.insert(key.target) {
+                next.push(key.target);
+            }
+        }
+    }
+    false
+}
+
+#[derive(Default)]
+struct Reads {
+    relations: HashSet<RelationId>,
+    /// Something that does not say what it reads.
+    unknown: bool,
+}
+
+impl Rewrite for Reads {
+    fn expr(&mut self, expr: &Expr) -> Result<Option<Expr>> {
+        self.unknown |= matches!(expr.kind, ExprKind::UserCall(..) | ExprKind::Opaque { .. });
+        Ok(None)
+    }
+
+    fn from_item(&mut self, item: &FromItem) -> Result<Option<FromItem>> {
+        self.unknown |= matches!(item, FromItem::Function { .. });
+        Ok(None)
+    }
+
+    fn relation(&mut self, relation: &RelationRef) -> Result<RelationRef> {
+        self.relations.insert(relation.relation);
+        Ok(relation.clone())
+    }
+}
+
+/// Does `write`, which may add rows that were proposed and came to nothing, and undoes it; then asks `checks` of every row. Whoever gets
+/// `Ok` does it again.
+pub(crate) fn ask<'a>(
+    inquiry: &Inquiry<'_>,
+    capture: &Capture,
+    target: RelationId,
+    checks: impl Iterator<Item = &'a Expr> + Clone,
+    write: impl FnOnce(&mut Vec<Row>) -> Result<()>,
+) -> Result<()> {
+    let batch = |sql: &str| inquiry.conn.execute_batch(sql).map_err(|e| plain(&e.into()));
+    let mark = capture.len();
+    let mut rows = Vec::new();
+    batch("SAVEPOINT beforehand")?;
+    let written = write(&mut rows);
+    let told = capture.since(mark, |touched| {
+        let own = touched
+            .iter()
+            .filter(|t| t.depth == 0 && t.change.relation == target && t.change.kind != ChangeKind::Delete);
+        own.map(|t| t.change.after.clone()).collect::<Vec<_>>()
+    });
+    batch("ROLLBACK TO beforehand; RELEASE beforehand")?;
+    capture.truncate(mark);
+    for row in told.iter().map(Option::as_ref).chain(rows.iter().map(Some)) {
+        // What cannot be read is refused: the safe side.
+        let passes = row.is_some_and(|row| checks.clone().all(|check| inquiry.row_passes(target, check, row)));
+        if !passes {
+            return Err(row_refused(inquiry.schema, Some(target)));
+        }
+    }
+    written
+}
