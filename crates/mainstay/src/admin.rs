@@ -133,7 +133,10 @@ async fn page(bus: &dyn Bus, selection: Selection) -> mainstay_model::Result<htt
         .await?;
     let more = letters.len() > limit;
     letters.truncate(limit);
-    let mut answer = json(StatusCode::OK, &letters.iter().map(parked).collect());
+    let mut answer = json(
+        StatusCode::OK,
+        &letters.iter().map(parked).collect::<serde_json::Value>(),
+    );
     if let Some(last) = letters.last().filter(|_| more) {
         next.push_str(&format!("after={}&limit={limit}", last.serial));
         if let Ok(link) = HeaderValue::try_from(format!("<{next}>; rel=\"next\"")) {
@@ -325,7 +328,7 @@ fn exchange(instance: &Instance, method: &str, path: &str, body: &str) -> Result
     let message = refusal["message"].as_str().unwrap_or("it did not say why");
     Err(match refusal["code"].as_str() {
         Some("GW801") => format!(
-            "{address} does not take this project's token: another project is served there (--admin names another)"
+            "{address} does not take this project's token: another project is served there (--admin names another), or [admin] token is another than what it was started with"
         ),
         _ => format!("{address} refused: {message}"),
     })

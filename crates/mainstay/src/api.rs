@@ -194,8 +194,8 @@ fn refusal(error: &Error) -> Refusal {
     refusal
 }
 
-/// A JSON answer that nobody keeps.
-pub fn json(status: StatusCode, body: &serde_json::Value) -> Response<Content> {
+/// A JSON answer that nobody keeps; `body` shows itself as JSON.
+pub fn json(status: StatusCode, body: &impl std::fmt::Display) -> Response<Content> {
     let mut response = Response::new(Content::Whole(body.to_string().into()));
     *response.status_mut() = status;
     let headers = response.headers_mut();

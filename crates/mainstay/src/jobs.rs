@@ -11,6 +11,7 @@ use mainstay_gateway::{Answer, Service};
 use mainstay_model::{Error, Idempotency, Identity};
 use mainstay_rest::{AsyncCall, Background};
 use mainstay_worker::{JobFailure, JobRunner, Jobs};
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use std::future::Future;
 use std::pin::Pin;
@@ -134,11 +135,16 @@ impl Service for JobStates {
     }
 }
 
-fn job_json(job: &mainstay_bus::Job) -> Value {
-    let parsed = |text: &str| serde_json::from_str(text).unwrap_or_else(|_| Value::from(text));
+/// What is said of a job. Its result stays as it was written: numbers have digits that no float holds.
+fn job_json(job: &mainstay_bus::Job) -> String {
+    let written = |text: &str| match serde_json::from_str::<&RawValue>(text) {
+        Ok(_) => text.to_owned(),
+        Err(_) => Value::from(text).to_string(),
+    };
+    let id = Value::from(&*job.id);
     match &job.result {
-        None => json!({"id": job.id, "state": "running"}),
-        Some(Ok(result)) => json!({"id": job.id, "state": "done", "result": parsed(result)}),
-        Some(Err(error)) => json!({"id": job.id, "state": "failed", "error": parsed(error)}),
+        None => format!(r#"{{"id":{id},"state":"running"}}"#),
+        Some(Ok(result)) => format!(r#"{{"id":{id},"state":"done","result":{}}}"#, written(result)),
+        Some(Err(error)) => format!(r#"{{"id":{id},"state":"failed","error":{}}}"#, written(error)),
     }
 }

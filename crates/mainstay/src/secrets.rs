@@ -68,7 +68,7 @@ pub fn print_token(dir: &Path, role: String, sub: Option<String>, ttl: &str) -> 
         .as_ref()
         .is_some_and(|s| mainstay_model::Value::parse(s, &mainstay_model::Type::Uuid).is_err())
     {
-        complain!("note: --sub is not a UUID: what asks for auth.uid() will fail");
+        complain!("note: --sub is not a UUID: auth.uid() is NULL for it, which finds nobody");
     }
     let key = own_key(&dir.join(".mainstay")).map_err(fail)?;
     let signer = Signer::new(&key).ok_or_else(|| fail("the development key cannot sign".to_owned()))?;

@@ -224,8 +224,8 @@ fn shared_parameters() -> Json {
     json!({
         "select": query("select", "Columns, aliases, casts and embedded rows: `id,name,client(name)`.", text()),
         "order": query("order", "Sort keys: `name.asc,id.desc.nullslast`.", text()),
-        "limit": query("limit", "At most so many rows. What is no number is no limit.", json!({ "type": ["integer", "string"], "example": 10 })),
-        "offset": query("offset", "Rows to skip. What is no number, or a negative one, skips none.", json!({ "type": ["integer", "string"], "example": 0 })),
+        "limit": query("limit", "At most so many rows.", json!({ "type": ["integer", "string"], "example": 10 })),
+        "offset": query("offset", "Rows to skip.", json!({ "type": ["integer", "string"], "example": 0 })),
         "after": query("after", "The page behind a row: the values of the sort keys, `(9.5,7)`.", text()),
         "having": query("having", "Of groups only these: `price.sum().gt.10`, `(count().gt.1,price.max().lt.5)`.", text()),
         "or": query("or", "Alternatives: `(price.lt.10,stock.gt.100)`.", group()),

@@ -12,6 +12,7 @@ use mainstay_model::{Error, RelationId, Schema, Span, time};
 use mainstay_sql::sqlite::quote_identifier;
 use rusqlite::Connection;
 use std::fmt;
+use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -110,10 +111,18 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
+/// Whether there is no file; a folder that may not be looked into is no answer.
+fn is_absent(path: &Path) -> Result<bool, Failure> {
+    match path.try_exists() {
+        Ok(there) => Ok(!there),
+        Err(error) => Err(Failure::new(format!("{}: {error}", path.display()))),
+    }
+}
+
 /// The plan. Nothing in the file changes, and whoever serves it is not held up.
 pub fn plan(config: &Config, schema: &Schema, seeds: &[Seed]) -> Result<Plan, Failure> {
     let path = &*config.path;
-    if !path.exists() {
+    if is_absent(path)? {
         return Ok(Plan {
             new: true,
             ..Plan::default()
@@ -137,7 +146,7 @@ pub fn plan(config: &Config, schema: &Schema, seeds: &[Seed]) -> Result<Plan, Fa
 pub fn apply(config: &Config, schema: &Schema, seeds: &[Seed], options: &Options) -> Result<Applied, Failure> {
     let began = Instant::now();
     let path = &*config.path;
-    if !path.exists() {
+    if is_absent(path)? {
         return Ok(Applied {
             new: true,
             ..Applied::default()

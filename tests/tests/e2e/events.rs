@@ -31,9 +31,9 @@ const SCHEMA: &str = "
       BEGIN ATOMIC SELECT emit(tell.topic, '{\"n\": 1}'::jsonb, 'k'); END;
     CREATE FUNCTION add(a integer, b integer) RETURNS integer LANGUAGE SQL SECURITY DEFINER SET search_path = public
       BEGIN ATOMIC INSERT INTO effects (event, n) VALUES ('add', add.a + add.b) RETURNING n; END;
+    CREATE FUNCTION exact() RETURNS numeric LANGUAGE SQL RETURN 12345678901234567890.1234567890;
     GRANT ALL ON items, effects TO service_role;
-    GRANT EXECUTE ON FUNCTION say, say_and_fail, hear, choke, tick, tell, add TO service_role;
-    GRANT EXECUTE ON FUNCTION add TO authenticated;
+    GRANT EXECUTE ON FUNCTION say, say_and_fail, hear, choke, tick, tell, add TO service_role; GRANT EXECUTE ON FUNCTION add, exact TO authenticated;
     INSERT INTO items (id, name) VALUES (1, 'one');
 ";
 

@@ -31,6 +31,12 @@ fn a_call_can_be_answered_later() {
     };
     let done = state(&client, &place);
     assert_eq!((&done["state"], &done["result"]), (&json!("done"), &json!(5)), "{done}");
+    // Digits are as the function gave them.
+    let exact = user.post_with("/rest/v1/rpc/exact", &later, &json!({})).expect(202);
+    let place = exact.header("location").expect("a place");
+    state(&client, place);
+    let told = client.get(place).expect(200).text();
+    assert!(told.contains(r#""result":12345678901234567890.1234567890}"#), "{told}");
     // One that fails says how; one that may not be called is refused at once.
     let fails = user
         .post_with(

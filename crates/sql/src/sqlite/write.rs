@@ -4,8 +4,8 @@ use super::render::{Renderer, Scope};
 use super::storage::Form;
 use super::{Bind, DeletePlan, InsertPlan, NoRow, OutputColumn, Rendered, UpdatePlan, quote_identifier, rowid_name};
 use mainstay_model::{
-    Cell, Column, Error, Expr, ExprKind, IdentityColumn, OnConflict, OrderBy, RelationId, RelationRef, Result, Schema,
-    SourceId, Type,
+    Cell, Column, Error, Expr, ExprKind, FromItem, IdentityColumn, OnConflict, Operator, OrderBy, RelationId,
+    RelationRef, Result, Schema, Select, SourceId, Type,
 };
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -187,7 +187,7 @@ pub(super) fn row_test(schema: &Schema, relation: RelationId, condition: &Expr) 
     let alias = r.alias();
     let rowid = r.bind(Bind::Rowid)?;
     let rows = Rc::new(r.table_source(relation, &alias, false));
-    let condition = r.security(condition, &rows)?;
+    let condition = r.security(&looked_up(condition), &rows)?;
     let table = r.table(relation);
     let name = rowid_name(schema.relation(relation));
     let sql = format!("SELECT 1 FROM {table} AS {alias} WHERE {alias}.{name} = {rowid} AND {condition}");
@@ -196,6 +196,57 @@ pub(super) fn row_test(schema: &Schema, relation: RelationId, condition: &Expr) 
         binds: r.binds,
         columns: Vec::new(),
     })
+}
+
+/// A condition that is asked of one row, with `x IN (SELECT y …)` as `EXISTS (SELECT … WHERE y = x)`: SQLite would make the whole list
+/// for each row, and so finds the one by a key. Both are true of the same rows, and here only that counts.
+fn looked_up(condition: &Expr) -> Expr {
+    let all = |list: &[Expr]| list.iter().map(looked_up).collect();
+    match &condition.kind {
+        ExprKind::And(list) => Expr::condition(ExprKind::And(all(list))),
+        ExprKind::Or(list) => Expr::condition(ExprKind::Or(all(list))),
+        ExprKind::InSelect {
+            operands,
+            select,
+            negated: false,
+        } => match (&**operands, &*select.projection) {
+            ([x], [y]) if x.ty == y.expr.ty && is_plain(select) => {
+                let same = Expr::compare(Operator::Eq, y.expr.clone(), x.clone());
+                let filter = Expr::all(select.filter.iter().cloned().chain([same]).collect());
+                let select = Select {
+                    filter: Some(filter),
+                    distinct: false,
+                    order: Vec::new(),
+                    ..(**select).clone()
+                };
+                Expr::condition(ExprKind::Exists(Box::new(select)))
+            }
+            _ => condition.clone(),
+        },
+        _ => condition.clone(),
+    }
+}
+
+/// Whether a condition more on the rows of its sources is one on its result, and may name the row outside.
+fn is_plain(select: &Select) -> bool {
+    fn own(item: &FromItem) -> bool {
+        match item {
+            FromItem::Relation { source, .. } | FromItem::Subquery { source, .. } => *source != SourceId::SELF,
+            FromItem::Join { left, right, .. } => own(left) && own(right),
+            FromItem::CommonTable { .. } | FromItem::Function { .. } | FromItem::Series { .. } => false,
+        }
+    }
+    !select.from.is_empty()
+        && select.from.iter().all(own)
+        && select.with.is_empty()
+        && select.distinct_on.is_empty()
+        && select.group_by.is_empty()
+        && select.having.is_none()
+        && select.values.is_empty()
+        && select.set_operation.is_none()
+        && select.limit.is_none()
+        && select.offset.is_none()
+        && !select.projection.iter().any(|p| p.expr.has_aggregate())
 }
 
 pub(super) fn conflict_target(
