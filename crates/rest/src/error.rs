@@ -116,17 +116,18 @@ pub(crate) fn not_singular(rows: u64) -> Error {
         .detail(format!("The result contains {rows} rows"))
 }
 
+/// PGRST102: what `curl -d` sends when nothing is said of its type.
+pub(crate) fn json_as_form() -> Error {
+    Error::new(
+        "PGRST102",
+        "The body looks like JSON and was sent as application/x-www-form-urlencoded",
+    )
+    .hint("Send it with Content-Type: application/json")
+    .status(400)
+}
+
 /// PGRST100: a parameter that says nothing.
 pub(crate) fn no_value(name: &str) -> Error {
-    if name.starts_with(['{', '[']) {
-        // What `curl -d` sends when nothing is said of its type.
-        return Error::new(
-            "PGRST102",
-            "The body looks like JSON and was sent as application/x-www-form-urlencoded",
-        )
-        .hint("Send it with Content-Type: application/json")
-        .status(400);
-    }
     Error::new("PGRST100", format!("the parameter \"{name}\" has no value"))
         .detail(format!("expected \"{name}=…\""))
         .status(400)

@@ -183,6 +183,9 @@ fn json_objects(body: &[u8]) -> Result<Vec<Object<'_>>, Error> {
 
 fn form(body: &[u8]) -> Result<Object<'_>, Error> {
     let text = std::str::from_utf8(body).map_err(|_| error::invalid_body("the form is not UTF-8"))?;
+    if text.trim_start().starts_with(['{', '[']) {
+        return Err(error::json_as_form());
+    }
     let limits = Limits {
         parameters: usize::MAX,
         ..Limits::default()
@@ -428,6 +431,11 @@ mod tests {
                 "a,b\n1,2\n\n3",
                 Csv,
                 "PGRST102: All lines must have same number of fields",
+            ),
+            (
+                r#"{"a":"b=c"}"#,
+                Form,
+                "PGRST102: The body looks like JSON and was sent as application/x-www-form-urlencoded",
             ),
             ("a,b\n1", Csv, "PGRST102: All lines must have same number of fields"),
         ] {

@@ -4,10 +4,12 @@
 //! So such a statement is done once to learn its rows, undone, asked about, and done again. A default that is random comes out
 //! differently the second time: what a policy could read of it nobody could choose.
 
+use crate::bind::Env;
 use crate::call::row_refused;
 use crate::capture::Capture;
 use crate::constraint::Inquiry;
 use crate::failure::plain;
+use crate::step::Steps;
 use mainstay_model::{
     ChangeKind, Expr, ExprKind, FromItem, RelationId, RelationRef, Result, Rewrite, Row, Schema, rewrite_expr,
 };
@@ -22,7 +24,7 @@ pub(crate) fn read_what_is_written<'a>(
     checks: impl IntoIterator<Item = &'a Expr>,
 ) -> bool {
     let mut reads = Reads::default();
-    for check in checks {
+    for check in checks.into_iter().filter(|check| look_elsewhere(check)) {
         if rewrite_expr(check, &mut reads).is_err() {
             return true;
         }
@@ -32,6 +34,23 @@ pub(crate) fn read_what_is_written<'a>(
         || reads.relations.iter().any(|read| {
             *read == target || schema.relation(*read).table().is_none() || (updated && follows(schema, *read, target))
         })
+}
+
+/// Whether a condition looks at more than the row and its caller: most do not, and are not copied to find out.
+fn look_elsewhere(condition: &Expr) -> bool {
+    let mut found = false;
+    condition.walk(&mut |e| {
+        found |= matches!(
+            e.kind,
+            ExprKind::InSelect { .. }
+                | ExprKind::Exists(_)
+                | ExprKind::Scalar(_)
+                | ExprKind::ArraySelect(_)
+                | ExprKind::UserCall(..)
+                | ExprKind::Opaque { .. }
+        );
+    });
+    found
 }
 
 /// Whether a table's foreign keys lead to another, over any number of tables.
@@ -75,6 +94,27 @@ impl Rewrite for Reads {
     }
 }
 
+impl Steps {
+    /// [`ask`] for a step.
+    pub(crate) fn ask<'a>(
+        &mut self,
+        target: RelationId,
+        checks: impl Iterator<Item = &'a Expr> + Clone,
+        env: &Env<'_>,
+        write: impl FnOnce(&mut Steps, &mut Vec<Row>) -> Result<()>,
+    ) -> Result<()> {
+        let (conn, schema, store) = (self.conn.clone(), self.schema.clone(), self.store.clone());
+        let inquiry = Inquiry {
+            conn: &conn,
+            schema: &schema,
+            store: &store,
+            env,
+        };
+        let capture = self.hook.shared();
+        ask(&inquiry, &capture, target, checks, |proposed| write(self, proposed))
+    }
+}
+
 /// Does `write`, which may add rows that were proposed and came to nothing, and undoes it; then asks `checks` of every row. Whoever gets
 /// `Ok` does it again.
 pub(crate) fn ask<'a>(
@@ -86,9 +126,9 @@ pub(crate) fn ask<'a>(
 ) -> Result<()> {
     let batch = |sql: &str| inquiry.conn.execute_batch(sql).map_err(|e| plain(&e.into()));
     let mark = capture.len();
-    let mut rows = Vec::new();
+    let mut proposed = Vec::new();
     batch("SAVEPOINT beforehand")?;
-    let written = write(&mut rows);
+    let written = write(&mut proposed);
     let told = capture.since(mark, |touched| {
         let own = touched
             .iter()
@@ -97,7 +137,7 @@ pub(crate) fn ask<'a>(
     });
     batch("ROLLBACK TO beforehand; RELEASE beforehand")?;
     capture.truncate(mark);
-    for row in told.iter().map(Option::as_ref).chain(rows.iter().map(Some)) {
+    for row in told.iter().map(Option::as_ref).chain(proposed.iter().map(Some)) {
         // What cannot be read is refused: the safe side.
         let passes = row.is_some_and(|row| checks.clone().all(|check| inquiry.row_passes(target, check, row)));
         if !passes {

@@ -46,8 +46,9 @@ struct Run {
     run: Prepared,
     /// Result column 0 is the rowid of a row touched.
     touches: bool,
+    /// Asks the policies of a row that is written, where that is not too late.
     check: Option<Prepared>,
-    /// The policies' condition, where the statement has to be asked about before it is done.
+    /// Else what is asked before.
     beforehand: Option<Arc<Expr>>,
     relation: Option<RelationId>,
     columns: Vec<OutputColumn>,
@@ -396,7 +397,10 @@ impl Run {
         Ok(Run {
             run: Prepared::new(place.conn, &plan.run)?,
             touches: plan.touches,
-            check: plan.check.as_ref().map(|c| Prepared::new(place.conn, c)).transpose()?,
+            check: match &plan.check {
+                Some(check) if beforehand.is_none() => Some(Prepared::new(place.conn, check)?),
+                _ => None,
+            },
             beforehand,
             relation,
             columns: plan.run.columns,
@@ -406,7 +410,7 @@ impl Run {
     /// Runs it to its end, hands over at most `rows_max` rows and says how many it handed over.
     fn run(&mut self, place: Place<'_>, env: &Env<'_>, rows_max: u64, on_row: &mut OnRow<'_>) -> Result<u64> {
         let (Some(check), Some(id)) = (self.beforehand.clone(), self.relation) else {
-            return self.run_to_end(place, env, rows_max, on_row, true);
+            return self.run_to_end(place, env, rows_max, on_row);
         };
         let capture = place
             .capture
@@ -418,32 +422,18 @@ impl Run {
             env,
         };
         ask(&inquiry, capture, id, [&*check].into_iter(), |_| {
-            self.run_to_end(place, env, 0, on_row, false).map(drop)
+            self.run_to_end(place, env, 0, on_row).map(drop)
         })?;
-        self.run_to_end(place, env, rows_max, on_row, false)
+        self.run_to_end(place, env, rows_max, on_row)
     }
 
-    fn run_to_end(
-        &mut self,
-        place: Place<'_>,
-        env: &Env<'_>,
-        rows_max: u64,
-        on_row: &mut OnRow<'_>,
-        checked: bool,
-    ) -> Result<u64> {
-        let result = self.run_inner(place, env, rows_max, on_row, checked);
+    fn run_to_end(&mut self, place: Place<'_>, env: &Env<'_>, rows_max: u64, on_row: &mut OnRow<'_>) -> Result<u64> {
+        let result = self.run_inner(place, env, rows_max, on_row);
         self.run.statement.reset();
         result
     }
 
-    fn run_inner(
-        &mut self,
-        place: Place<'_>,
-        env: &Env<'_>,
-        rows_max: u64,
-        on_row: &mut OnRow<'_>,
-        checked: bool,
-    ) -> Result<u64> {
+    fn run_inner(&mut self, place: Place<'_>, env: &Env<'_>, rows_max: u64, on_row: &mut OnRow<'_>) -> Result<u64> {
         let mark = place.capture.map_or(0, Capture::len);
         self.run.bind(env, None)?;
         let offset = usize::from(self.touches);
@@ -477,9 +467,7 @@ impl Run {
                 rows += 1;
             }
         }
-        if let Some(check) = &mut self.check
-            && checked
-        {
+        if let Some(check) = &mut self.check {
             for rowid in touched {
                 if !check.exists(&env.at_row(rowid))? {
                     return Err(row_refused(place.schema, self.relation));

@@ -1,6 +1,6 @@
 //! Insertions and upserts: one statement, run once for each row, and what policies say of each.
 
-use crate::beforehand::{ask, read_what_is_written};
+use crate::beforehand::read_what_is_written;
 use crate::bind::{Env, Prepared};
 use crate::call::row_refused;
 use crate::constraint::{Attempt, Inquiry};
@@ -89,30 +89,23 @@ impl Steps {
         env: &Env<'_>,
         context: &StepContext<'_>,
     ) -> Result<Rows> {
-        let (schema, id) = (self.schema.clone(), parts.relation.relation);
+        let id = parts.relation.relation;
         let checks = [parts.check, parts.visible].into_iter().flatten().map(|c| &**c);
-        if !read_what_is_written(&schema, id, parts.conflict.is_some(), checks.clone()) {
+        if !read_what_is_written(&self.schema, id, parts.conflict.is_some(), checks.clone()) {
             return self.insert_rows(parts, rows, env, context, None);
         }
-        let (conn, capture, store) = (self.conn.clone(), self.hook.shared(), self.store.clone());
-        let inquiry = Inquiry {
-            conn: &conn,
-            schema: &schema,
-            store: &store,
-            env,
-        };
         let unasked = InsertParts {
             check: &None,
             visible: &None,
             ..parts
         };
-        ask(&inquiry, &capture, id, checks, |proposed| {
-            self.insert_rows(unasked, rows, env, context, Some(proposed)).map(drop)
+        self.ask(id, checks, env, |steps, proposed| {
+            steps.insert_rows(unasked, rows, env, context, Some(proposed)).map(drop)
         })?;
         self.insert_rows(unasked, rows, env, context, None)
     }
 
-    /// Inserts rows one by one; each is asked about when it is there. What came to nothing is `proposed`.
+    /// Inserts rows one by one; each is asked about when it is there. Those that came to nothing are `proposed`.
     fn insert_rows(
         &mut self,
         parts: InsertParts<'_>,
@@ -184,7 +177,13 @@ impl Steps {
                 }),
                 Err(failure) => {
                     let touched = hook.observer().take(mark);
-                    return Err(inquiry.error(&failure, &attempt(), &touched));
+                    let error = inquiry.error(&failure, &attempt(), &touched);
+                    if let Some(proposed) = proposed
+                        && error.code.starts_with("23")
+                    {
+                        proposed.extend(inquiry.attempted_row(&attempt()).map(Row::from));
+                    }
+                    return Err(error);
                 }
             };
             let Some((rowid, is_new)) = written else {

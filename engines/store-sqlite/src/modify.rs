@@ -1,6 +1,6 @@
 //! Updates and deletions: one statement for all rows that match.
 
-use crate::beforehand::{ask, read_what_is_written};
+use crate::beforehand::read_what_is_written;
 use crate::bind::{Env, Prepared};
 use crate::call::row_refused;
 use crate::constraint::{Attempt, Inquiry};
@@ -8,7 +8,9 @@ use crate::failure::plain;
 use crate::statement::Failure;
 use crate::step::{Rows, StepContext, Steps, all_rowids, column_types, value, without_returning};
 use bytes::Bytes;
-use mainstay_model::{Action, Cell, Error, Expr, OrderBy, RelationId, RelationRef, Result, Schema, Step, Type, Value};
+use mainstay_model::{
+    Action, Cell, Error, Expr, OrderBy, RelationId, RelationRef, Result, Row, Schema, Step, Type, Value,
+};
 use mainstay_sql::sqlite;
 
 pub(crate) struct UpdateKey {
@@ -46,33 +48,24 @@ impl Steps {
         let Action::Update { relation, check, .. } = action else {
             return Err(Error::internal("not an update"));
         };
-        let (schema, id) = (self.schema.clone(), relation.relation);
-        let Some(check) = check.as_deref() else {
-            return self.update_rows(action, None, env, context);
-        };
-        if !read_what_is_written(&schema, id, true, [check]) {
-            return self.update_rows(action, Some(check), env, context);
+        let (id, check) = (relation.relation, check.as_deref());
+        if !read_what_is_written(&self.schema, id, true, check) {
+            return self.update_rows(action, check, env, context, None);
         }
-        let (conn, capture, store) = (self.conn.clone(), self.hook.shared(), self.store.clone());
-        let inquiry = Inquiry {
-            conn: &conn,
-            schema: &schema,
-            store: &store,
-            env,
-        };
-        ask(&inquiry, &capture, id, [check].into_iter(), |_| {
-            self.update_rows(action, None, env, context).map(drop)
+        self.ask(id, check.into_iter(), env, |steps, proposed| {
+            steps.update_rows(action, None, env, context, Some(proposed)).map(drop)
         })?;
-        self.update_rows(action, None, env, context)
+        self.update_rows(action, None, env, context, None)
     }
 
-    /// Updates the rows that match, and asks `check` of each when they are written.
+    /// Updates the rows that match, and asks `check` of each when they are written. One that a constraint stopped is `proposed`.
     fn update_rows(
         &mut self,
         action: &Action,
         check: Option<&Expr>,
         env: &Env<'_>,
         context: &StepContext<'_>,
+        proposed: Option<&mut Vec<Row>>,
     ) -> Result<Rows> {
         let Action::Update {
             relation,
@@ -156,7 +149,13 @@ impl Steps {
                     order,
                     check,
                 };
-                return Err(inquiry.error(&failure, &attempt, &touched));
+                let error = inquiry.error(&failure, &attempt, &touched);
+                if let Some(proposed) = proposed
+                    && error.code.starts_with("23")
+                {
+                    proposed.extend(inquiry.attempted_row(&attempt).map(Row::from));
+                }
+                return Err(error);
             }
         };
         if let Some(check) = &mut run.check {

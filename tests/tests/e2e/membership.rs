@@ -75,6 +75,10 @@ fn what_is_written_does_not_vouch_for_itself() {
         refused(add(client, "resolution=ignore-duplicates", &row(9, 2, who, "owner")));
         refused(client.post("/rest/v1/rpc/join_org", &json!({"id": 9, "org": 2, "role": "owner"})));
     }
+    // Which keys there are is told to nobody who may not write the row.
+    refused(add(&stranger, "", &row(2, 2, STRANGER, "owner")));
+    refused(add(&stranger, "", &row(9, 2, OWNER, "owner")));
+    refused(member.patch("/rest/v1/members?id=eq.1", &json!({"id": 2})));
     // Of what is there nothing is told, and the first row does not let the second in.
     refused(add(
         &stranger,

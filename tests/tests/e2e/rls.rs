@@ -62,6 +62,13 @@ const TABLES: &[Table] = &[
         columns: false,
     },
     Table {
+        name: "by_list",
+        ddl: "$RLS CREATE POLICY p ON $ USING (team IN (SELECT m.team FROM members m WHERE m.member = auth.uid()) OR team IN (SELECT NULL));",
+        read: &[1, 2],
+        write: &[1, 2],
+        columns: false,
+    },
+    Table {
         name: "of_several_policies",
         ddl: "$RLS CREATE POLICY one ON $ USING (owner = auth.uid() AND id = 1); CREATE POLICY two ON $ USING (owner = auth.uid() AND id = 2);",
         read: &[1, 2],
