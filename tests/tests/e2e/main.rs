@@ -14,6 +14,7 @@ mod errors;
 mod events;
 mod explained;
 mod faults;
+mod hidden_rows;
 mod import;
 mod isolation;
 mod jobs;

@@ -1,7 +1,8 @@
 //! Embeds within their parent's statement: what ties the related rows to the row they hang on, tests for any, and values of one.
 
 use super::Bind;
-use super::query::{LinkedRows, push_where};
+use super::barrier::Barrier;
+use super::query::LinkedRows;
 use super::render::{Embeds, Renderer, RowSource, SourceColumn, Term};
 use super::storage::Form;
 use mainstay_model::{Embed, EmbedJoin, Error, Expr, Item, QueryShape, Result, SourceId, Type};
@@ -15,12 +16,12 @@ impl<'a> Renderer<'a> {
         embed: &Embed,
         parent: &Rc<RowSource>,
         source: &Rc<RowSource>,
-    ) -> Result<(String, Vec<String>)> {
-        let mut conditions = Vec::new();
+        barrier: &mut Barrier,
+    ) -> Result<String> {
         let junction_sql = match &embed.join {
             EmbedJoin::Columns(pairs) => {
                 for (outer, related) in pairs {
-                    conditions.push(self.tie(parent, *outer, source, *related)?);
+                    barrier.tie(self.tie(parent, *outer, source, *related)?);
                 }
                 String::new()
             }
@@ -30,21 +31,19 @@ impl<'a> Renderer<'a> {
                 related,
             } => {
                 let alias = self.alias();
-                let mut security = Vec::new();
-                let (sql, junction) = self.relation(junction, &alias, false, Some(&mut security))?;
+                let (sql, junction) = self.relation(junction, &alias, false, true, barrier)?;
                 let junction = Rc::new(junction);
                 for (own, other) in outer {
-                    conditions.push(self.tie(parent, *own, &junction, *other)?);
+                    barrier.tie(self.tie(parent, *own, &junction, *other)?);
                 }
                 for (own, other) in related {
-                    conditions.push(self.tie(&junction, *own, source, *other)?);
+                    barrier.tie(self.tie(&junction, *own, source, *other)?);
                 }
-                conditions.append(&mut security);
                 sql
             }
             EmbedJoin::Computed(_) => String::new(),
         };
-        Ok((junction_sql, conditions))
+        Ok(junction_sql)
     }
 
     /// Equality of a column of the outer row and one of the related row, without a function around the related one.
@@ -85,30 +84,34 @@ impl<'a> Renderer<'a> {
 
     /// Whether an embed has any row, as a condition on the parent's.
     pub fn embed_exists(&mut self, embed: &'a Embed, parent: &Rc<RowSource>) -> Result<String> {
-        let (from, conditions) = self.embed_rows(embed, parent)?;
-        let mut sql = format!("SELECT 1 FROM {from}");
-        push_where(&mut sql, &conditions);
-        Ok(format!("EXISTS ({sql})"))
+        let (rows, ()) = self.in_embed(embed, parent, |_, _| Ok(()))?;
+        Ok(format!("EXISTS (SELECT 1 FROM {rows})"))
     }
 
-    /// The rows of an embed within the parent's own statement; leaves the scope as it was.
-    fn embed_rows(&mut self, embed: &'a Embed, parent: &Rc<RowSource>) -> Result<(String, Vec<String>)> {
-        self.in_embed(embed, parent, |_, _| Ok(()))
-            .map(|(from, conditions, ())| (from, conditions))
+    /// The inner embeds of a shape, as conditions on its rows, each with whether it can fail.
+    pub fn inner_embeds(&mut self, shape: &'a QueryShape, source: &Rc<RowSource>) -> Result<Vec<(String, bool)>> {
+        let embeds = shape.select.iter().filter_map(|item| match item {
+            Item::Embed(embed) if embed.inner => Some(embed),
+            _ => None,
+        });
+        embeds
+            .map(|embed| self.watched(|r| r.embed_exists(embed, source)))
+            .collect()
     }
 
-    /// Renders `inside`, which is told the rowid of a table, where the embed's row is SELF, beside its FROM and WHERE.
+    /// Renders `inside`, which is told the rowid of a table, where the embed's row is SELF, beside its FROM with WHERE; leaves the scope
+    /// as it was.
     fn in_embed<T>(
         &mut self,
         embed: &'a Embed,
         parent: &Rc<RowSource>,
         inside: impl FnOnce(&mut Self, Option<String>) -> Result<T>,
-    ) -> Result<(String, Vec<String>, T)> {
+    ) -> Result<(String, T)> {
         let kept = std::mem::take(&mut self.scope);
         let result = self.deeper(|r| {
             let LinkedRows {
                 from,
-                mut conditions,
+                mut barrier,
                 source,
                 rowid,
             } = r.linked_rows(&embed.query, Some((embed, parent)))?;
@@ -118,17 +121,11 @@ impl<'a> Renderer<'a> {
                 parent: source.clone(),
             });
             if let Some(filter) = &embed.query.filter {
-                conditions.push(r.condition(filter)?);
+                barrier.ask(r.parts(filter)?);
             }
-            for item in &embed.query.select {
-                if let Item::Embed(inner) = item
-                    && inner.inner
-                {
-                    conditions.push(r.embed_exists(inner, &source)?);
-                }
-            }
+            barrier.ask(r.inner_embeds(&embed.query, &source)?);
             let value = inside(r, rowid)?;
-            Ok((from, conditions, value))
+            Ok((format!("{}{}", barrier.close(&from), barrier.filter()), value))
         });
         self.scope = kept;
         result
@@ -152,11 +149,9 @@ impl<'a> Renderer<'a> {
             .clone()
             .ok_or_else(|| Error::internal("an order by an embed outside a query"))?;
         let embed = nth_embed(embeds.shape, index)?;
-        let (from, conditions, term) = self.in_embed(embed, &embeds.parent, |r, _| r.expr(inner))?;
-        let mut sql = format!("SELECT {} FROM {from}", term.sql);
-        push_where(&mut sql, &conditions);
+        let (rows, term) = self.in_embed(embed, &embeds.parent, |r, _| r.expr(inner))?;
         Ok(Term {
-            sql: format!("({sql} LIMIT 1)"),
+            sql: format!("(SELECT {} FROM {rows} LIMIT 1)", term.sql),
             atom: false,
             null: false,
             ..term
@@ -174,7 +169,7 @@ impl<'a> Renderer<'a> {
                 )));
             };
             let limit = (embed.query.limit, embed.query.offset);
-            let (from, conditions, (json, order)) = self.in_embed(embed, parent, |r, rowid| {
+            let (rows, (json, order)) = self.in_embed(embed, parent, |r, rowid| {
                 let term = r.expr(&field.expr)?;
                 let json = r.to_json(term, &field.expr.ty)?;
                 // Each field is an array of its own: the rowid makes the n-th elements of all belong to the same row.
@@ -185,9 +180,7 @@ impl<'a> Renderer<'a> {
                 };
                 Ok((json, order))
             })?;
-            let mut sql = format!("SELECT {json} AS x FROM {from}");
-            push_where(&mut sql, &conditions);
-            sql.push_str(&order);
+            let mut sql = format!("SELECT {json} AS x FROM {rows}{order}");
             if limit.0.is_some() || limit.1.is_some() {
                 let count = match limit.0 {
                     Some(param) => self.bind(Bind::Limit(param))?,

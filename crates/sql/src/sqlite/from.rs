@@ -1,6 +1,8 @@
 //! Row sources: tables, views, subqueries, functions and joins, with the security that authorisation put on them.
 
+use super::barrier::{Barrier, fence};
 use super::render::{Argument, Renderer, RowSource, Scope, SourceColumn, Term, column_digits};
+use super::rowid_name;
 use super::select::{RenderedSelect, is_volatile};
 use super::storage::{Form, column_form};
 use mainstay_model::{
@@ -12,44 +14,43 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 impl<'a> Renderer<'a> {
-    /// The items of a FROM clause, and the conditions that their security adds to WHERE.
-    pub fn from(&mut self, items: &[FromItem]) -> Result<(String, Vec<String>)> {
-        let mut conditions = Vec::new();
+    /// The items of a FROM clause, and which of their rows are asked for.
+    pub fn from(&mut self, items: &[FromItem]) -> Result<(String, Barrier)> {
+        let mut barrier = Barrier::default();
         let mut parts = Vec::new();
         let outside = self.scope.sources.keys().copied().collect();
         let kept = std::mem::replace(&mut self.outside, outside);
         for (at, item) in items.iter().enumerate() {
-            let sql = self.from_item(item, false, true, &mut conditions)?;
+            let sql = self.from_item(item, false, true, &mut barrier)?;
             let nested = at > 0 && matches!(item, FromItem::Join { .. });
             parts.push(if nested { format!("({sql})") } else { sql });
         }
         self.outside = kept;
-        Ok((parts.join(", "), conditions))
+        Ok((parts.join(", "), barrier))
     }
 
-    /// One item. `nullable`: it stands on the outer side of a join. `inline`: its security may go to `conditions`.
-    fn from_item(
-        &mut self,
-        item: &FromItem,
-        nullable: bool,
-        inline: bool,
-        conditions: &mut Vec<String>,
-    ) -> Result<String> {
+    /// One item. `nullable`: it stands on the outer side of a join. `inline`: its security may be conditions of `barrier`.
+    fn from_item(&mut self, item: &FromItem, nullable: bool, inline: bool, barrier: &mut Barrier) -> Result<String> {
         match item {
             FromItem::Relation { relation, source } => {
                 let alias = self.alias();
-                let (sql, rows) = self.relation(relation, &alias, nullable, inline.then_some(conditions))?;
+                let (sql, rows) = self.relation(relation, &alias, nullable, inline, barrier)?;
                 self.scope.sources.insert(*source, Rc::new(rows));
                 Ok(sql)
             }
             // What the authorisation inlines may refer to its neighbours without being marked so: `lateral` decides nothing.
             FromItem::Subquery { select, source, .. } => {
                 let correlated = self.mentions_neighbours(|m| rewrite_select(select, m).map(|_| ()))?;
+                let secured = self.secured;
                 let mut rendered = self.select(select, None)?;
                 if is_volatile(select) && !correlated {
                     rendered.sql = format!("WITH m AS MATERIALIZED ({}) SELECT * FROM m", rendered.sql);
                 }
-                self.derived(rendered, *source, correlated, nullable)
+                let sql = self.derived(rendered, *source, correlated, nullable, self.secured != secured)?;
+                if self.secured != secured {
+                    barrier.hide();
+                }
+                Ok(sql)
             }
             FromItem::CommonTable { id, source } => {
                 let common = self
@@ -61,13 +62,23 @@ impl<'a> Renderer<'a> {
                 let alias = self.alias();
                 let rows = self.derived_source(&common.columns, &alias, nullable);
                 self.scope.sources.insert(*source, Rc::new(rows));
-                Ok(format!("{} AS {alias}", common.name))
+                if !common.hides {
+                    return Ok(format!("{} AS {alias}", common.name));
+                }
+                self.secured += 1;
+                barrier.hide();
+                Ok(format!("{} AS {alias}", fence(&common.name)))
             }
             FromItem::Function { function, args, source } => {
+                let secured = self.secured;
                 let correlated =
                     self.mentions_neighbours(|m| args.iter().try_for_each(|a| rewrite_expr(a, m).map(|_| ())))?;
                 let rendered = self.function_rows(*function, args)?;
-                self.derived(rendered, *source, correlated, nullable)
+                let sql = self.derived(rendered, *source, correlated, nullable, self.secured != secured)?;
+                if self.secured != secured {
+                    barrier.hide();
+                }
+                Ok(sql)
             }
             FromItem::Series {
                 series,
@@ -76,7 +87,7 @@ impl<'a> Renderer<'a> {
                 source,
             } => self.series(*series, args, columns, *source, nullable),
             FromItem::Join { kind, left, right, on } => {
-                self.join(*kind, left, right, on.as_ref(), nullable, inline, conditions)
+                self.join(*kind, left, right, on.as_ref(), nullable, inline, barrier)
             }
         }
     }
@@ -90,7 +101,7 @@ impl<'a> Renderer<'a> {
         on: Option<&Expr>,
         nullable: bool,
         inline: bool,
-        conditions: &mut Vec<String>,
+        barrier: &mut Barrier,
     ) -> Result<String> {
         let (left_nullable, right_nullable) = match kind {
             JoinKind::Inner | JoinKind::Cross => (nullable, nullable),
@@ -100,32 +111,35 @@ impl<'a> Renderer<'a> {
         };
         // Security of the side that may be missing belongs to the join's own condition; where both may be, inside each.
         let inside = inline && kind != JoinKind::Full;
-        let (mut left_conditions, mut right_conditions) = (Vec::new(), Vec::new());
-        let l = self.from_item(left, left_nullable, inside, &mut left_conditions)?;
-        let r = self.from_item(right, right_nullable, inside, &mut right_conditions)?;
+        let (mut left_side, mut right_side) = (Barrier::default(), Barrier::default());
+        let l = self.from_item(left, left_nullable, inside, &mut left_side)?;
+        let r = self.from_item(right, right_nullable, inside, &mut right_side)?;
         let r = if matches!(right, FromItem::Join { .. }) {
             format!("({r})")
         } else {
             r
         };
+        let mut both = Barrier::default();
+        let (left_conditions, right_conditions) = (both.absorb(left_side), both.absorb(right_side));
         let mut on = match on {
-            Some(on) => vec![self.condition(on)?],
+            Some(on) => both.guarded(self.parts(on)?),
             None => Vec::new(),
         };
+        barrier.absorb(both);
         let word = match kind {
             JoinKind::Inner | JoinKind::Cross => {
-                conditions.append(&mut left_conditions);
-                conditions.append(&mut right_conditions);
+                barrier.require(left_conditions);
+                barrier.require(right_conditions);
                 "JOIN"
             }
             JoinKind::Left => {
-                conditions.append(&mut left_conditions);
-                on.append(&mut right_conditions);
+                barrier.require(left_conditions);
+                on.extend(right_conditions);
                 "LEFT JOIN"
             }
             JoinKind::Right => {
-                conditions.append(&mut right_conditions);
-                on.append(&mut left_conditions);
+                barrier.require(right_conditions);
+                on.extend(left_conditions);
                 "RIGHT JOIN"
             }
             JoinKind::Full => "FULL JOIN",
@@ -138,32 +152,43 @@ impl<'a> Renderer<'a> {
         Ok(format!("{l} {word} {r}{on}"))
     }
 
-    /// A table or an expanded view under an alias. With `conditions`, its security goes there; without, it becomes a subquery.
+    /// A table or an expanded view under an alias. `inline`: its security goes to `barrier`'s conditions; else it becomes a subquery.
     pub fn relation(
         &mut self,
         relation: &RelationRef,
         alias: &str,
         nullable: bool,
-        conditions: Option<&mut Vec<String>>,
+        inline: bool,
+        barrier: &mut Barrier,
     ) -> Result<(String, RowSource)> {
         let definition = self.schema.relation(relation.relation);
+        let mut stored = false;
         let (sql, rows) = match (&relation.expansion, definition.view()) {
-            (None, None) => (
-                format!("{} AS {alias}", self.table(relation.relation)),
-                self.table_source(relation.relation, alias, nullable),
-            ),
+            (None, None) => {
+                stored = true;
+                (
+                    format!("{} AS {alias}", self.table(relation.relation)),
+                    self.table_source(relation.relation, alias, nullable),
+                )
+            }
             (expansion, view) => {
                 let select = match (expansion, view) {
                     (Some(select), _) => select.clone(),
                     (None, Some(view)) => view.select.clone(),
                     (None, None) => return Err(Error::internal("neither table nor view")),
                 };
+                let secured = self.secured;
                 let mut rendered = self.scoped(Scope::default(), |r| r.select(&select, None))?;
                 for (column, declared) in rendered.columns.iter_mut().zip(&definition.columns) {
                     column.name = declared.name.clone();
                 }
+                let mut sql = format!("({})", rendered.sql);
+                if self.secured != secured {
+                    barrier.hide();
+                    sql = fence(&sql);
+                }
                 (
-                    format!("({}) AS {alias}", rendered.sql),
+                    format!("{sql} AS {alias}"),
                     self.derived_source(&rendered.columns, alias, nullable),
                 )
             }
@@ -171,38 +196,42 @@ impl<'a> Renderer<'a> {
         let Some(security) = &relation.security else {
             return Ok((sql, rows));
         };
+        self.secured += 1;
         let rows = Rc::new(rows);
         let condition = self.security(security, &rows)?;
-        match conditions {
-            Some(conditions) => {
-                conditions.push(condition);
-                Ok((sql, Rc::unwrap_or_clone(rows)))
-            }
-            None => {
-                // The columns keep their names through the subquery.
-                let columns = rows
-                    .columns
-                    .iter()
-                    .enumerate()
-                    .map(|(at, c)| format!("{} AS c{at}", c.sql))
-                    .collect::<Vec<_>>();
-                let inner = format!("(SELECT {} FROM {sql} WHERE {condition})", columns.join(", "));
-                let outer = self.alias();
-                let columns: Vec<SourceColumn> = rows
-                    .columns
-                    .iter()
-                    .enumerate()
-                    .map(|(at, c)| SourceColumn {
-                        sql: format!("c{at}"),
-                        ..c.clone()
-                    })
-                    .collect();
-                Ok((
-                    format!("{inner} AS {outer}"),
-                    self.derived_source(&columns, &outer, nullable),
-                ))
-            }
+        if inline && (stored || !nullable) {
+            // A row that an outer join did not find has no policy to pass.
+            let guard = if nullable {
+                format!("({alias}.{} IS NULL OR {condition})", rowid_name(definition))
+            } else {
+                condition.clone()
+            };
+            barrier.secure(condition, guard);
+            return Ok((sql, Rc::unwrap_or_clone(rows)));
         }
+        // The columns keep their names through the subquery.
+        barrier.hide();
+        let columns = rows
+            .columns
+            .iter()
+            .enumerate()
+            .map(|(at, c)| format!("{} AS c{at}", c.sql))
+            .collect::<Vec<_>>();
+        let inner = fence(&format!("(SELECT {} FROM {sql} WHERE {condition})", columns.join(", ")));
+        let outer = self.alias();
+        let columns: Vec<SourceColumn> = rows
+            .columns
+            .iter()
+            .enumerate()
+            .map(|(at, c)| SourceColumn {
+                sql: format!("c{at}"),
+                ..c.clone()
+            })
+            .collect();
+        Ok((
+            format!("{inner} AS {outer}"),
+            self.derived_source(&columns, &outer, nullable),
+        ))
     }
 
     /// A policy's or filter's condition on the row of a source.
@@ -222,12 +251,14 @@ impl<'a> Renderer<'a> {
         source: SourceId,
         correlated: bool,
         nullable: bool,
+        hides: bool,
     ) -> Result<String> {
         let alias = self.alias();
         if !correlated {
             let rows = self.derived_source(&rendered.columns, &alias, nullable);
             self.scope.sources.insert(source, Rc::new(rows));
-            return Ok(format!("({}) AS {alias}", rendered.sql));
+            let sql = format!("({})", rendered.sql);
+            return Ok(format!("{} AS {alias}", if hides { fence(&sql) } else { sql }));
         }
         let is_blob = |c: &SourceColumn| c.form == Form::Wide || c.ty == Type::Bytea;
         let packed = rendered
@@ -489,6 +520,7 @@ impl<'a> Renderer<'a> {
                     _ => 0,
                 },
                 not_null: false,
+                fallible: false,
             })
             .collect();
         self.scope.sources.insert(
@@ -520,6 +552,7 @@ pub(super) fn temporary_columns(columns: &[super::OutputColumn], alias: &str) ->
                     19
                 },
                 not_null: false,
+                fallible: false,
             })
             .collect(),
         nullable: false,

@@ -7,6 +7,7 @@
 //! connection.
 
 mod aggregate;
+mod barrier;
 mod call;
 mod cast;
 mod compare;

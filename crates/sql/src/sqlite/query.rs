@@ -1,5 +1,6 @@
 //! A query's shape as one SELECT per level of embedding.
 
+use super::barrier::{Barrier, fence};
 use super::from::temporary_columns;
 use super::insertion_order;
 use super::render::{Embeds, Renderer, RowSource, Scope};
@@ -36,10 +37,10 @@ struct Link<'a> {
     parent: Rc<RowSource>,
 }
 
-/// A level's FROM and the conditions of its WHERE.
+/// A level's FROM and which of its rows are asked for.
 struct Rows {
     from: String,
-    conditions: Vec<String>,
+    barrier: Barrier,
     source: Rc<RowSource>,
     /// The order in which the rows come by themselves, when it must be kept.
     natural_order: Option<String>,
@@ -50,7 +51,7 @@ struct Rows {
 /// A source's rows, tied to the row they hang on.
 pub(super) struct LinkedRows {
     pub from: String,
-    pub conditions: Vec<String>,
+    pub barrier: Barrier,
     pub source: Rc<RowSource>,
     /// A table's rowid.
     pub rowid: Option<String>,
@@ -63,7 +64,7 @@ fn compile_level<'a>(
     rows: Option<&RowsFrom>,
 ) -> Result<CompiledLevel> {
     let mut r = Renderer::new(schema);
-    let rows = r.level_rows(shape, link, rows)?;
+    let mut rows = r.level_rows(shape, link, rows)?;
     r.scope.embeds = Some(Embeds {
         shape,
         parent: rows.source.clone(),
@@ -76,7 +77,6 @@ fn compile_level<'a>(
     let mut items = Vec::new();
     let aggregate = shape.is_aggregate();
     let mut keys = Vec::new();
-    let mut embed_conditions = Vec::new();
     for item in &shape.select {
         match item {
             Item::Field(field) => {
@@ -142,35 +142,29 @@ fn compile_level<'a>(
             }
         }
     }
-    for item in &shape.select {
-        if let Item::Embed(embed) = item
-            && embed.inner
-        {
-            embed_conditions.push(r.embed_exists(embed, &rows.source)?);
-        }
+    let by_rowid = rows.natural_order.is_some();
+    let inner = r.inner_embeds(shape, &rows.source)?;
+    if let Some(filter) = filter_of(shape, by_rowid) {
+        rows.barrier.ask(r.parts(filter)?);
     }
+    rows.barrier.ask(inner);
     let mut sql = format!(
-        "SELECT {}{} FROM {}",
+        "SELECT {}{} FROM {}{}",
         if shape.distinct { "DISTINCT " } else { "" },
         if out.terms.is_empty() {
             "1".to_owned()
         } else {
             out.terms.join(", ")
         },
-        rows.from
+        rows.barrier.close(&rows.from),
+        rows.barrier.filter()
     );
-    let mut conditions = rows.conditions;
-    let by_rowid = rows.natural_order.is_some();
-    if let Some(filter) = filter_of(shape, by_rowid) {
-        conditions.push(r.condition(filter)?);
-    }
-    conditions.append(&mut embed_conditions);
-    push_where(&mut sql, &conditions);
     if aggregate && !keys.is_empty() {
         sql.push_str(&format!(" GROUP BY {}", keys.join(", ")));
     }
     if let Some(having) = &shape.having {
-        sql.push_str(&format!(" HAVING {}", r.condition(having)?));
+        let having = rows.barrier.of_groups(r.watched(|r| r.condition(having))?);
+        sql.push_str(&format!(" HAVING {having}"));
     }
     let order = r.order_by(&shape.order)?;
     match (rows.natural_order, rows.insertion_order) {
@@ -247,32 +241,20 @@ fn renumber(level: &mut Level, places: &[u16]) {
     }
 }
 
-pub(super) fn push_where(sql: &mut String, conditions: &[String]) {
-    if !conditions.is_empty() {
-        sql.push_str(" WHERE ");
-        sql.push_str(&conditions.join(" AND "));
-    }
-}
-
 fn compile_count<'a>(schema: &'a Schema, shape: &'a QueryShape, rows: Option<&RowsFrom>) -> Result<Rendered> {
     let mut r = Renderer::new(schema);
     let aggregate = shape.is_aggregate();
-    let level = r.level_rows(shape, None, rows)?;
+    let mut level = r.level_rows(shape, None, rows)?;
     r.scope.embeds = Some(Embeds {
         shape,
         parent: level.source.clone(),
     });
-    let mut conditions = level.conditions;
     if let Some(filter) = filter_of(shape, level.natural_order.is_some()) {
-        conditions.push(r.condition(filter)?);
+        level.barrier.ask(r.parts(filter)?);
     }
-    for item in &shape.select {
-        if let Item::Embed(embed) = item
-            && embed.inner
-        {
-            conditions.push(r.embed_exists(embed, &level.source)?);
-        }
-    }
+    let inner = r.inner_embeds(shape, &level.source)?;
+    level.barrier.ask(inner);
+    let rows = format!("{}{}", level.barrier.close(&level.from), level.barrier.filter());
     let mut sql;
     if aggregate || shape.distinct {
         let (mut terms, mut keys) = (vec!["1".to_owned()], Vec::new());
@@ -287,22 +269,20 @@ fn compile_count<'a>(schema: &'a Schema, shape: &'a QueryShape, rows: Option<&Ro
             }
         }
         sql = format!(
-            "SELECT {}{} FROM {}",
+            "SELECT {}{} FROM {rows}",
             if shape.distinct { "DISTINCT " } else { "" },
             terms.join(", "),
-            level.from
         );
-        push_where(&mut sql, &conditions);
         if !keys.is_empty() {
             sql.push_str(&format!(" GROUP BY {}", keys.join(", ")));
         }
         if let Some(having) = &shape.having {
-            sql.push_str(&format!(" HAVING {}", r.condition(having)?));
+            let having = level.barrier.of_groups(r.watched(|r| r.condition(having))?);
+            sql.push_str(&format!(" HAVING {having}"));
         }
         sql = format!("SELECT count(*) FROM ({sql})");
     } else {
-        sql = format!("SELECT count(*) FROM {}", level.from);
-        push_where(&mut sql, &conditions);
+        sql = format!("SELECT count(*) FROM {rows}");
     }
     let columns = vec![OutputColumn {
         name: "count".into(),
@@ -333,14 +313,14 @@ impl<'a> Renderer<'a> {
         let embed = link.zip(parent.as_ref()).map(|(link, parent)| (link.embed, parent));
         let LinkedRows {
             from,
-            conditions,
+            barrier,
             source,
             rowid,
         } = self.linked_rows(shape, embed)?;
         self.scope.sources.insert(SourceId::SELF, source.clone());
         Ok(Rows {
             from,
-            conditions,
+            barrier,
             source,
             natural_order: None,
             insertion_order: rowid.filter(|_| self.insertion_is_free(shape, link.map(|link| link.embed))),
@@ -367,7 +347,7 @@ impl<'a> Renderer<'a> {
 
     fn given_rows(&mut self, shape: &QueryShape, rows: &RowsFrom) -> Result<Rows> {
         let alias = self.alias();
-        let mut conditions = Vec::new();
+        let mut barrier = Barrier::default();
         let (from, source, natural_order) = match rows {
             RowsFrom::TempTable(name, columns) => {
                 let source = temporary_columns(columns, &alias);
@@ -389,17 +369,17 @@ impl<'a> Renderer<'a> {
                     )));
                 }
                 let rowid = format!("{alias}.{}", rowid_name(definition));
-                let (sql, source) = self.relation(relation, &alias, false, Some(&mut conditions))?;
+                let (sql, source) = self.relation(relation, &alias, false, true, &mut barrier)?;
                 if *rows == RowsFrom::Rowid {
                     let bind = self.bind(Bind::Rowid)?;
-                    conditions.insert(0, format!("{rowid} = {bind}"));
+                    barrier.tie(format!("{rowid} = {bind}"));
                     (sql, source, Some(String::new()))
                 } else {
                     let bind = self.bind(Bind::Rowids)?;
                     let each = self.alias();
                     // CROSS JOIN keeps SQLite from changing the order of the loops.
                     let from = format!("json_each({bind}) AS {each} CROSS JOIN {sql}");
-                    conditions.insert(0, format!("{rowid} = {each}.value"));
+                    barrier.tie(format!("{rowid} = {each}.value"));
                     (from, source, Some(format!(" ORDER BY {each}.key")))
                 }
             }
@@ -408,7 +388,7 @@ impl<'a> Renderer<'a> {
         self.scope.sources.insert(SourceId::SELF, source.clone());
         Ok(Rows {
             from,
-            conditions,
+            barrier,
             source,
             natural_order,
             insertion_order: None,
@@ -421,22 +401,19 @@ impl<'a> Renderer<'a> {
         shape: &QueryShape,
         link: Option<(&Embed, &Rc<RowSource>)>,
     ) -> Result<LinkedRows> {
-        let mut conditions = Vec::new();
+        let mut barrier = Barrier::default();
         let alias = self.alias();
         let mut rowid = None;
         let (mut from, source) = match &shape.from {
             Source::Relation(relation) => {
-                let mut security = Vec::new();
-                let (sql, source) = self.relation(relation, &alias, false, Some(&mut security))?;
+                let (sql, source) = self.relation(relation, &alias, false, true, &mut barrier)?;
                 let definition = self.schema.relation(relation.relation);
                 if relation.expansion.is_none() && definition.table().is_some() {
                     rowid = Some(format!("{alias}.{}", rowid_name(definition)));
                 }
                 let source = Rc::new(source);
                 if let Some((embed, parent)) = link {
-                    let (junction, mut ties) = self.ties(embed, parent, &source)?;
-                    conditions.append(&mut ties);
-                    conditions.append(&mut security);
+                    let junction = self.ties(embed, parent, &source, &mut barrier)?;
                     (
                         if junction.is_empty() {
                             sql
@@ -446,7 +423,6 @@ impl<'a> Renderer<'a> {
                         source,
                     )
                 } else {
-                    conditions.append(&mut security);
                     (sql, source)
                 }
             }
@@ -462,12 +438,18 @@ impl<'a> Renderer<'a> {
                         .unwrap_or_default(),
                     ..Scope::default()
                 };
+                let secured = self.secured;
                 let kept = std::mem::replace(&mut self.scope, scope);
                 let rendered = self.body_rows(call.function, body, &call.args);
                 self.scope = kept;
                 let rendered = rendered?;
                 let source = self.derived_source(&rendered.columns, &alias, false);
-                (format!("({}) AS {alias}", rendered.sql), Rc::new(source))
+                let mut sql = format!("({})", rendered.sql);
+                if self.secured != secured {
+                    barrier.hide();
+                    sql = fence(&sql);
+                }
+                (format!("{sql} AS {alias}"), Rc::new(source))
             }
         };
         if from.is_empty() {
@@ -475,7 +457,7 @@ impl<'a> Renderer<'a> {
         }
         Ok(LinkedRows {
             from,
-            conditions,
+            barrier,
             source,
             rowid,
         })

@@ -24,6 +24,12 @@ pub(super) struct Term {
     pub null: bool,
 }
 
+impl AsRef<str> for Term {
+    fn as_ref(&self) -> &str {
+        &self.sql
+    }
+}
+
 impl Term {
     pub fn plain(sql: impl Into<String>) -> Term {
         Term {
@@ -81,6 +87,8 @@ pub(super) struct SourceColumn {
     pub form: Form,
     pub digits: u16,
     pub not_null: bool,
+    /// What it is computed by can fail ([`super::barrier`]).
+    pub fallible: bool,
 }
 
 /// A row source in scope.
@@ -106,6 +114,8 @@ pub(super) enum Argument {
 pub(super) struct Common {
     pub name: String,
     pub columns: Vec<SourceColumn>,
+    /// It hides rows.
+    pub hides: bool,
 }
 
 /// Embeds that [`mainstay_model::ExprKind::Embedded`] refers to, with the source they hang on.
@@ -136,6 +146,10 @@ pub(super) struct Renderer<'a> {
     pub outside: HashSet<SourceId>,
     /// A table's definition: no parameters, and built-in SQL wherever it means the same.
     pub definition: bool,
+    /// How many sources with security there are so far.
+    pub secured: u32,
+    /// A column was named whose value can fail, since this was last cleared.
+    pub fallible: bool,
     aliases: u32,
     depth: u16,
 }
@@ -149,6 +163,8 @@ impl<'a> Renderer<'a> {
             scope: Scope::default(),
             outside: HashSet::new(),
             definition: false,
+            secured: 0,
+            fallible: false,
             aliases: 0,
             depth: 0,
         }
@@ -230,6 +246,7 @@ impl<'a> Renderer<'a> {
                     form: column_form(&column.ty),
                     digits: column_digits(&column.ty),
                     not_null: column.not_null && !nullable,
+                    fallible: false,
                 })
                 .collect(),
             nullable,
@@ -263,6 +280,7 @@ impl<'a> Renderer<'a> {
             .get(index as usize)
             .ok_or_else(|| Error::internal(format!("a row has no column {index}")))?;
         let (form, digits) = (column.form, column.digits);
+        self.fallible |= column.fallible;
         let sql = if source.outer {
             self.outer_column(index, form)?
         } else {

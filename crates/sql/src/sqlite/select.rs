@@ -1,5 +1,6 @@
 //! Queries: projections, grouping, set operations, `WITH`, ordering.
 
+use super::barrier::Barrier;
 use super::compare::wide_key;
 use super::quote_identifier;
 use super::render::{Common, Renderer, RowSource, SourceColumn, Term, value_form};
@@ -21,6 +22,7 @@ pub(super) struct RenderedSelect {
 struct Tail {
     from: String,
     filter: String,
+    barrier: Barrier,
 }
 
 impl<'a> Renderer<'a> {
@@ -89,6 +91,7 @@ impl<'a> Renderer<'a> {
                 .hint("Make it a statement of its own in the function's body."));
             };
             let name = format!("w{}", self.alias());
+            let secured = self.secured;
             let column = |at: usize, name: &std::sync::Arc<str>, ty: &Type, form: Form, digits: u16| SourceColumn {
                 name: name.clone(),
                 sql: format!("c{at}"),
@@ -96,6 +99,7 @@ impl<'a> Renderer<'a> {
                 form,
                 digits,
                 not_null: false,
+                fallible: member.recursive,
             };
             let (sql, columns) = if member.recursive && select.set_operation.is_some() {
                 // The recursive term's values grow beyond what the first term proves: numbers take the form that holds any.
@@ -112,6 +116,7 @@ impl<'a> Renderer<'a> {
                     Rc::new(Common {
                         name: name.clone(),
                         columns: columns.clone(),
+                        hides: false,
                     }),
                 );
                 (self.select(select, Some(&forms))?.sql, columns)
@@ -124,7 +129,10 @@ impl<'a> Renderer<'a> {
                 .iter()
                 .enumerate()
                 .map(|(at, c)| match member.columns.get(at) {
-                    Some((name, _)) => column(at, name, &c.ty, c.form, c.digits),
+                    Some((name, _)) => SourceColumn {
+                        fallible: c.fallible,
+                        ..column(at, name, &c.ty, c.form, c.digits)
+                    },
                     None => c.clone(),
                 })
                 .collect();
@@ -137,7 +145,10 @@ impl<'a> Renderer<'a> {
                 _ => "",
             };
             parts.push(format!("{name} ({names}) AS {once}({sql})"));
-            self.scope.common.insert(member.id, Rc::new(Common { name, columns }));
+            let hides = self.secured != secured;
+            self.scope
+                .common
+                .insert(member.id, Rc::new(Common { name, columns, hides }));
         }
         let recursive = if members.iter().any(|m| m.recursive) {
             "RECURSIVE "
@@ -149,17 +160,22 @@ impl<'a> Renderer<'a> {
 
     /// A SELECT without set operations, with its ORDER BY.
     fn core(&mut self, select: &Select, want: Option<&[Form]>) -> Result<RenderedSelect> {
-        let tail = self.tail(select)?;
+        let Tail { from, filter, barrier } = self.tail(select)?;
         let mut terms = Vec::new();
+        let mut fallible = Vec::new();
         for (at, projected) in select.projection.iter().enumerate() {
-            let term = self.expr(&projected.expr)?;
+            let (term, can_fail) = self.watched(|r| r.expr(&projected.expr))?;
+            fallible.push(can_fail);
             let term = match want.and_then(|w| w.get(at)) {
                 Some(form) => self.convert_typed(term, &projected.expr.ty, *form)?,
                 None => term,
             };
             terms.push(term);
         }
-        let columns = self.columns_of(select, &terms);
+        let mut columns = self.columns_of(select, &terms);
+        for (column, fallible) in columns.iter_mut().zip(fallible) {
+            column.fallible = fallible;
+        }
         let mut group = Vec::new();
         for key in &select.group_by {
             if matches!(key.kind, ExprKind::Literal(_)) {
@@ -174,10 +190,9 @@ impl<'a> Renderer<'a> {
             format!(" GROUP BY {}", group.join(", "))
         };
         let having = match &select.having {
-            Some(having) => format!(" HAVING {}", self.condition(having)?),
+            Some(having) => format!(" HAVING {}", barrier.of_groups(self.watched(|r| r.condition(having))?)),
             None => String::new(),
         };
-        let Tail { from, filter } = tail;
         let list = |terms: &[Term]| {
             if terms.is_empty() {
                 return "1".to_owned();
@@ -245,17 +260,20 @@ impl<'a> Renderer<'a> {
 
     /// FROM and WHERE; the sources come into scope.
     fn tail(&mut self, select: &Select) -> Result<Tail> {
-        let (from, mut conditions) = self.from(&select.from)?;
+        let (from, mut barrier) = self.from(&select.from)?;
         if let Some(filter) = &select.filter {
-            conditions.push(self.condition(filter)?);
+            barrier.ask(self.parts(filter)?);
         }
-        let from = if from.is_empty() { from } else { format!(" FROM {from}") };
-        let filter = if conditions.is_empty() {
-            String::new()
+        let from = if from.is_empty() {
+            from
         } else {
-            format!(" WHERE {}", conditions.join(" AND "))
+            format!(" FROM {}", barrier.close(&from))
         };
-        Ok(Tail { from, filter })
+        Ok(Tail {
+            from,
+            filter: barrier.filter(),
+            barrier,
+        })
     }
 
     fn columns_of(&self, select: &Select, terms: &[Term]) -> Vec<SourceColumn> {
@@ -275,6 +293,7 @@ impl<'a> Renderer<'a> {
                     ExprKind::Literal(value) => !value.is_null(),
                     _ => false,
                 },
+                fallible: false,
             })
             .collect()
     }

@@ -1,5 +1,6 @@
 //! Rows from several lists or queries: VALUES, UNION, INTERSECT and EXCEPT, their columns brought to one form.
 
+use super::barrier::can_fail;
 use super::render::{Renderer, SourceColumn, Term};
 use super::select::RenderedSelect;
 use super::storage::Form;
@@ -64,6 +65,7 @@ impl<'a> Renderer<'a> {
                 form,
                 digits,
                 not_null: false,
+                fallible: rows.iter().any(|row| can_fail(&row[at].sql)),
             });
         }
         let rows = rows
@@ -150,6 +152,7 @@ impl<'a> Renderer<'a> {
                 form,
                 digits: a.digits.max(b.digits),
                 not_null: a.not_null && b.not_null,
+                fallible: a.fallible || b.fallible,
                 ..a.clone()
             });
         }

@@ -1,5 +1,6 @@
 //! The statements of functions' bodies: INSERT, UPDATE and DELETE as written, with their policies.
 
+use super::barrier::Barrier;
 use super::render::{Renderer, Scope, Term, quote_text};
 use super::write::{Target, conflict_target, never_numbered, row_test, where_clause};
 use super::{OutputColumn, Rendered, StatementPlan, quote_identifier, rowid_name};
@@ -239,12 +240,13 @@ impl<'a> Renderer<'a> {
         let alias = self.alias();
         let rows = Rc::new(self.table_source(id, &alias, false));
         self.scope.sources.insert(SourceId::SELF, rows.clone());
-        let (from, mut conditions) = self.from(&update.from)?;
+        let (from, mut barrier) = self.from(&update.from)?;
         if let Some(security) = &update.relation.security {
-            conditions.push(self.security(security, &rows)?);
+            let condition = self.security(security, &rows)?;
+            barrier.secure(condition.clone(), condition);
         }
         if let Some(filter) = &update.filter {
-            conditions.push(self.condition(filter)?);
+            barrier.ask(self.parts(filter)?);
         }
         let mut set = Vec::new();
         for (index, value) in &update.set {
@@ -255,14 +257,18 @@ impl<'a> Renderer<'a> {
                 self.assign(value, column)?
             ));
         }
-        let from = if from.is_empty() { from } else { format!(" FROM {from}") };
+        let from = if from.is_empty() {
+            from
+        } else {
+            format!(" FROM {}", barrier.close(&from))
+        };
         let (returning, columns) = self.returning(id, &update.returning)?;
         let table = self.table(id);
         Ok((
             format!(
                 "{with}UPDATE {table} AS {alias} SET {}{from}{}{returning}",
                 set.join(", "),
-                where_clause(&conditions)
+                barrier.filter()
             ),
             columns,
         ))
@@ -275,29 +281,34 @@ impl<'a> Renderer<'a> {
         let alias = self.alias();
         let rows = Rc::new(self.table_source(id, &alias, false));
         self.scope.sources.insert(SourceId::SELF, rows.clone());
-        let mut conditions = Vec::new();
+        let mut barrier = Barrier::default();
         if let Some(security) = &delete.relation.security {
-            conditions.push(self.security(security, &rows)?);
+            let condition = self.security(security, &rows)?;
+            barrier.secure(condition.clone(), condition);
         }
         if delete.using.is_empty() {
             if let Some(filter) = &delete.filter {
-                conditions.push(self.condition(filter)?);
+                barrier.ask(self.parts(filter)?);
             }
         } else {
             // SQLite has no USING: a row goes if any combination of the others matches it.
-            let (from, mut inner) = self.from(&delete.using)?;
-            if let Some(filter) = &delete.filter {
-                inner.push(self.condition(filter)?);
-            }
-            conditions.push(format!("EXISTS (SELECT 1 FROM {from}{})", where_clause(&inner)));
+            let matches = self.watched(|r| {
+                let (from, mut inner) = r.from(&delete.using)?;
+                if let Some(filter) = &delete.filter {
+                    inner.ask(r.parts(filter)?);
+                }
+                Ok(format!(
+                    "EXISTS (SELECT 1 FROM {}{})",
+                    inner.close(&from),
+                    inner.filter()
+                ))
+            })?;
+            barrier.ask(vec![matches]);
         }
         let (returning, columns) = self.returning(id, &delete.returning)?;
         let table = self.table(id);
         Ok((
-            format!(
-                "{with}DELETE FROM {table} AS {alias}{}{returning}",
-                where_clause(&conditions)
-            ),
+            format!("{with}DELETE FROM {table} AS {alias}{}{returning}", barrier.filter()),
             columns,
         ))
     }

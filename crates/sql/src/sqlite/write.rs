@@ -1,6 +1,7 @@
 //! Writes: insertions, updates and deletions as single statements, and their policies' checks.
 
-use super::render::{Renderer, Scope};
+use super::barrier::Barrier;
+use super::render::{Renderer, RowSource, Scope};
 use super::storage::Form;
 use super::{Bind, DeletePlan, InsertPlan, NoRow, OutputColumn, Rendered, UpdatePlan, quote_identifier, rowid_name};
 use mainstay_model::{
@@ -441,14 +442,7 @@ impl<'a> Renderer<'a> {
         if parts.limit.is_none() && parts.offset == 0 {
             let alias = self.alias();
             let rows = Rc::new(self.table_source(parts.relation.relation, &alias, false));
-            let mut conditions = Vec::new();
-            if let Some(security) = &parts.relation.security {
-                conditions.push(self.security(security, &rows)?);
-            }
-            if let Some(filter) = parts.filter {
-                conditions.push(self.security(filter, &rows)?);
-            }
-            return Ok((where_clause(&conditions), alias));
+            return Ok((self.matching_where(parts, &rows)?, alias));
         }
         let rowid = rowid_name(self.schema.relation(parts.relation.relation));
         let (from, tail, inner) = self.matching_rows(parts)?;
@@ -459,23 +453,33 @@ impl<'a> Renderer<'a> {
         ))
     }
 
+    /// ` WHERE …` for the rows of a table that may be written and are meant.
+    fn matching_where(&mut self, parts: &UpdateParts<'_>, rows: &Rc<RowSource>) -> Result<String> {
+        let mut barrier = Barrier::default();
+        if let Some(security) = &parts.relation.security {
+            let condition = self.security(security, rows)?;
+            barrier.secure(condition.clone(), condition);
+        }
+        if let Some(filter) = parts.filter {
+            let scope = Scope {
+                sources: HashMap::from([(SourceId::SELF, rows.clone())]),
+                ..Scope::default()
+            };
+            barrier.ask(self.scoped(scope, |r| r.parts(filter))?);
+        }
+        Ok(barrier.filter())
+    }
+
     /// FROM, and WHERE to OFFSET, of the rows that match; and the alias.
     fn matching_rows(&mut self, parts: &UpdateParts<'_>) -> Result<(String, String, String)> {
         let alias = self.alias();
         let rows = Rc::new(self.table_source(parts.relation.relation, &alias, false));
-        let mut conditions = Vec::new();
-        if let Some(security) = &parts.relation.security {
-            conditions.push(self.security(security, &rows)?);
-        }
-        if let Some(filter) = parts.filter {
-            conditions.push(self.security(filter, &rows)?);
-        }
+        let mut tail = self.matching_where(parts, &rows)?;
         let scope = Scope {
             sources: HashMap::from([(SourceId::SELF, rows)]),
             ..Scope::default()
         };
         let order = self.scoped(scope, |r| r.order_by(parts.order))?;
-        let mut tail = where_clause(&conditions);
         tail.push_str(&order);
         if parts.limit.is_some() || parts.offset > 0 {
             let limit = parts.limit.map_or(-1, |n| i64::try_from(n).unwrap_or(i64::MAX));
