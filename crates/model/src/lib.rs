@@ -16,6 +16,7 @@ mod sequence;
 mod statement;
 mod types;
 mod value;
+mod weight;
 
 pub use change::*;
 pub use earlier::*;

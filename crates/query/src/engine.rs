@@ -142,6 +142,7 @@ impl<'a> Question<'a> {
     fn read(self) -> Read<'a> {
         Read {
             plan: self.plan.id,
+            kept: self.plan.kept,
             shape: &self.plan.shape,
             params: &self.query.params,
             identity: self.identity,

@@ -28,6 +28,7 @@ impl Engine {
     ) -> Result<Explanation> {
         let read = Read {
             plan: statement.plan,
+            kept: true,
             shape: &statement.shape,
             params: &statement.params,
             identity,
@@ -48,6 +49,7 @@ impl Engine {
         let plan = inner.plans.authorised(&inner.schema, &query.shape, &identity.role)?;
         let read = Read {
             plan: plan.id,
+            kept: plan.kept,
             shape: &plan.shape,
             params: &query.params,
             identity,

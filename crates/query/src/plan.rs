@@ -9,22 +9,29 @@ use mainstay_model::{Claim, Error, Identity, QueryShape, RelationId, Result, Sch
 use mainstay_store::Capabilities;
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
-/// At most so many plans are kept; beyond it those go that were not used since the last time.
+/// At most so many plans are kept, of so many bytes; beyond it those go that were not used since the last time.
 const PLANS_MAX: usize = 8192;
+const PLANS_BYTES_MAX: usize = 64 << 20;
 
 /// At most so many of them are found without hashing their shape, per thread: each may hold a shape of its own in memory.
 const RECENT_MAX: usize = 2048;
+const RECENT_BYTES_MAX: usize = 16 << 20;
 
 /// A read as a role may do it.
 #[derive(Debug)]
 pub(crate) struct Plan {
     /// Identifies it to stores and caches. Never used twice.
     pub id: u64,
+    /// Whether it comes again under this number: a shape that is too large to keep is planned each time.
+    pub kept: bool,
+    /// Bytes that it and the shape that was asked hold, about.
+    weight: usize,
     /// With security filled in.
     pub shape: Arc<QueryShape>,
     /// Index of the store that answers it.
@@ -124,13 +131,44 @@ pub(crate) struct Plans {
     /// Tells this collection's plans from another's on the same thread.
     id: u64,
     stores: HashMap<Arc<str>, Place>,
-    known: RwLock<HashMap<PlanKey, Arc<Plan>, ahash::RandomState>>,
+    known: RwLock<Known>,
     hasher: ahash::RandomState,
 }
 
+#[derive(Default)]
+struct Known {
+    plans: HashMap<PlanKey, Arc<Plan>, ahash::RandomState>,
+    bytes: usize,
+}
+
+impl Known {
+    /// Makes room for one more.
+    fn make_room(&mut self, bytes: usize) {
+        let is_full = |known: &Known, of: usize| {
+            known.plans.len() >= PLANS_MAX / 4 * of || known.bytes + bytes > PLANS_BYTES_MAX / 4 * of
+        };
+        if !is_full(self, 4) {
+            return;
+        }
+        self.plans.retain(|_, plan| plan.used.swap(false, Ordering::Relaxed));
+        self.bytes = self.plans.values().map(|plan| plan.weight).sum();
+        if is_full(self, 3) {
+            self.plans.clear();
+            self.bytes = 0;
+        }
+    }
+}
+
+/// The plans that roles have.
+type ByRole = Vec<(Arc<str>, Arc<Plan>)>;
+
 /// Plans by the address of their shape, and for each the roles that have one: an address is hashed in no time, a shape is not.
 /// The shape is kept beside them, so that its address is not used again while it is here.
-type Recent = HashMap<(u64, usize), (Arc<QueryShape>, Vec<(Arc<str>, Arc<Plan>)>), ahash::RandomState>;
+#[derive(Default)]
+struct Recent {
+    plans: HashMap<(u64, usize), (Arc<QueryShape>, ByRole), ahash::RandomState>,
+    bytes: usize,
+}
 
 thread_local! {
     static RECENT: RefCell<Recent> = RefCell::default();
@@ -150,7 +188,7 @@ impl Plans {
     pub fn authorised(&self, schema: &Schema, shape: &Arc<QueryShape>, role: &Arc<str>) -> Result<Arc<Plan>> {
         let address = (self.id, Arc::as_ptr(shape) as usize);
         let recent = RECENT.with_borrow(|recent| {
-            let (_, roles) = recent.get(&address)?;
+            let (_, roles) = recent.plans.get(&address)?;
             roles
                 .iter()
                 .find(|(known, _)| known == role)
@@ -165,7 +203,10 @@ impl Plans {
             shape: shape.clone(),
             role: role.clone(),
         };
-        let known = self.known.read().unwrap_or_else(|e| e.into_inner()).get(&key).cloned();
+        let known = {
+            let known = self.known.read().unwrap_or_else(|e| e.into_inner());
+            known.plans.get(&key).cloned()
+        };
         let plan = match known {
             Some(plan) => {
                 plan.touch();
@@ -173,21 +214,30 @@ impl Plans {
             }
             None => {
                 let plan = Arc::new(self.make(schema, shape, role)?);
+                if !plan.kept {
+                    return Ok(plan);
+                }
                 let mut known = self.known.write().unwrap_or_else(|e| e.into_inner());
-                if known.len() >= PLANS_MAX {
-                    known.retain(|_, plan| plan.used.swap(false, Ordering::Relaxed));
-                    if known.len() > PLANS_MAX / 4 * 3 {
-                        known.clear();
+                known.make_room(plan.weight);
+                match known.plans.entry(key) {
+                    Entry::Occupied(other) => other.get().clone(),
+                    Entry::Vacant(place) => {
+                        place.insert(plan.clone());
+                        known.bytes += plan.weight;
+                        plan
                     }
                 }
-                known.entry(key).or_insert(plan).clone()
             }
         };
         RECENT.with_borrow_mut(|recent| {
-            if recent.len() >= RECENT_MAX {
-                recent.clear();
+            if recent.plans.len() >= RECENT_MAX || recent.bytes + plan.weight > RECENT_BYTES_MAX {
+                *recent = Recent::default();
             }
-            let (_, roles) = recent.entry(address).or_insert_with(|| (shape.clone(), Vec::new()));
+            recent.bytes += plan.weight;
+            let (_, roles) = recent
+                .plans
+                .entry(address)
+                .or_insert_with(|| (shape.clone(), Vec::new()));
             roles.push((role.clone(), plan.clone()));
         });
         Ok(plan)
@@ -196,7 +246,8 @@ impl Plans {
     /// Every plan that is kept, with what it has cost.
     pub fn statements(&self) -> Vec<Statement> {
         let known = self.known.read().unwrap_or_else(|e| e.into_inner());
-        known.iter().map(|(key, plan)| Statement::of(plan, &key.role)).collect()
+        let plans = known.plans.iter();
+        plans.map(|(key, plan)| Statement::of(plan, &key.role)).collect()
     }
 
     fn make(&self, schema: &Schema, shape: &Arc<QueryShape>, role: &Arc<str>) -> Result<Plan> {
@@ -208,6 +259,8 @@ impl Plans {
             // here, so that nothing of it can be kept.
             return Ok(Plan {
                 id: LAST_PLAN.fetch_add(1, Ordering::Relaxed) + 1,
+                kept: shape.is_worth_keeping(),
+                weight: shape.weight(),
                 shape: shape.clone(),
                 store: place.index,
                 claims: vec![Claim::All],
@@ -238,13 +291,17 @@ impl Plans {
         })?;
         let template = footprint::of(schema, &authorised);
         let relations = template.relations();
+        let kept = shape.is_worth_keeping();
         Ok(Plan {
             id: LAST_PLAN.fetch_add(1, Ordering::Relaxed) + 1,
+            kept,
+            weight: shape.weight() + authorised.weight(),
             shape: Arc::new(authorised),
             store,
             claims: facts.claims.into_iter().collect(),
             cacheable: match facts.volatile {
                 Some(why) => Err(why),
+                None if !kept => Err("too large a query"),
                 None => Ok(()),
             },
             template,

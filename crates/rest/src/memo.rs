@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex};
 
 /// Longer keys are read each time: who sends them does not send them twice.
 const KEY_MAX: usize = 2048;
-/// At most so many shapes are shared; beyond it all are forgotten and made anew.
-const SHAPES_MAX: usize = 8192;
+/// Shapes that are shared hold at most so many bytes, about; beyond it all are forgotten and made anew.
+const SHAPES_BYTES_MAX: usize = 32 << 20;
 
 /// Everything that decides what a read means, borrowed from the request.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -124,8 +124,14 @@ impl Weighter<SeenOwned, Arc<Prepared>> for ByBytes {
 /// What requests mean, by what they look like. Bounded in bytes.
 pub(crate) struct Memo {
     seen: Cache<SeenOwned, Arc<Prepared>, ByBytes, ahash::RandomState>,
-    shapes: Mutex<HashSet<Shape, ahash::RandomState>>,
+    shapes: Mutex<Shapes>,
     hasher: ahash::RandomState,
+}
+
+#[derive(Default)]
+struct Shapes {
+    known: HashSet<Shape, ahash::RandomState>,
+    bytes: usize,
 }
 
 /// A shape, hashed once: it is large.
@@ -166,21 +172,27 @@ impl Memo {
         self.seen.insert(seen.owned(), prepared);
     }
 
-    /// One `Arc` for all requests of a shape: what is known of a shape elsewhere is found by its address.
+    /// One `Arc` for all requests of a shape: what is known of a shape elsewhere is found by its address. Of one that is too large to keep
+    /// nothing is known elsewhere.
     pub fn share(&self, shape: QueryShape) -> Arc<QueryShape> {
+        if !shape.is_worth_keeping() {
+            return Arc::new(shape);
+        }
+        let bytes = shape.weight();
         let new = Shape {
             hash: self.hasher.hash_one(&shape),
             shape: Arc::new(shape),
         };
         let mut shapes = self.shapes.lock().unwrap_or_else(|e| e.into_inner());
-        if let Some(known) = shapes.get(&new) {
+        if let Some(known) = shapes.known.get(&new) {
             return known.shape.clone();
         }
-        if shapes.len() >= SHAPES_MAX {
-            shapes.clear();
+        if shapes.bytes + bytes > SHAPES_BYTES_MAX {
+            *shapes = Shapes::default();
         }
         let shape = new.shape.clone();
-        shapes.insert(new);
+        shapes.bytes += bytes;
+        shapes.known.insert(new);
         shape
     }
 }

@@ -69,8 +69,7 @@ impl Expect {
 impl Prepared {
     /// Bytes it holds, about.
     pub fn weight(&self) -> u64 {
-        let items = self.query.shape.select.len() + self.query.params.len();
-        (512 + 160 * items + 64 * self.headers.len()) as u64
+        (512 + self.query.shape.weight() + 160 * self.query.params.len() + 64 * self.headers.len()) as u64
     }
 
     /// How it is asked for.

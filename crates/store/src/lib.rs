@@ -124,6 +124,8 @@ pub trait Store: Send + Sync + 'static {
 pub struct Read<'a> {
     /// Identifies the authorised shape for the life of the process: the key under which an engine keeps what it compiled.
     pub plan: u64,
+    /// Whether something may be kept under it: a shape that is too large to keep has another number each time.
+    pub kept: bool,
     /// The shape with views expanded and security filled in.
     pub shape: &'a Arc<QueryShape>,
     /// Values of the shape's parameters.

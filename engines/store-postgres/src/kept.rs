@@ -3,7 +3,7 @@
 use crate::pace::Pace;
 use crate::plan::{self, Counts, Form, Prepared};
 use crate::server::Server;
-use mainstay_model::{Action, Cell, Result, Schema, Step};
+use mainstay_model::{Action, Cell, Expr, QueryShape, Result, Schema, Step};
 use mainstay_sql::postgres::{self, Compiled, Options, Output, Status};
 use rustc_hash::{FxHashMap, FxHasher};
 use std::cell::RefCell;
@@ -23,8 +23,26 @@ pub(crate) struct Kept {
 /// A compiled step beside the one that it was compiled from.
 type Known = (Options, Box<str>, Step, Arc<Kept>);
 
+/// The filters and shapes of steps that a thread keeps weigh at most so many bytes; what is compiled from them, a few times as many.
+const BYTES_MAX: usize = 4 << 20;
+
+#[derive(Default)]
+struct Steps {
+    steps: FxHashMap<u64, Vec<Known>>,
+    bytes: usize,
+}
+
 thread_local! {
-    static KEPT: RefCell<FxHashMap<u64, Vec<Known>>> = RefCell::default();
+    static KEPT: RefCell<Steps> = RefCell::default();
+}
+
+/// Bytes that a step holds whatever its values, about.
+fn weight(step: &Step) -> usize {
+    let filter = match &step.action {
+        Action::Update { filter, .. } | Action::Delete { filter, .. } => filter.as_ref(),
+        Action::Insert { .. } | Action::Call(_) | Action::Read => None,
+    };
+    filter.map_or(0, Expr::weight) + step.returning.as_ref().map_or(0, QueryShape::weight)
 }
 
 /// The step compiled, as this thread has it or anew. `generation` tells schemas apart.
@@ -46,7 +64,7 @@ pub(crate) fn compiled(
     hash(step, &mut hasher);
     let key = hasher.finish();
     let known = KEPT.with_borrow(|kept| {
-        let mut known = kept.get(&key)?.iter();
+        let mut known = kept.steps.get(&key)?.iter();
         let (.., found) =
             known.find(|(o, whose, other, _)| *o == options && **whose == *role && is_same(other, step))?;
         Some(found.clone())
@@ -55,11 +73,17 @@ pub(crate) fn compiled(
         return Ok(known);
     }
     let made = Arc::new(compile(server, schema, role, step, options)?);
+    let bytes = weight(step);
+    if bytes > BYTES_MAX / 16 {
+        return Ok(made);
+    }
     KEPT.with_borrow_mut(|kept| {
-        if kept.len() >= server.config.plans_max {
-            kept.clear();
+        if kept.steps.len() >= server.config.plans_max || kept.bytes + bytes > BYTES_MAX {
+            *kept = Steps::default();
         }
-        kept.entry(key)
+        kept.bytes += bytes;
+        kept.steps
+            .entry(key)
             .or_default()
             .push((options, role.into(), bare(step), made.clone()));
     });

@@ -290,7 +290,14 @@ pub(crate) fn results(columns: &[Output]) -> Vec<bool> {
     columns.iter().map(|column| value::reads_binary(&column.ty)).collect()
 }
 
-type Known = FxHashMap<(u64, u64, u8), Arc<Ready>>;
+/// The shapes of reads that a thread keeps weigh at most so many bytes; what is compiled from them, a few times as many.
+const BYTES_MAX: usize = 16 << 20;
+
+#[derive(Default)]
+struct Known {
+    reads: FxHashMap<(u64, u64, u8), Arc<Ready>>,
+    bytes: usize,
+}
 
 thread_local! {
     static READY: RefCell<Known> = RefCell::default();
@@ -302,7 +309,7 @@ impl Ready {
         let options = options(Some(read.representation));
         let bits = u8::from(options.texts) | u8::from(options.strips_nulls) << 1;
         let key = (generation, read.plan, bits);
-        if let Some(ready) = READY.with_borrow(|known| known.get(&key).cloned()) {
+        if let Some(ready) = READY.with_borrow(|known| known.reads.get(&key).cloned()) {
             return Ok(ready);
         }
         let ready = Arc::new(Ready::compile(
@@ -312,12 +319,16 @@ impl Ready {
             read.shape,
             options,
         )?);
-        READY.with_borrow_mut(|known| {
-            if known.len() >= server.config.plans_max {
-                known.clear();
-            }
-            known.insert(key, ready.clone());
-        });
+        if read.kept {
+            let bytes = read.shape.weight();
+            READY.with_borrow_mut(|known| {
+                if known.reads.len() >= server.config.plans_max || known.bytes + bytes > BYTES_MAX {
+                    *known = Known::default();
+                }
+                known.bytes += bytes;
+                known.reads.insert(key, ready.clone());
+            });
+        }
         Ok(ready)
     }
 

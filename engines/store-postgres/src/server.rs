@@ -11,7 +11,9 @@ use crate::outbox::Handed;
 use crate::pace::Pace;
 use crate::pool::Pool;
 use crate::settings::{FIRST_FREE, search_path};
-use crate::wire::{self, ConnectError, Connection, Limits, Lost, Opened, Single, SingleLimits, Tls, cells};
+use crate::wire::{
+    self, ConnectError, Connection, Limits, Lost, Opened, Single, SingleLimits, Tls, cells, is_worth_keeping,
+};
 use mainstay_model::{Error, Result};
 use parking_lot::{Mutex, RwLock};
 use std::collections::HashMap;
@@ -25,6 +27,7 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from
 
 /// Texts of statements that have a number.
 const TEXTS_MAX: usize = 4096;
+const TEXTS_BYTES_MAX: usize = 8 << 20;
 
 /// What the server says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -61,7 +64,7 @@ pub(crate) struct Server {
     pub lanes: Mutex<Vec<Weak<Lanes>>>,
     pub listeners: Listeners,
     pub handed: tokio::sync::Mutex<Handed>,
-    texts: RwLock<HashMap<Arc<str>, u64, ahash::RandomState>>,
+    texts: RwLock<Texts>,
     next_text: AtomicU64,
     pub installed: AtomicBool,
     pub asks: Asks,
@@ -71,6 +74,13 @@ pub(crate) struct Server {
     pub shortest: Pace,
     /// Answers that go on, each with a connection of its own.
     pub streams: Arc<Semaphore>,
+}
+
+/// The texts that have a number.
+#[derive(Default)]
+struct Texts {
+    known: HashMap<Arc<str>, u64, ahash::RandomState>,
+    bytes: usize,
 }
 
 #[derive(Default)]
@@ -385,16 +395,19 @@ impl Server {
 
     /// The number of a statement's text, under which connections know it. Never used for another text.
     pub fn text(&self, sql: &str) -> u64 {
-        if let Some(id) = self.texts.read().get(sql) {
+        if let Some(id) = self.texts.read().known.get(sql) {
             return *id;
         }
-        let mut texts = self.texts.write();
-        if texts.len() >= TEXTS_MAX {
-            texts.clear();
+        let next = || self.next_text.fetch_add(1, Ordering::Relaxed);
+        if !is_worth_keeping(sql) {
+            return next();
         }
-        *texts
-            .entry(sql.into())
-            .or_insert_with(|| self.next_text.fetch_add(1, Ordering::Relaxed))
+        let mut texts = self.texts.write();
+        if texts.known.len() >= TEXTS_MAX || texts.bytes + sql.len() > TEXTS_BYTES_MAX {
+            *texts = Texts::default();
+        }
+        texts.bytes += sql.len();
+        *texts.known.entry(sql.into()).or_insert_with(next)
     }
 
     /// The number of a text for a role. The server plans a statement over tables with policies anew whenever another role runs it:

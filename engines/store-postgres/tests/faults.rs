@@ -278,6 +278,7 @@ async fn a_schema_that_changes_under_prepared_statements() {
     let shape = Arc::new(world.query(TAGS, &["label"]));
     let read = Read {
         plan: u64::MAX,
+        kept: true,
         shape: &shape,
         params: &[],
         identity: &world.identity,

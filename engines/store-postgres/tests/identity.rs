@@ -109,6 +109,7 @@ impl Notes {
         let shape = Arc::new(shape);
         let read = Read {
             plan: self.plans.fetch_add(1, Ordering::Relaxed),
+            kept: true,
             shape: &shape,
             params: &[],
             identity,

@@ -56,6 +56,7 @@ fn caller(role: &str, sub: &str) -> Identity {
 async fn ask(store: &dyn Store, plan: u64, shape: &Arc<QueryShape>, identity: &Identity) -> Result<String> {
     let read = Read {
         plan,
+        kept: true,
         shape,
         params: &[],
         identity,

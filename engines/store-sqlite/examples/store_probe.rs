@@ -69,6 +69,7 @@ async fn probe(path: &std::path::Path) {
         let params = [key(i)];
         let read = Read {
             plan: 1,
+            kept: true,
             shape: &by_key,
             params: &params,
             identity: &w.identity,
@@ -103,6 +104,7 @@ async fn probe(path: &std::path::Path) {
         let params = [key(i), Value::Int(20)];
         let read = Read {
             plan: 2,
+            kept: true,
             shape: &list,
             params: &params,
             identity: &w.identity,

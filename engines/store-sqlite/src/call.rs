@@ -5,7 +5,7 @@ use crate::bind::{Env, Prepared};
 use crate::capture::Capture;
 use crate::constraint::{Attempt, Inquiry};
 use crate::failure::plain;
-use crate::kept::Kept;
+use crate::kept::{Kept, Weighed};
 use crate::level::{LevelPlan, Sink, with_value};
 use crate::row_argument;
 use crate::statement::{Failure, Statement};
@@ -67,6 +67,25 @@ struct Over {
 
 type BodyKey = (FunctionId, Arc<Vec<Sql>>);
 type OverKey = (QueryShape, Vec<OutputColumn>);
+
+impl Weighed for BodyKey {
+    /// A body is the author's.
+    fn weight(&self) -> usize {
+        0
+    }
+}
+
+impl Weighed for OverKey {
+    fn weight(&self) -> usize {
+        self.0.weight()
+    }
+}
+
+impl Weighed for Vec<Expr> {
+    fn weight(&self) -> usize {
+        self.iter().map(Expr::weight).sum()
+    }
+}
 
 /// The functions of a connection, prepared.
 pub(crate) struct Functions {

@@ -4,6 +4,7 @@ use crate::beforehand::read_what_is_written;
 use crate::bind::{Env, Prepared};
 use crate::call::row_refused;
 use crate::constraint::{Attempt, Inquiry};
+use crate::kept::Weighed;
 use crate::statement::deferred_violations;
 use crate::step::{Rows, StepContext, Steps, column_types, value, without_returning};
 use mainstay_model::{Cell, ChangeKind, Error, Expr, OnConflict, RelationRef, Result, Row, Schema, Type};
@@ -20,6 +21,12 @@ pub(crate) struct InsertKey {
     conflict: Option<OnConflict>,
     check: Option<Arc<Expr>>,
     visible: Option<Arc<Expr>>,
+}
+
+impl Weighed for InsertKey {
+    fn weight(&self) -> usize {
+        8 * (self.columns.len() + self.defaulted.len())
+    }
 }
 
 pub(crate) struct InsertRun {

@@ -5,6 +5,7 @@ use crate::bind::{Env, Prepared};
 use crate::call::row_refused;
 use crate::constraint::{Attempt, Inquiry};
 use crate::failure::plain;
+use crate::kept::Weighed;
 use crate::statement::Failure;
 use crate::step::{Rows, StepContext, Steps, all_rowids, column_types, value, without_returning};
 use bytes::Bytes;
@@ -23,6 +24,12 @@ pub(crate) struct UpdateKey {
     check: Option<Expr>,
 }
 
+impl Weighed for UpdateKey {
+    fn weight(&self) -> usize {
+        8 * self.set.len() + weight(self.filter.as_ref(), &self.order)
+    }
+}
+
 pub(crate) struct UpdateRun {
     update: Prepared,
     check: Option<Prepared>,
@@ -34,6 +41,20 @@ pub(crate) struct DeleteKey {
     order: Vec<OrderBy>,
     limit: Option<u64>,
     offset: u64,
+}
+
+impl Weighed for DeleteKey {
+    fn weight(&self) -> usize {
+        weight(self.filter.as_ref(), &self.order)
+    }
+}
+
+fn weight(filter: Option<&Expr>, order: &[OrderBy]) -> usize {
+    filter
+        .into_iter()
+        .chain(order.iter().map(|key| &key.expr))
+        .map(Expr::weight)
+        .sum()
 }
 
 pub(crate) struct DeleteRun {

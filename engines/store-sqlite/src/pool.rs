@@ -17,6 +17,8 @@ use tokio::sync::oneshot;
 pub(crate) struct LongRead {
     /// The plan's number.
     pub plan: u64,
+    /// Whether the plan comes again.
+    pub kept: bool,
     /// The authorised shape.
     pub shape: Arc<QueryShape>,
     /// Values of its parameters.
@@ -137,6 +139,7 @@ fn work(queue: &Arc<Queue>, shared: &Arc<Shared>) {
         }
         let LongRead {
             plan,
+            kept,
             shape,
             params,
             identity,
@@ -157,6 +160,7 @@ fn work(queue: &Arc<Queue>, shared: &Arc<Shared>) {
             };
             let question = Question {
                 plan,
+                kept,
                 shape: &shape,
                 params: &params,
                 identity: &identity,

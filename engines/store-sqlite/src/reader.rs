@@ -28,11 +28,16 @@ use std::time::Duration;
 /// After a plan has overrun its budget, so many of its reads go straight to the long-read threads.
 const HEAVY_READS: u8 = 32;
 
+/// The shapes of plans that a connection keeps weigh at most so many bytes; what is compiled from them, a few times as many.
+const PLANS_BYTES_MAX: usize = 16 << 20;
+
 /// What is asked, whoever answers.
 #[derive(Clone, Copy)]
 pub(crate) struct Question<'a> {
     /// The plan's number.
     pub plan: u64,
+    /// Whether the plan comes again.
+    pub kept: bool,
     /// The authorised shape.
     pub shape: &'a Arc<QueryShape>,
     /// Values of its parameters.
@@ -92,6 +97,8 @@ enum Kind {
 pub(crate) struct Reader {
     // Statements keep the connection open; it is closed when the last one is gone.
     plans: FxHashMap<u64, ReadPlan>,
+    /// What the shapes of its plans weigh.
+    plans_bytes: usize,
     functions: Functions,
     outbox: Option<Statement>,
     begin: Statement,
@@ -130,6 +137,7 @@ pub(crate) fn with_reader<T>(shared: &Arc<Shared>, run: impl FnOnce(&mut Reader)
 pub(crate) fn read_inline(shared: &Arc<Shared>, read: &Read<'_>, bytes_max: usize, turn: Turn) -> Inline {
     let question = Question {
         plan: read.plan,
+        kept: read.kept,
         shape: read.shape,
         params: read.params,
         identity: read.identity,
@@ -173,6 +181,7 @@ impl Reader {
         let prepare = |sql| Statement::prepare(&conn, sql).map_err(|failure| plain(&failure));
         Ok(Reader {
             plans: FxHashMap::default(),
+            plans_bytes: 0,
             functions: Functions::new(shared.config.plans_max),
             outbox: None,
             begin: prepare("BEGIN")?,
@@ -214,10 +223,15 @@ impl Reader {
         let seen = shared.position.load(Ordering::Acquire);
         context::begin_read();
         if !self.plans.contains_key(&question.plan) {
-            if self.plans.len() >= shared.config.plans_max {
-                self.plans.clear();
-            }
             let plan = self.plan(&shared.schema, question.shape)?;
+            if question.kept {
+                let bytes = question.shape.weight();
+                if self.plans.len() >= shared.config.plans_max || self.plans_bytes + bytes > PLANS_BYTES_MAX {
+                    self.plans.clear();
+                    self.plans_bytes = 0;
+                }
+                self.plans_bytes += bytes;
+            }
             self.plans.insert(question.plan, plan);
         }
         let mut sink = Sink {
@@ -226,7 +240,11 @@ impl Reader {
             parts,
         };
         let env = Env::new(question.params, question.identity, context::now_us());
-        let (rows, total) = self.answer(shared, question, &env, &mut sink)?;
+        let answered = self.answer(shared, question, &env, &mut sink);
+        if !question.kept {
+            self.plans.remove(&question.plan);
+        }
+        let (rows, total) = answered?;
         let fence = Fence::UpTo(Position {
             store: shared.config.index,
             token: seen,

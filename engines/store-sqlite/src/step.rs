@@ -6,7 +6,7 @@ use crate::capture::{Capture, Touched};
 use crate::constraint::Inquiry;
 use crate::failure::plain;
 use crate::insert::{InsertKey, InsertParts, InsertRun};
-use crate::kept::Kept;
+use crate::kept::{Kept, Weighed};
 use crate::level::{LevelPlan, Sink};
 use crate::modify::{DeleteKey, DeleteRun, UpdateKey, UpdateRun};
 use crate::preupdate::Hook;
@@ -34,6 +34,12 @@ enum Over {
     Rowid,
     Rowids,
     Query,
+}
+
+impl Weighed for (QueryShape, Over) {
+    fn weight(&self) -> usize {
+        self.0.weight()
+    }
 }
 
 /// Does steps on the writer's connection.

@@ -109,6 +109,7 @@ impl SqliteStore {
         let (reply, answer) = oneshot::channel();
         self.pool.submit(LongRead {
             plan: read.plan,
+            kept: read.kept,
             shape: read.shape.clone(),
             params: read.params.to_vec(),
             identity: read.identity.clone(),

@@ -121,6 +121,7 @@ async fn what_is_long_or_large_is_not_answered_at_once() {
     let (long, large) = (Arc::new(slow(&w, 3)), Arc::new(w.query(TAGS, &["id", "label"])));
     let read = |plan, shape| Read {
         plan,
+        kept: true,
         shape,
         params: &[],
         identity: &w.identity,
@@ -374,6 +375,7 @@ async fn a_plan_reads_through_an_edited_index() {
     });
     let read = || Read {
         plan: 7,
+        kept: true,
         shape: &shape,
         params: &[],
         identity: &w.identity,

@@ -33,5 +33,6 @@ mod rolling;
 mod scaled;
 mod sequences;
 mod services;
+mod shapes;
 mod shop;
 mod streaming;

@@ -176,6 +176,7 @@ impl Table {
         shape.filter = Some(filter.expr.clone());
         let read = Read {
             plan: PLAN.fetch_add(1, Ordering::Relaxed),
+            kept: true,
             shape: &Arc::new(shape),
             params: &filter.params,
             identity: &Identity::anon(),

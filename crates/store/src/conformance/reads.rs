@@ -312,6 +312,7 @@ async fn security(w: &World) {
         let identity = Identity::new("authenticated", Arc::new(claims));
         let read = crate::Read {
             plan: 1 << 40,
+            kept: true,
             shape: &shape,
             params: &[],
             identity: &identity,
@@ -401,6 +402,7 @@ async fn one_plan(w: &World) {
         let params = [Value::Int(id)];
         let read = crate::Read {
             plan: 1 << 41,
+            kept: true,
             shape: &shape,
             params: &params,
             identity: &w.identity,

@@ -36,6 +36,7 @@ async fn stream(w: &World, shape: QueryShape) -> Result<Streamed> {
     let shape = Arc::new(shape);
     let read = Read {
         plan: w.plans.fetch_add(1, Ordering::Relaxed),
+        kept: true,
         shape: &shape,
         params: &[],
         identity: &w.identity,
@@ -74,6 +75,7 @@ async fn small(w: &World) {
     let shape = Arc::new(page);
     let read = |rows: &'static [Value]| Read {
         plan: 1 << 40,
+        kept: true,
         shape: &shape,
         params: rows,
         identity: &w.identity,

@@ -121,6 +121,7 @@ impl World {
         let plan = self.plans.fetch_add(1, Ordering::Relaxed);
         let read = Read {
             plan,
+            kept: true,
             shape: &shape,
             params,
             identity: &self.identity,

@@ -7,9 +7,21 @@ use mainstay_model::{Error, Result};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
+/// A connection keeps statements whose texts have so many bytes: the server holds many times as many for them.
+const BYTES_MAX: usize = 1 << 20;
+/// A longer statement is prepared each time.
+const TEXT_MAX: usize = 32 << 10;
+
+/// Whether a statement may be kept for the next time.
+pub(crate) fn is_worth_keeping(sql: &str) -> bool {
+    sql.len() <= TEXT_MAX
+}
+
 /// Statements that a connection has prepared, by the number of their text.
 pub(crate) struct Statements {
     known: FxHashMap<u64, u32>,
+    /// How long the texts of those that were prepared are.
+    bytes: usize,
     /// Prepared twice by requests that did not wait for one another.
     unwanted: Vec<u32>,
     next: u32,
@@ -39,6 +51,7 @@ impl Statements {
     pub fn new(max: usize, named: bool) -> Statements {
         Statements {
             known: FxHashMap::default(),
+            bytes: 0,
             unwanted: Vec::new(),
             next: 0,
             max: max.max(16),
@@ -57,6 +70,7 @@ impl Statements {
 
     /// The server knows none any more, or knows them differently.
     pub fn forget(&mut self) {
+        self.bytes = 0;
         let known = std::mem::take(&mut self.known);
         self.unwanted.extend(known.into_values());
     }
@@ -64,7 +78,7 @@ impl Statements {
 
 impl<'a> Batch<'a> {
     pub(super) fn new(out: &'a mut BytesMut, statements: &'a mut Statements) -> Batch<'a> {
-        if statements.known.len() >= statements.max {
+        if statements.known.len() >= statements.max || statements.bytes > BYTES_MAX {
             statements.forget();
         }
         for name in statements.unwanted.drain(..) {
@@ -116,7 +130,7 @@ impl<'a> Batch<'a> {
         results: &[bool],
         values: impl FnOnce(&mut Values<'_>) -> Result<()>,
     ) -> Result<()> {
-        let name = if !self.statements.named {
+        let name = if !self.statements.named || !is_worth_keeping(sql) {
             self.parse(None, sql);
             None
         } else if let Some(name) = self.statements.known.get(&id) {
@@ -126,6 +140,7 @@ impl<'a> Batch<'a> {
         } else {
             let name = self.statements.next;
             self.statements.next = name.wrapping_add(1);
+            self.statements.bytes += sql.len();
             self.parse(Some(name), sql);
             self.parsed.push((id, name));
             Some(name)

@@ -10,7 +10,7 @@ mod response;
 mod single;
 mod tls;
 
-pub(crate) use batch::{Batch, Values};
+pub(crate) use batch::{Batch, Values, is_worth_keeping};
 pub(crate) use connect::{ConnectError, Opened, open, socket};
 pub(crate) use driver::{Connection, Exchange, Limits, WeakConnection};
 pub(crate) use queue::{Lost, Together};
