@@ -78,6 +78,12 @@ impl Project {
         self
     }
 
+    /// The same on embedded engines, whatever the other tests run on.
+    pub fn embedded(mut self) -> Project {
+        self.engine = Engine::Sqlite;
+        self
+    }
+
     /// Its folder.
     pub fn dir(&self) -> &Path {
         &self.dir

@@ -23,6 +23,7 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use mainstay_telemetry::{Fact, emit};
 use std::any::Any;
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -351,7 +352,14 @@ fn refuse(exchange: &mut Exchange, refusal: &Refusal) -> Response<Body> {
 static CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
 /// Leaves the access record, or has the stream leave it.
-fn finish(exchange: Exchange, mut response: Response<Body>, method: &Method) -> Response<Body> {
+fn finish(mut exchange: Exchange, mut response: Response<Body>, method: &Method) -> Response<Body> {
+    if response.status().as_u16() >= 400 {
+        let notes = exchange.notes();
+        notes.code = notes
+            .code
+            .take()
+            .or_else(|| error_of(response.headers()).map(Cow::Owned));
+    }
     let length = if *method == Method::HEAD {
         Some(0)
     } else {
@@ -363,6 +371,13 @@ fn finish(exchange: Exchange, mut response: Response<Body>, method: &Method) -> 
         stream.ending = ending;
     }
     response
+}
+
+/// RFC 9209: which error it is, where a service of Mainstay's answered.
+fn error_of(headers: &HeaderMap) -> Option<String> {
+    let said = headers.get("proxy-status")?.to_str().ok()?;
+    let code = said.strip_prefix("Mainstay; error=")?;
+    Some(code.split([';', ',']).next()?.trim().to_owned())
 }
 
 /// How the phases of a request ended.

@@ -6,6 +6,8 @@ use http::header::{CONTENT_RANGE, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_A
 use http::{Response, StatusCode};
 use mainstay_model::{Error, Retry, Type, write_json_string};
 use std::fmt::Display;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 /// RFC 9209: which refusal it is, for whoever stands in between.
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
@@ -348,6 +350,27 @@ pub(crate) fn body(error: &Error, operation: Option<u16>) -> Vec<u8> {
     out
 }
 
+/// Each code is told of once in so long.
+const TOLD_EVERY: Duration = Duration::from_secs(10);
+/// So many codes are told apart; more are told of each time.
+const TOLD_MAX: usize = 32;
+
+/// Tells the operator of a failure that is not the caller's: a full disk, a database that does not answer.
+fn tell(error: &Error, status: StatusCode) {
+    static TOLD: Mutex<Vec<(String, Instant)>> = Mutex::new(Vec::new());
+    let mut told = TOLD.lock().unwrap_or_else(|e| e.into_inner());
+    told.retain(|(_, at)| at.elapsed() < TOLD_EVERY);
+    if told.iter().any(|(code, _)| *code == error.code) {
+        return;
+    }
+    if told.len() < TOLD_MAX {
+        told.push((error.code.to_string(), Instant::now()));
+    }
+    drop(told);
+    let hint = error.hint.as_deref().map(|hint| format!(" {hint}")).unwrap_or_default();
+    mainstay_telemetry::warn!("api", "answered {status} for {}: {}.{hint}", error.code, error.message);
+}
+
 /// The whole answer to a request that failed; `operation`: of a transaction, which one it was.
 pub(crate) fn response(error: &Error, anonymous: bool, operation: Option<u16>) -> Response<Bytes> {
     if error.code == "PGRST" {
@@ -363,6 +386,9 @@ pub(crate) fn response(error: &Error, anonymous: bool, operation: Option<u16>) -
         };
     }
     let status = status(error, anonymous);
+    if status.is_server_error() {
+        tell(error, status);
+    }
     let mut response = Response::new(Bytes::from(body(error, operation)));
     *response.status_mut() = status;
     let headers = response.headers_mut();

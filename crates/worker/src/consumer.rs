@@ -9,7 +9,7 @@ use mainstay_model::{
 use mainstay_query::Engine;
 use std::future::Future;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -118,7 +118,9 @@ async fn attempt(
             }
         }
         Action::Publish(topic) => {
+            // Another event, by a name that is the same each time: who takes both topics gets both.
             let message = Message {
+                id: format!("{}:{topic}", message.id),
                 topic: topic.clone(),
                 ..message.clone()
             };
@@ -169,7 +171,7 @@ pub(crate) fn after(error: &Error) -> Option<Duration> {
 async fn settle(subscription: &Subscription, bus: &Arc<dyn Bus>, delivery: Delivery, outcome: Outcome) {
     let name = &*subscription.name;
     let count = |what: &'static str| mainstay_telemetry::counter(what, &[("subscription", name)]).inc();
-    let began = Instant::now();
+    let mut pause = Duration::from_millis(100);
     loop {
         let told = match &outcome {
             Outcome::Done => bus.acknowledge(delivery.serial).await,
@@ -185,8 +187,8 @@ async fn settle(subscription: &Subscription, bus: &Arc<dyn Bus>, delivery: Deliv
         };
         match told {
             Ok(()) => break,
-            // The bus is closing or its disk is full: in flight it stays, and comes again.
-            Err(e) if e.code == "57P03" || began.elapsed() > Duration::from_secs(60) => {
+            // The bus is closing: in flight it stays, and comes again.
+            Err(e) if e.code == "57P03" => {
                 mainstay_telemetry::error!(
                     "worker",
                     "{name}: the bus did not take the end of {}: {e}",
@@ -194,7 +196,11 @@ async fn settle(subscription: &Subscription, bus: &Arc<dyn Bus>, delivery: Deliv
                 );
                 return;
             }
-            Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,
+            Err(e) => {
+                mainstay_telemetry::warn!("worker", "{name}: the end of {} waits: {e}", delivery.message.id);
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_secs(5));
+            }
         }
     }
     match &outcome {

@@ -5,10 +5,10 @@
 
 use crate::{failed, now_us};
 use mainstay_bus::{Backlog, Delivery, Message, Parked, Schedule, Selection, Subscription};
+use mainstay_embedded::{Held, create_private};
 use mainstay_model::{Error, Result};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::collections::{HashMap, HashSet};
-use std::fs::OpenOptions;
 use std::path::Path;
 use std::time::Duration;
 
@@ -66,6 +66,10 @@ pub(crate) struct Queue {
     /// Deliveries under way, by serial, and the keys that they hold, by subscription.
     in_flight: HashMap<u64, (String, String)>,
     held: HashMap<String, HashSet<String>>,
+    /// What the present group fetched, and what it ended: it is so when the group is committed.
+    fetched: Vec<u64>,
+    ended: Vec<u64>,
+    file: Held,
 }
 
 impl Queue {
@@ -110,21 +114,40 @@ impl Queue {
             subscriptions: Vec::new(),
             in_flight: HashMap::new(),
             held: HashMap::new(),
+            fetched: Vec::new(),
+            ended: Vec::new(),
+            file: Held::of(path),
         })
     }
 
     pub fn begin(&mut self) -> Result<()> {
+        self.look_at_file()?;
         self.connection.execute_batch("BEGIN IMMEDIATE").map_err(failed)
     }
 
+    /// Ends a group. When it fails, what the group fetched or ended is as it was.
     pub fn commit(&mut self) -> Result<()> {
-        self.connection.execute_batch("COMMIT").map_err(|e| {
+        let committed = self.connection.execute_batch("COMMIT").map_err(failed);
+        if committed.is_err() {
             let _ = self.connection.execute_batch("ROLLBACK");
-            // What the group fetched or ended is as it was: everything may be fetched again.
-            self.in_flight.clear();
-            self.held.clear();
-            failed(e)
-        })
+        }
+        let (fetched, ended) = (std::mem::take(&mut self.fetched), std::mem::take(&mut self.ended));
+        for serial in if committed.is_ok() { ended } else { fetched } {
+            self.free(serial);
+        }
+        committed.and_then(|()| self.look_at_file())
+    }
+
+    /// Nothing is acknowledged that was written to a file which nobody will find.
+    fn look_at_file(&self) -> Result<()> {
+        match self.file.displaced() {
+            None => Ok(()),
+            Some(_) => Err(Error::new(
+                "58030",
+                "the embedded bus' file was deleted or replaced while it was open: put it and its -wal file back, or restart to go on \
+                 with the one that is there now",
+            )),
+        }
     }
 
     pub fn finish(self) {
@@ -206,6 +229,7 @@ impl Queue {
             held.insert(delivery.message.key.clone());
             self.in_flight
                 .insert(delivery.serial, (subscription.to_owned(), delivery.message.key.clone()));
+            self.fetched.push(delivery.serial);
         }
         Ok(found)
     }
@@ -227,12 +251,19 @@ impl Queue {
         Ok(None)
     }
 
-    fn free(&mut self, serial: u64) -> Option<String> {
-        let (subscription, key) = self.in_flight.remove(&serial)?;
-        if let Some(held) = self.held.get_mut(&subscription) {
+    /// The subscription of a delivery that ends with the present group.
+    fn end(&mut self, serial: u64) -> Option<String> {
+        let (subscription, _) = self.in_flight.get(&serial)?;
+        self.ended.push(serial);
+        Some(subscription.clone())
+    }
+
+    fn free(&mut self, serial: u64) {
+        if let Some((subscription, key)) = self.in_flight.remove(&serial)
+            && let Some(held) = self.held.get_mut(&subscription)
+        {
             held.remove(&key);
         }
-        Some(subscription)
     }
 
     /// Makes the oldest message of a key its head.
@@ -264,7 +295,7 @@ impl Queue {
             "DELETE FROM message WHERE serial = ? RETURNING subscription, key",
             [serial],
         )?;
-        Ok(self.free(serial))
+        Ok(self.end(serial))
     }
 
     pub fn retry(&mut self, serial: u64, due_us: i64, error: &str) -> Result<Option<String>> {
@@ -272,7 +303,7 @@ impl Queue {
             .prepare_cached("UPDATE message SET attempts = attempts + 1, due_us = ?, error = ? WHERE serial = ?")
             .and_then(|mut s| s.execute(params![due_us, error, serial]))
             .map_err(failed)?;
-        Ok(self.free(serial))
+        Ok(self.end(serial))
     }
 
     pub fn park(&mut self, serial: u64, error: &str, now_us: i64) -> Result<Option<String>> {
@@ -280,7 +311,7 @@ impl Queue {
             "UPDATE message SET attempts = attempts + 1, parked_us = ?, error = ?, head = 0 WHERE serial = ? RETURNING subscription, key",
             params![now_us, error, serial],
         )?;
-        Ok(self.free(serial))
+        Ok(self.end(serial))
     }
 
     pub fn parked(&mut self, selection: &Selection) -> Result<Vec<Parked>> {
@@ -468,16 +499,6 @@ fn unopened(path: &Path, error: &rusqlite::Error) -> Error {
     Error::new(code, format!("{}{says}", path.display()))
 }
 
-/// A new file is its owner's alone, and those that SQLite makes beside it too: what waits in it is what events tell of. What goes
-/// wrong here, SQLite reports better.
-fn create_private(path: &Path) {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let _ = options.open(path);
-}
-
 /// A message from columns that begin at `at`: id, topic, key, time, payload, traceparent.
 fn message(row: &Row<'_>, at: usize) -> rusqlite::Result<Message> {
     Ok(Message {
@@ -509,7 +530,9 @@ mod tests {
     }
 
     fn fetched(queue: &mut Queue) -> Vec<(u64, String)> {
+        queue.begin().unwrap();
         let found = queue.fetch("s", 10, now_us() + 1).unwrap();
+        queue.commit().unwrap();
         found.into_iter().map(|d| (d.serial, d.message.id)).collect()
     }
 
@@ -523,6 +546,13 @@ mod tests {
             traceparent: None,
         };
         queue.publish(&ids.iter().map(message).collect::<Vec<_>>()).unwrap();
+    }
+
+    fn done<T>(queue: &mut Queue, work: impl FnOnce(&mut Queue) -> Result<T>) -> T {
+        queue.begin().unwrap();
+        let result = work(queue).unwrap();
+        queue.commit().unwrap();
+        result
     }
 
     fn open(path: &Path) -> Queue {
@@ -540,21 +570,52 @@ mod tests {
         published(&mut queue, &["a1", "a2", "a3", "b1"]);
         let heads = fetched(&mut queue);
         assert_eq!(heads, [(1, "a1".to_owned()), (4, "b1".to_owned())]);
-        queue.park(1, "no", now_us()).unwrap();
+        done(&mut queue, |q| q.park(1, "no", now_us()));
         assert_eq!(fetched(&mut queue), [(2, "a2".to_owned())]);
         // The second is in flight when the first comes back: it ends, and then the first is next.
         assert_eq!(queue.replay(&selection("s")).unwrap(), 1);
         assert_eq!(fetched(&mut queue), []);
-        queue.retry(2, 0, "later").unwrap();
+        done(&mut queue, |q| q.retry(2, 0, "later"));
         assert_eq!(fetched(&mut queue), [(1, "a1".to_owned())]);
-        queue.acknowledge(1).unwrap();
+        done(&mut queue, |q| q.acknowledge(1));
         assert_eq!(fetched(&mut queue), [(2, "a2".to_owned())]);
-        queue.acknowledge(2).unwrap();
+        done(&mut queue, |q| q.acknowledge(2));
         assert_eq!(fetched(&mut queue), [(3, "a3".to_owned())]);
-        queue.acknowledge(3).unwrap();
-        queue.acknowledge(4).unwrap();
+        done(&mut queue, |q| q.acknowledge(3));
+        done(&mut queue, |q| q.acknowledge(4));
         assert_eq!(fetched(&mut queue), []);
         assert_eq!(queue.next_due("s").unwrap(), None);
+    }
+
+    #[test]
+    fn a_commit_that_fails_leaves_everything_as_it_was() {
+        let mut queue = open(&scratch("commit"));
+        published(&mut queue, &["a1", "a2", "b1", "c1"]);
+        assert_eq!(fetched(&mut queue).len(), 3);
+        done(&mut queue, |q| q.acknowledge(4));
+        // A group that ends one delivery and fetches another, and is not committed: SQLite has no transaction to commit.
+        queue.begin().unwrap();
+        queue.acknowledge(1).unwrap();
+        queue.connection.execute_batch("ROLLBACK").unwrap();
+        assert!(queue.commit().is_err());
+        // The first is still under way: its key is held, and it can be ended again.
+        assert_eq!(fetched(&mut queue), []);
+        done(&mut queue, |q| q.acknowledge(1));
+        // What was fetched in vain is fetched again.
+        queue.begin().unwrap();
+        assert_eq!(queue.fetch("s", 10, now_us() + 1).unwrap().len(), 1);
+        queue.connection.execute_batch("ROLLBACK").unwrap();
+        assert!(queue.commit().is_err());
+        assert_eq!(fetched(&mut queue), [(2, "a2".to_owned())]);
+    }
+
+    #[test]
+    fn a_file_that_is_gone_takes_nothing() {
+        let path = scratch("gone");
+        let mut queue = open(&path);
+        published(&mut queue, &["a1"]);
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(queue.begin().unwrap_err().code, "58030");
     }
 
     #[test]
@@ -562,7 +623,7 @@ mod tests {
         let path = scratch("version");
         let mut queue = open(&path);
         published(&mut queue, &["a1", "a2", "b1", "b2"]);
-        queue.park(1, "no", now_us()).unwrap();
+        done(&mut queue, |q| q.park(1, "no", now_us()));
         queue
             .connection
             .execute_batch(
@@ -576,7 +637,7 @@ mod tests {
         drop(queue);
         let mut queue = open(&path);
         assert_eq!(fetched(&mut queue), [(2, "a2".to_owned()), (3, "b1".to_owned())]);
-        queue.acknowledge(3).unwrap();
+        done(&mut queue, |q| q.acknowledge(3));
         assert_eq!(fetched(&mut queue), [(4, "b2".to_owned())]);
     }
 }

@@ -16,7 +16,8 @@ const GROUP_MAX: usize = 256;
 
 /// Answers a request, once it is known whether the group was committed.
 type Answer = Box<dyn FnOnce(std::result::Result<(), Error>) + Send>;
-type Work = Box<dyn FnOnce(&mut Queue) -> Answer + Send>;
+/// Told why, if the group could not begin.
+type Work = Box<dyn FnOnce(Result<&mut Queue>) -> Answer + Send>;
 
 /// A handle to the thread.
 pub(crate) struct Thread {
@@ -57,7 +58,7 @@ impl Thread {
     ) -> BoxFuture<'a, Result<T>> {
         let (reply, answer) = oneshot::channel();
         let work: Work = Box::new(move |queue| {
-            let result = work(queue);
+            let result = queue.and_then(work);
             Box::new(move |committed| {
                 // Whoever asked may be gone; the work is done all the same.
                 let _ = reply.send(committed.and(result));
@@ -101,7 +102,8 @@ fn run(mut queue: Queue, receiver: &Receiver<Work>) {
             group.push(next);
         }
         let begun = queue.begin();
-        let answers: Vec<Answer> = group.into_iter().map(|work| work(&mut queue)).collect();
+        let one = |work: Work| work(begun.clone().map(|()| &mut queue));
+        let answers: Vec<Answer> = group.into_iter().map(one).collect();
         let committed = begun.and_then(|()| queue.commit());
         for answer in answers {
             answer(committed.clone());

@@ -17,6 +17,13 @@ pub(crate) fn closed() -> Error {
         .retry(Retry::After(1))
 }
 
+/// The file is not where it was when it was opened: nothing that is written to it would be found again.
+pub(crate) fn displaced() -> Error {
+    Error::new("58030", "the database's file was deleted or replaced while it was open")
+        .hint("Put it and its -wal file back; or restart, to serve the file that is there now. Until then nothing is read or written.")
+        .status(503)
+}
+
 /// A queue is full.
 pub(crate) fn queue_full(what: &str, limit: usize) -> Error {
     Error::new("53300", format!("too many {what} are waiting (limit {limit})"))

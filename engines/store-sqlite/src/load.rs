@@ -31,14 +31,17 @@ impl Writer {
         self.budget.lift();
         let at = Instant::now();
         self.statements.begin.run().map_err(|failure| plain(&failure))?;
-        self.note_version(at);
+        if let Err(error) = self.note_version(at) {
+            self.roll_back();
+            return Err(error.into());
+        }
         self.steps.capture().truncate(0);
         let done = catch_unwind(AssertUnwindSafe(|| self.load_all(&mut loads, sequences)))
             .unwrap_or_else(|_| Err(Error::internal("the load panicked").into()));
         context::truncate(0);
         let done = done.and_then(|loaded| match self.commit(1) {
             Ok(()) => Ok(loaded),
-            Err((failure, _)) => Err(plain(&failure).into()),
+            Err(error) => Err(error.into()),
         });
         if done.is_ok() {
             let position = self.positions.take();

@@ -10,6 +10,7 @@ use crate::history;
 use crate::open_error::{OpenError, OpenErrorKind};
 use crate::reconcile::{Reconciled, reconcile};
 use crate::seed;
+use mainstay_embedded::create_private;
 use mainstay_model::{Schema, Sequence};
 use mainstay_sql::sqlite;
 use rusqlite::{Connection, ErrorCode};
@@ -275,15 +276,6 @@ pub(crate) fn lock(path: &Path) -> Result<File, OpenError> {
     // Only for the message of whoever comes second.
     let _ = file.set_len(0).and_then(|()| write!(file, "{}", std::process::id()));
     Ok(file)
-}
-
-/// A new file is its owner's alone; SQLite gives the files beside it the same rights. What goes wrong here, SQLite reports better.
-fn create_private(path: &Path) {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let _ = options.open(path);
 }
 
 /// `main.db` is locked by `main.db.lock`.

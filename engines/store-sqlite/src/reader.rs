@@ -5,7 +5,7 @@ use crate::budget::Budget;
 use crate::call::{Functions, Place};
 use crate::connection;
 use crate::context;
-use crate::failure::{closed, plain};
+use crate::failure::plain;
 use crate::level::{LevelPlan, Sink};
 use crate::parts::Parts;
 use crate::row_argument;
@@ -171,9 +171,7 @@ pub(crate) fn read_inline(shared: &Arc<Shared>, read: &Read<'_>, bytes_max: usiz
 impl Reader {
     /// Opens a connection for reading.
     pub fn open(shared: &Shared) -> Result<Reader> {
-        if shared.is_closed() {
-            return Err(closed());
-        }
+        shared.check()?;
         let failed = |error: rusqlite::Error| plain(&Failure::from(error));
         let mut conn = connection::open_reader(&shared.config).map_err(failed)?;
         let budget = Budget::install(&mut conn).map_err(failed)?;
@@ -207,9 +205,7 @@ impl Reader {
         bytes_max: usize,
         mut parts: Option<&mut Parts>,
     ) -> Result<Answer> {
-        if shared.is_closed() {
-            return Err(closed());
-        }
+        shared.check()?;
         match limit {
             Limit::Kops(kops) => self.budget.allow_kops(kops),
             Limit::Time(time, cancelled) => {

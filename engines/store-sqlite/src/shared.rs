@@ -1,7 +1,8 @@
 //! What the threads of one store share.
 
 use crate::config::Config;
-use mainstay_model::{Changes, Schema};
+use crate::failure::{closed, displaced};
+use mainstay_model::{Changes, Result, Schema};
 use mainstay_store::CommitListener;
 use parking_lot::RwLock;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -20,6 +21,8 @@ pub(crate) struct Shared {
     /// Answers under way that go on.
     pub streams: AtomicUsize,
     closed: AtomicBool,
+    /// The open file is not the one at its path any more.
+    displaced: AtomicBool,
     origin: Instant,
     /// When it was last made sure that no foreign writer came between, in nanoseconds after `origin`.
     checked_ns: AtomicU64,
@@ -35,6 +38,7 @@ impl Shared {
             position: AtomicU64::new(position),
             streams: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
+            displaced: AtomicBool::new(false),
             origin: Instant::now(),
             checked_ns: AtomicU64::new(0),
             listeners: RwLock::default(),
@@ -44,6 +48,22 @@ impl Shared {
     /// Whether later calls fail.
     pub fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
+    }
+
+    /// Error: why nothing can be asked: it is closed, or its file is not where it was.
+    pub fn check(&self) -> Result<()> {
+        if self.is_closed() {
+            return Err(closed());
+        }
+        if self.displaced.load(Ordering::Acquire) {
+            return Err(displaced());
+        }
+        Ok(())
+    }
+
+    /// Notes whether the file is where it was; says when that has changed.
+    pub fn set_displaced(&self, is: bool) -> bool {
+        self.displaced.swap(is, Ordering::AcqRel) != is
     }
 
     /// Makes later calls fail.

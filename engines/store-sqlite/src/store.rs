@@ -93,9 +93,7 @@ impl SqliteStore {
     }
 
     fn submit(&self, job: Job) -> Result<()> {
-        if self.shared.is_closed() {
-            return Err(closed());
-        }
+        self.shared.check()?;
         self.jobs.try_send(job).map_err(|error| match error {
             TrySendError::Full(_) => queue_full("writes", self.shared.config.write_queue),
             TrySendError::Disconnected(_) => closed(),
@@ -288,6 +286,7 @@ impl Store for SqliteStore {
             if self.shared.is_closed() || self.writer.lock().as_ref().is_none_or(JoinHandle::is_finished) {
                 return Err(closed());
             }
+            self.shared.check()?;
             with_reader(&self.shared, |reader| reader.ping())
         })
     }

@@ -6,13 +6,14 @@ use crate::budget::Budget;
 use crate::config::Captured;
 use crate::context;
 use crate::counter::Counter;
-use crate::failure::{closed, plain};
+use crate::failure::{closed, displaced as displaced_error, plain};
 use crate::open::Opened;
 use crate::outbox::Outbox;
 use crate::preupdate::Hook;
 use crate::shared::Shared;
 use crate::statement::{Failure, Statement};
 use crate::step::Steps;
+use mainstay_embedded::Held;
 use mainstay_model::{
     Change, Changes, Committed, Error, Identity, Position, Representation, Result, StepOutcome, Transaction, time,
 };
@@ -104,6 +105,8 @@ pub(crate) struct Writer {
     /// `PRAGMA data_version` as last seen: another value means that somebody else has written.
     seen_version: Option<i64>,
     swept: Instant,
+    /// The file, where it has one that can be watched.
+    held: Option<Held>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) conn: Rc<Connection>,
     /// Held until the connection is closed.
@@ -168,6 +171,7 @@ impl Writer {
             sequence,
             seen_version: None,
             swept: Instant::now(),
+            held: shared.config.vfs.is_none().then(|| Held::of(&shared.config.path)),
             shared,
             conn,
             _lock: lock,
@@ -241,7 +245,11 @@ impl Writer {
                 members.drain(..).for_each(|member| member.answer(Err(error.clone())));
                 return;
             }
-            self.note_version(at);
+            if let Err(error) = self.note_version(at) {
+                self.roll_back();
+                members.drain(..).for_each(|member| member.answer(Err(error.clone())));
+                return;
+            }
             let mut results: Vec<Result<Done>> = Vec::with_capacity(members.len());
             let mut index = 0;
             while let Some(member) = members.get(index) {
@@ -274,13 +282,8 @@ impl Writer {
         self.budget.lift();
         if results.iter().any(is_work) {
             let transactions = results.iter().filter(|r| matches!(r, Ok(Done::Changed { .. }))).count();
-            if let Err((failure, written)) = self.commit(transactions as u64) {
+            if let Err(error) = self.commit(transactions as u64) {
                 self.forget_reservations();
-                let mut error = plain(&failure);
-                if written && failure.primary() == ffi::SQLITE_IOERR {
-                    // What was written before the disk failed may be found, whole, after a crash.
-                    error = error.outcome_unknown();
-                }
                 for result in &mut results {
                     if is_work(result) {
                         *result = Err(error.clone());
@@ -343,27 +346,37 @@ impl Writer {
         }
     }
 
-    /// Writes what goes with every commit, and commits. The flag tells whether the failure came from COMMIT itself.
-    pub(crate) fn commit(&mut self, transactions: u64) -> Result<(), (Failure, bool)> {
-        let before = |failure: Failure| (failure, false);
+    /// Writes what goes with every commit, and commits, to a file that is still there.
+    pub(crate) fn commit(&mut self, transactions: u64) -> Result<()> {
         let prepared = self
             .positions
             .reserve(&self.conn, transactions)
             .and_then(|()| self.sequence.reserve(&self.conn, 0))
-            .map_err(|error| before(error.into()));
-        let result = prepared
-            .and_then(|()| self.save_sequences().map_err(before))
-            .and_then(|()| self.statements.commit.run().map_err(|failure| (failure, true)));
-        match result {
-            Ok(()) => {
-                context::sequences_saved();
-                Ok(())
-            }
-            Err(failure) => {
-                self.roll_back();
-                Err(failure)
-            }
+            .map_err(Failure::from);
+        if let Err(failure) = prepared.and_then(|()| self.save_sequences()) {
+            self.roll_back();
+            return Err(plain(&failure));
         }
+        if let Err(failure) = self.statements.commit.run() {
+            self.roll_back();
+            let error = plain(&failure);
+            // What was written before the disk failed may be found, whole, after a crash.
+            return Err(match failure.primary() {
+                ffi::SQLITE_IOERR => error.outcome_unknown(),
+                _ => error,
+            });
+        }
+        context::sequences_saved();
+        self.look_at_file().map_err(Error::outcome_unknown)
+    }
+
+    /// Whether the file is where it was.
+    fn look_at_file(&mut self) -> Result<()> {
+        let displaced = self.held.as_ref().is_some_and(|held| held.displaced().is_some());
+        if self.shared.set_displaced(displaced) {
+            self.shared.tell_voided("the file was deleted, replaced or put back");
+        }
+        if displaced { Err(displaced_error()) } else { Ok(()) }
     }
 
     fn save_sequences(&mut self) -> Result<(), Failure> {
@@ -420,19 +433,22 @@ impl Writer {
     /// Looks whether somebody else has written.
     fn check_version(&mut self) {
         self.budget.lift();
-        self.note_version(Instant::now());
+        // Whoever asks is told.
+        let _ = self.note_version(Instant::now());
     }
 
-    /// `at`: a moment before which every foreign commit is seen now.
-    pub(crate) fn note_version(&mut self, at: Instant) {
+    /// `at`: a moment before which every foreign commit is seen now. Error: the file is not where it was.
+    pub(crate) fn note_version(&mut self, at: Instant) -> Result<()> {
+        self.look_at_file()?;
         let Ok(Some(version)) = self.statements.data_version.integer() else {
-            return;
+            return Ok(());
         };
         if self.seen_version.is_some_and(|seen| seen != version) {
             self.shared.tell_voided("another program wrote to the file");
         }
         self.seen_version = Some(version);
         self.shared.set_checked(at);
+        Ok(())
     }
 
     /// Forgets what was to be kept for a limited time.

@@ -18,6 +18,7 @@ mod hidden_rows;
 mod import;
 mod isolation;
 mod jobs;
+mod lost_files;
 mod media;
 mod membership;
 mod migrate;
