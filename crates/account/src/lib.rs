@@ -29,6 +29,7 @@ mod wire;
 
 pub use account::{Account, SetupError};
 pub use config::{Config, PeerAddress, Rate};
+pub use signup::REGISTERED;
 
 /// Where the surface begins.
 pub const PREFIX: &str = "/auth/v1";

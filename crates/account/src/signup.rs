@@ -12,7 +12,8 @@ use mainstay_model::{OutboxRecord, Transaction, Value, time};
 use serde_json::json;
 
 /// The event of a new user.
-const REGISTERED: &str = "user.registered";
+/// The topic of the event that a sign-up emits.
+pub const REGISTERED: &str = "user.registered";
 
 impl Inner {
     /// Registers somebody.

@@ -2,7 +2,7 @@
 
 use crate::output::say;
 use crate::project::{self, Problems};
-use crate::{accounts, adopted, engines, secrets, seeds, translation, unserved};
+use crate::{accounts, adopted, arising, engines, secrets, seeds, translation, unserved};
 use mainstay_model::{Privilege, Schema};
 use mainstay_store_postgres::introspect;
 use std::collections::BTreeSet;
@@ -29,6 +29,13 @@ pub fn run(dir: &Path, overrides: &[String]) -> Result<(), Box<dyn Display>> {
     problems.extend(untranslatable.tables);
     problems.extend(untranslatable.others);
     problems.extend(loaded.unkept.iter().cloned());
+    for part in arising::parts(project) {
+        problems.extend(
+            arising::stranded(project, schema, &part)
+                .iter()
+                .map(ToString::to_string),
+        );
+    }
     let has_key = project.auth.secret.is_some() || project.auth.jwks.is_some();
     problems.extend((!has_key).then(|| secrets::development_key_refusal(project)).flatten());
     if !problems.is_empty() {

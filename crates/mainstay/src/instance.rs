@@ -9,7 +9,7 @@ use crate::cli::Serve;
 use crate::current::{Current, Generation};
 use crate::jobs::{self, Calls, JobStates, Later};
 use crate::project::{Loaded, Problems};
-use crate::{backup, engines, routes, secrets, subscriptions, unserved};
+use crate::{arising, backup, engines, routes, secrets, subscriptions, unserved};
 use mainstay_auth::Verifier;
 use mainstay_bus::Bus;
 use mainstay_cache::Cache;
@@ -43,8 +43,8 @@ pub struct Part {
 
 impl Part {
     /// What the command line asks of a project.
-    pub fn of(project: &Project, options: &Serve) -> Result<Part, String> {
-        for name in &options.services {
+    pub fn of(project: &Project, only: &[String], services: &[String]) -> Result<Part, String> {
+        for name in services {
             if !project.services.contains_key(name) {
                 let known: Vec<&str> = project.services.keys().map(String::as_str).collect();
                 let known = if known.is_empty() {
@@ -57,14 +57,15 @@ impl Part {
                 ));
             }
         }
-        let whole = options.services.is_empty();
-        let role = |name: &str| match options.only.is_empty() {
+        let whole = services.is_empty();
+        let wanted: BTreeSet<&str> = services.iter().map(String::as_str).collect();
+        let role = |name: &str| match only.is_empty() {
             true => whole || name != "gateway",
-            false => options.only.iter().any(|o| o == name),
+            false => only.iter().any(|o| o == name),
         };
         let local = |name: &String, service: &mainstay_config::project::Service| match whole {
             true => service.servers.is_empty(),
-            false => options.services.contains(name),
+            false => wanted.contains(name.as_str()),
         };
         let api = role("api");
         let services = project
@@ -79,7 +80,8 @@ impl Part {
             worker: role("worker"),
             services,
             own_schema: whole,
-            suffix: options.services.join("-"),
+            // In one order, however they were named: the bus' file is called by it.
+            suffix: wanted.into_iter().collect::<Vec<_>>().join("+"),
         })
     }
 
@@ -139,7 +141,7 @@ pub struct Instance {
 impl Instance {
     /// Opens, connects and starts everything; when it returns, requests are answered.
     pub async fn start(mut loaded: Loaded, options: &Serve) -> Result<Instance, String> {
-        let part = Part::of(&loaded.project, options)?;
+        let part = Part::of(&loaded.project, &options.only, &options.services)?;
         let unserved = unserved::of(&loaded.project);
         if !unserved.is_empty() {
             return Err(Problems(unserved).to_string());
@@ -158,6 +160,10 @@ impl Instance {
             }
             _ => None,
         };
+        let stranded = arising::stranded(&loaded.project, &loaded.schema, &part);
+        if !stranded.is_empty() {
+            return Err(Problems(stranded.iter().map(ToString::to_string).collect()).to_string());
+        }
         let loaded = Arc::new(loaded);
         let opened = engines::stores(&loaded, &|name| part.opens(&loaded.project, name)).await?;
         let project = &loaded.project;

@@ -7,6 +7,7 @@ mod accounts;
 mod admin;
 mod adopted;
 mod api;
+mod arising;
 mod backup;
 mod check;
 pub mod cli;

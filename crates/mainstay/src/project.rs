@@ -2,7 +2,7 @@
 
 use crate::accounts::{self, Accounts};
 use crate::seeds;
-use mainstay_config::project::{Action, Project, Trigger};
+use mainstay_config::project::{Action, Project, Subscription, Trigger};
 use mainstay_config::{Location, Problem, suggest};
 use mainstay_model::{RelationId, Schema};
 use mainstay_schema::{Reading, Severity, Source};
@@ -218,10 +218,20 @@ fn against_schema(project: &Project, schema: &Schema) -> Vec<Problem> {
         }
     }
     for subscription in &project.subscriptions {
-        if let Trigger::Change { table, .. } = &subscription.trigger
-            && find_table(schema, table).is_none()
-        {
-            problems.push(unknown_table(schema, table, &subscription.at));
+        let at = &subscription.at;
+        match &subscription.trigger {
+            Trigger::Change { table, .. } => match find_table(schema, table) {
+                None => problems.push(unknown_table(schema, table, at)),
+                Some(id) if schema.relation(id).table().is_none() => problems.push(
+                    at.problem(format!("\"{table}\" is a view: rows change in tables"))
+                        .help("name the tables that it reads, each in an [[on]] of its own"),
+                ),
+                Some(_) => {}
+            },
+            Trigger::Event(_) | Trigger::Topic(_) | Trigger::Every(_) => {}
+        }
+        if let Action::Publish(topic) = &subscription.action {
+            problems.extend(returns(project, subscription, topic));
         }
         if let Action::Call(function) = &subscription.action {
             match schema.functions.iter().find(|f| *f.name == **function) {
@@ -313,6 +323,34 @@ pub fn near_table(name: &str, known: &[String]) -> Option<String> {
     elsewhere
         .cloned()
         .or_else(|| suggest(name, known.iter().map(String::as_str)).map(str::to_owned))
+}
+
+/// A topic that is published under and, by way of other subscriptions, leads back to the one that publishes it: without an end.
+fn returns(project: &Project, subscription: &Subscription, topic: &str) -> Option<Problem> {
+    let takes = |s: &Subscription, topic: &str| matches!(&s.trigger, Trigger::Event(wanted) | Trigger::Topic(wanted) if wanted == topic);
+    let mut reached = vec![topic];
+    let mut at = 0;
+    while let Some(topic) = reached.get(at).copied() {
+        if takes(subscription, topic) {
+            let name = &subscription.name;
+            let problem = format!("[[on]] \"{name}\" is set off again by what it publishes: there would be no end");
+            return Some(
+                subscription
+                    .at
+                    .problem(problem)
+                    .help("publish under a topic that does not lead back"),
+            );
+        }
+        for other in project.subscriptions.iter().filter(|s| takes(s, topic)) {
+            if let Action::Publish(next) = &other.action
+                && !reached.contains(&next.as_str())
+            {
+                reached.push(next);
+            }
+        }
+        at += 1;
+    }
+    None
 }
 
 fn unknown_table(schema: &Schema, name: &str, at: &Location) -> Problem {

@@ -4,7 +4,7 @@ use crate::instance::Part;
 use crate::secrets;
 use mainstay_config::Project;
 use mainstay_config::project::{Action, Backoff, Delivery, Operation, Subscription, Trigger};
-use mainstay_model::Schema;
+use mainstay_model::{Schema, change_topic};
 use mainstay_worker::{Retry, SigningKey, Target};
 use std::net::SocketAddr;
 
@@ -70,19 +70,19 @@ fn one(
         Trigger::Event(topic) => mainstay_worker::Trigger::Topics(vec![topic.clone()]),
         Trigger::Topic(topic) => mainstay_worker::Trigger::Topics(vec![topic.clone()]),
         Trigger::Every(every) => mainstay_worker::Trigger::Every(*every),
-        Trigger::Change { table, operations } => mainstay_worker::Trigger::Topics(
-            operations
-                .iter()
-                .map(|operation| {
-                    let operation = match operation {
-                        Operation::Insert => "insert",
-                        Operation::Update => "update",
-                        Operation::Delete => "delete",
-                    };
-                    format!("change.{table}.{operation}")
-                })
-                .collect(),
-        ),
+        Trigger::Change { table, operations } => {
+            let relation = crate::project::find_table(schema, table);
+            let relation = relation.ok_or_else(|| format!("{at}: there is no table \"{table}\""))?;
+            let topic = |operation: &Operation| {
+                let operation = match operation {
+                    Operation::Insert => "insert",
+                    Operation::Update => "update",
+                    Operation::Delete => "delete",
+                };
+                change_topic(schema, schema.relation(relation), operation)
+            };
+            mainstay_worker::Trigger::Topics(operations.iter().map(topic).collect())
+        }
     };
     let action = match &subscription.action {
         Action::Publish(topic) => mainstay_worker::Action::Publish(topic.clone()),

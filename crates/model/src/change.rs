@@ -1,7 +1,7 @@
 //! Everything that ever changes is one [`Change`]; where it stands in a store's history is a [`Position`]; what a read has seen
 //! of that history is a [`Fence`].
 
-use crate::{RelationId, Value};
+use crate::{Relation, RelationId, Schema, Value};
 use std::cmp::Ordering;
 use std::sync::Arc;
 
@@ -100,16 +100,27 @@ pub struct OutboxRecord {
     pub sequence: u64,
     /// Identifies the event to consumers; they deduplicate by it. A UUID's text.
     pub id: String,
-    /// `change.<table>.<insert|update|delete>` or the topic given to `emit`.
+    /// [`change_topic`], or the topic given to `emit`.
     pub topic: String,
     /// Deliveries with one key keep their order: the row's primary key, or the key given to `emit`.
     pub key: String,
     /// Microseconds since the Unix epoch.
     pub time_us: i64,
-    /// JSON: for a change `{"table","op","old","new"}`, else the payload.
+    /// JSON: for a change `{"schema","table","op","old","new"}`, else the payload.
     pub payload: String,
     /// W3C `traceparent` of the request that caused it.
     pub traceparent: Option<String>,
+}
+
+/// The topic of what an operation (`insert`, `update`, `delete`) does to a table: `change.orders.insert`, and with the schema of a table
+/// that is not in the first one served, `change.sales.orders.insert`.
+pub fn change_topic(schema: &Schema, relation: &Relation, operation: &str) -> String {
+    match schema.namespaces.first() {
+        Some(first) if *first != relation.namespace => {
+            format!("change.{}.{}.{operation}", relation.namespace, relation.name)
+        }
+        _ => format!("change.{}.{operation}", relation.name),
+    }
 }
 
 /// Whether events of this topic are written by Mainstay alone: calls that are made later (`mainstay.…`) and changes of rows

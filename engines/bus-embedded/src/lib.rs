@@ -3,6 +3,7 @@
 
 mod jobs;
 mod queue;
+mod schedule;
 mod snapshot;
 mod thread;
 

@@ -4,7 +4,7 @@
 //! so that finding one costs the same however many wait behind them.
 
 use crate::{failed, now_us};
-use mainstay_bus::{Backlog, Delivery, Message, Parked, Schedule, Selection, Subscription};
+use mainstay_bus::{Backlog, Delivery, Message, Parked, Selection, Subscription};
 use mainstay_embedded::{Held, create_private};
 use mainstay_model::{Error, Result};
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -57,7 +57,8 @@ CREATE INDEX claim_at ON claim (at_us);
 ";
 
 /// Whether a message to be inserted is the first of its key: `?1` is the subscription, `?4` the key.
-const IS_HEAD: &str = "NOT EXISTS (SELECT 1 FROM message WHERE subscription = ?1 AND key = ?4 AND parked_us IS NULL)";
+pub(crate) const IS_HEAD: &str =
+    "NOT EXISTS (SELECT 1 FROM message WHERE subscription = ?1 AND key = ?4 AND parked_us IS NULL)";
 
 /// The queue, owned by one thread.
 pub(crate) struct Queue {
@@ -418,55 +419,6 @@ impl Queue {
         }
         found.sort_by(|a, b| a.subscription.cmp(&b.subscription));
         Ok(found)
-    }
-
-    /// Publishes due slots; when the next one is due.
-    pub fn tick(&mut self, schedules: &[Schedule], now_us: i64) -> Result<Option<i64>> {
-        let mut next_of_all: Option<i64> = None;
-        for schedule in schedules {
-            let every_us = (schedule.every.as_micros() as i64).max(1);
-            let known: Option<(i64, i64)> = self
-                .connection
-                .query_row(
-                    "SELECT every_us, next_us FROM schedule WHERE subscription = ?",
-                    [&schedule.subscription],
-                    |r| Ok((r.get(0)?, r.get(1)?)),
-                )
-                .optional()
-                .map_err(failed)?;
-            let mut next_us = match known {
-                Some((every, next)) if every == every_us => next,
-                _ => now_us + every_us,
-            };
-            if next_us <= now_us {
-                // Slots missed while nobody was there come as one.
-                let slot = next_us + (now_us - next_us) / every_us * every_us;
-                self.connection
-                    .execute(
-                        &format!(
-                            "INSERT INTO message (subscription, id, topic, key, time_us, payload, due_us, head)
-                         VALUES (?1, ?2, 'schedule', ?4, ?3, '{{}}', ?5, {IS_HEAD}) ON CONFLICT DO NOTHING"
-                        ),
-                        params![
-                            schedule.subscription,
-                            format!("{}@{slot}", schedule.subscription),
-                            slot,
-                            schedule.subscription,
-                            now_us
-                        ],
-                    )
-                    .map_err(failed)?;
-                next_us = slot + every_us;
-            }
-            self.connection
-                .execute(
-                    "INSERT INTO schedule VALUES (?, ?, ?) ON CONFLICT (subscription) DO UPDATE SET every_us = excluded.every_us, next_us = excluded.next_us",
-                    params![schedule.subscription, every_us, next_us],
-                )
-                .map_err(failed)?;
-            next_of_all = Some(next_of_all.map_or(next_us, |n| n.min(next_us)));
-        }
-        Ok(next_of_all)
     }
 }
 

@@ -2,7 +2,7 @@
 //! record changes. All of it only where it is missing; nothing that is there is taken away.
 
 use crate::config::Captured;
-use mainstay_model::{ChangeKind, Relation, Schema, Type, write_json_string};
+use mainstay_model::{ChangeKind, Relation, Schema, Type, change_topic, write_json_string};
 use mainstay_sql::postgres::{quote_identifier, quote_literal};
 use std::fmt::Write;
 use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryRow};
@@ -139,7 +139,7 @@ pub(crate) async fn install(
         .filter(|(kind, _)| captured.contains(id, *kind))
         .map(|(_, name)| name)
         .collect();
-        if let Err(error) = capture(client, relation, &kinds).await {
+        if let Err(error) = capture(client, schema, relation, &kinds).await {
             short.push(format!("events of {}.{}: {error}", relation.namespace, relation.name));
         }
     }
@@ -194,7 +194,7 @@ async fn roles(client: &mut Client, short: &mut Shortcomings) {
 }
 
 /// A trigger that writes a table's changes to the outbox, unless it is there and writes the same.
-async fn capture(client: &mut Client, relation: &Relation, kinds: &[&str]) -> Result<(), String> {
+async fn capture(client: &mut Client, schema: &Schema, relation: &Relation, kinds: &[&str]) -> Result<(), String> {
     let table = format!(
         "{}.{}",
         quote_identifier(&relation.namespace),
@@ -207,7 +207,7 @@ async fn capture(client: &mut Client, relation: &Relation, kinds: &[&str]) -> Re
             relation.namespace, relation.name
         )))
     );
-    let body = capture_body(relation);
+    let body = capture_body(schema, relation);
     let literal = quote_literal(&table);
     // Bits of tgtype: 4 insertion, 8 deletion, 16 update.
     let state = format!(
@@ -249,12 +249,14 @@ async fn capture(client: &mut Client, relation: &Relation, kinds: &[&str]) -> Re
     in_transaction(client, &sql).await
 }
 
-/// `{"table","op","old","new"}`; the key a row had before decides: all that happens to one row stays in one order also when its key
+/// `{"schema","table","op","old","new"}`; the key a row had before decides: all that happens to one row stays in one order also when its key
 /// moves.
-fn capture_body(relation: &Relation) -> String {
-    let mut table = Vec::new();
-    write_json_string(&relation.name, &mut table);
-    let table = String::from_utf8_lossy(&table);
+fn capture_body(schema: &Schema, relation: &Relation) -> String {
+    let mut names = b"{\"schema\":".to_vec();
+    write_json_string(&relation.namespace, &mut names);
+    names.extend_from_slice(b",\"table\":");
+    write_json_string(&relation.name, &mut names);
+    let names = String::from_utf8_lossy(&names);
     let key = |row: &str| {
         let columns: Vec<String> = relation
             .primary_key()
@@ -281,8 +283,8 @@ fn capture_body(relation: &Relation) -> String {
             Some(row) => format!("pg_catalog.row_to_json({row})"),
             None => "'null'".to_owned(),
         };
-        let topic = quote_literal(&format!("change.{}.{name}", relation.name));
-        let head = quote_literal(&format!("{{\"table\":{table},\"op\":\"{name}\",\"old\":"));
+        let topic = quote_literal(&change_topic(schema, relation, name));
+        let head = quote_literal(&format!("{names},\"op\":\"{name}\",\"old\":"));
         let _ = write!(
             body,
             "{branch} TG_OP OPERATOR(pg_catalog.=) '{op}' THEN \

@@ -2,7 +2,9 @@
 
 use crate::failure::plain;
 use crate::statement::{Failure, Statement};
-use mainstay_model::{Change, ChangeKind, OutboxRecord, Relation, Result, Row, Schema, write_json_string};
+use mainstay_model::{
+    Change, ChangeKind, OutboxRecord, Relation, Result, Row, Schema, change_topic, write_json_string,
+};
 use mainstay_sql::sqlite::{Stored, uuid_text};
 use rusqlite::Connection;
 use std::borrow::Cow;
@@ -102,7 +104,7 @@ impl Outbox {
     }
 }
 
-/// A change as an event: its topic, its key, and `{"table","op","old","new"}`.
+/// A change as an event: its topic, its key, and `{"schema","table","op","old","new"}`.
 pub(crate) fn change_event(schema: &Schema, change: &Change) -> (String, String, String) {
     let relation = schema.relation(change.relation);
     let op = match change.kind {
@@ -112,7 +114,9 @@ pub(crate) fn change_event(schema: &Schema, change: &Change) -> (String, String,
         ChangeKind::Truncate => "truncate",
     };
     let mut out = Vec::with_capacity(256);
-    out.extend_from_slice(b"{\"table\":");
+    out.extend_from_slice(b"{\"schema\":");
+    write_json_string(&relation.namespace, &mut out);
+    out.extend_from_slice(b",\"table\":");
     write_json_string(&relation.name, &mut out);
     out.extend_from_slice(b",\"op\":\"");
     out.extend_from_slice(op.as_bytes());
@@ -125,7 +129,7 @@ pub(crate) fn change_event(schema: &Schema, change: &Change) -> (String, String,
     let row = change.before.as_ref().or(change.after.as_ref());
     let key = row.map_or_else(String::new, |row| key_text(relation, row));
     (
-        format!("change.{}.{op}", relation.name),
+        change_topic(schema, relation, op),
         key,
         String::from_utf8_lossy(&out).into_owned(),
     )

@@ -2,6 +2,7 @@
 
 mod adopted;
 mod adopted_accounts;
+mod arising;
 mod backup;
 mod browser;
 mod cache;

@@ -198,8 +198,8 @@ fn exactly_one<'k>(section: &Section<'_>, keys: &[&'k str]) -> Option<&'k str> {
 fn read_trigger(section: &Section<'_>) -> Option<Trigger> {
     match exactly_one(section, &["change", "event", "topic", "every"])? {
         "change" => read_change(section),
-        "event" => topic(section, "event", &["mainstay."]).map(Trigger::Event),
-        "topic" => topic(section, "topic", &["mainstay."]).map(Trigger::Topic),
+        "event" => topic(section, "event").map(Trigger::Event),
+        "topic" => topic(section, "topic").map(Trigger::Topic),
         _ => {
             let every = section.positive_duration("every")?;
             if every < Duration::from_secs(1) {
@@ -212,11 +212,18 @@ fn read_trigger(section: &Section<'_>) -> Option<Trigger> {
 }
 
 /// A topic that begins with none of those that Mainstay keeps for itself.
-fn topic(section: &Section<'_>, key: &str, reserved: &[&str]) -> Option<String> {
+fn topic(section: &Section<'_>, key: &str) -> Option<String> {
     let topic = non_empty(section, key)?;
-    if let Some(start) = reserved.iter().find(|start| topic.starts_with(**start)) {
+    if let Some(start) = ["mainstay.", "change."]
+        .into_iter()
+        .find(|start| topic.starts_with(start))
+    {
         let message = format!("names {topic:?}, and topics that begin with {start} are Mainstay's own");
-        section.report(key, message, Some("name another"));
+        let help = match start {
+            "change." if key != "publish" => "changes of rows are asked for by their table: change = \"orders\"",
+            _ => "name another",
+        };
+        section.report(key, message, Some(help));
         return None;
     }
     Some(topic)
@@ -264,7 +271,7 @@ fn read_action(section: &Section<'_>) -> Option<Action> {
             headers,
         }),
         "call" => non_empty(section, "call").map(Action::Call),
-        _ => topic(section, "publish", &["mainstay.", "change."]).map(Action::Publish),
+        _ => topic(section, "publish").map(Action::Publish),
     }
 }
 
