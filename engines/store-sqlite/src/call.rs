@@ -7,6 +7,7 @@ use crate::constraint::{Attempt, Inquiry};
 use crate::failure::plain;
 use crate::kept::{Kept, Weighed};
 use crate::level::{LevelPlan, Sink, with_value};
+use crate::proposed;
 use crate::row_argument;
 use crate::statement::{Failure, Statement};
 use mainstay_model::{
@@ -50,6 +51,10 @@ struct Run {
     check: Option<Prepared>,
     /// Else what is asked before.
     beforehand: Option<Arc<Expr>>,
+    /// Finds a row that policies refuse, of those that would be written.
+    refused: Option<Sql>,
+    /// Some of them may be left out, and are asked about all the same.
+    leaves_out: bool,
     relation: Option<RelationId>,
     columns: Vec<OutputColumn>,
 }
@@ -421,6 +426,11 @@ impl Run {
                 _ => None,
             },
             beforehand,
+            refused: proposed::refused(place.schema, statement),
+            leaves_out: match statement {
+                Sql::Insert(insert) => insert.conflict.as_ref().is_some_and(|c| c.set.is_empty()),
+                _ => false,
+            },
             relation,
             columns: plan.run.columns,
         })
@@ -428,6 +438,32 @@ impl Run {
 
     /// Runs it to its end, hands over at most `rows_max` rows and says how many it handed over.
     fn run(&mut self, place: Place<'_>, env: &Env<'_>, rows_max: u64, on_row: &mut OnRow<'_>) -> Result<u64> {
+        if self.leaves_out {
+            self.ask_proposed(place, env)?;
+        }
+        let result = self.run_asked(place, env, rows_max, on_row);
+        match &result {
+            // Which constraint is violated is told to those who may write the row.
+            Err(error) if error.code.starts_with("23") => self.ask_proposed(place, env).and(result),
+            _ => result,
+        }
+    }
+
+    /// Asks the policies of the rows that would be written.
+    fn ask_proposed(&self, place: Place<'_>, env: &Env<'_>) -> Result<()> {
+        let Some(refused) = &self.refused else {
+            return Ok(());
+        };
+        let found = sqlite::compile_statement(place.schema, refused)
+            .and_then(|plan| Prepared::new(place.conn, &plan.run)?.exists(env));
+        // What cannot be found out is refused: the safe side.
+        match found {
+            Ok(false) => Ok(()),
+            Ok(true) | Err(_) => Err(row_refused(place.schema, self.relation)),
+        }
+    }
+
+    fn run_asked(&mut self, place: Place<'_>, env: &Env<'_>, rows_max: u64, on_row: &mut OnRow<'_>) -> Result<u64> {
         let (Some(check), Some(id)) = (self.beforehand.clone(), self.relation) else {
             return self.run_to_end(place, env, rows_max, on_row);
         };

@@ -34,6 +34,7 @@ mod outbox;
 mod parts;
 mod pool;
 mod preupdate;
+mod proposed;
 mod reader;
 mod rebuild;
 mod reconcile;

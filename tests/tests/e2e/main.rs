@@ -27,6 +27,7 @@ mod migrate_sqlite;
 mod northwind;
 mod openapi;
 mod output;
+mod policies_first;
 mod postgrest_js;
 mod public_schemas;
 mod refusals;
