@@ -60,7 +60,7 @@ async fn what_commits_late_is_not_lost() {
     assert!(records[0].sequence > early);
     assert_eq!(
         records[0].payload,
-        r#"{"table":"tags","op":"insert","old":null,"new":{"id":1,"label":"late"}}"#
+        r#"{"schema":"public","table":"tags","op":"insert","old":null,"new":{"id":1,"label":"late"}}"#
     );
     // Not confirmed: whoever begins from the start gets it again, under its number.
     assert_eq!(store.outbox(0, 10).await.unwrap(), records);

@@ -34,22 +34,22 @@ async fn changes(w: &World) {
             (
                 "change.authors.insert",
                 "1",
-                r#"{"table":"authors","op":"insert","old":null,"new":{"id":1,"name":"Ann","born":null,"rating":null,"active":true}}"#
+                r#"{"schema":"public","table":"authors","op":"insert","old":null,"new":{"id":1,"name":"Ann","born":null,"rating":null,"active":true}}"#
             ),
             (
                 "change.books.insert",
                 "10",
-                &*format!(r#"{{"table":"books","op":"insert","old":null,"new":{air}}}"#)
+                &*format!(r#"{{"schema":"public","table":"books","op":"insert","old":null,"new":{air}}}"#)
             ),
             (
                 "change.books.update",
                 "10",
-                &*format!(r#"{{"table":"books","op":"update","old":{air},"new":{changed}}}"#)
+                &*format!(r#"{{"schema":"public","table":"books","op":"update","old":{air},"new":{changed}}}"#)
             ),
             (
                 "change.books.delete",
                 "10",
-                &*format!(r#"{{"table":"books","op":"delete","old":{changed},"new":null}}"#)
+                &*format!(r#"{{"schema":"public","table":"books","op":"delete","old":{changed},"new":null}}"#)
             ),
         ]
     );
