@@ -3,7 +3,8 @@
 
 use crate::jobs;
 use mainstay_config::Problem;
-use mainstay_config::project::{Action, Delivery, Project, Target};
+use mainstay_config::project::{Action, Delivery, Project, Target as RouteTarget};
+use mainstay_worker::{SigningKey, Target};
 
 /// Where the project's own API is, in any process that has all of it.
 const API: [&str; 3] = [mainstay_rest::PREFIX, "/auth/v1", jobs::PREFIX];
@@ -65,7 +66,11 @@ fn keys(project: &Project) -> Vec<Problem> {
 
 /// Routes to the project's own API where that is not.
 fn routes(project: &Project) -> Vec<Problem> {
-    let own = project.routes.iter().enumerate().filter(|(_, r)| r.to == Target::Api);
+    let own = project
+        .routes
+        .iter()
+        .enumerate()
+        .filter(|(_, r)| r.to == RouteTarget::Api);
     let lost = own.filter_map(|(index, route)| {
         let path = route
             .matches
@@ -83,26 +88,34 @@ fn routes(project: &Project) -> Vec<Problem> {
     lost.collect()
 }
 
-/// Deliveries to paths of this gateway that no route takes.
+/// Deliveries to where nobody takes them, or signed with what is no key.
 fn deliveries(project: &Project) -> Vec<Problem> {
     let lost = project
         .subscriptions
         .iter()
         .enumerate()
         .filter_map(|(index, subscription)| {
-            let Action::Deliver {
-                to: Delivery::Path(path),
-                ..
-            } = &subscription.action
-            else {
+            let Action::Deliver { to, secret, .. } = &subscription.action else {
                 return None;
             };
-            if is_taken(project, path) {
-                return None;
+            let at = |key: &str| project.places.find(&["on", &index.to_string(), key]);
+            let refused = secret
+                .as_ref()
+                .and_then(|secret| SigningKey::parse(secret.expose()).err());
+            if let Some(why) = refused {
+                return Some(at("secret").problem(format!("[[on]] secret: {why}")));
             }
-            let at = project.places.find(&["on", &index.to_string(), "deliver"]);
-            let problem = at.problem(format!("[[on]] deliver: no route takes POST {path}"));
-            Some(problem.help("add a [[route]] that does, or write an http:// or https:// URL"))
+            match to {
+                Delivery::Url(url) => {
+                    let why = Target::parse(url.expose()).err()?;
+                    Some(at("deliver").problem(format!("[[on]] deliver: {why}")))
+                }
+                Delivery::Path(path) if is_taken(project, path) => None,
+                Delivery::Path(path) => {
+                    let problem = at("deliver").problem(format!("[[on]] deliver: no route takes POST {path}"));
+                    Some(problem.help("add a [[route]] that does, or write an http:// or https:// URL"))
+                }
+            }
         });
     lost.collect()
 }

@@ -1,17 +1,25 @@
-//! One POST to a receiver: no redirects, bounded time and answer, connections kept for the next one.
+//! One POST to a receiver, over TLS where its URL says so: no redirects, bounded time and answer, connections kept for the next one.
 
 use crate::envelope;
 use crate::sign::SigningKey;
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Request, StatusCode, Uri, header};
-use http_body_util::{BodyExt, Full, Limited};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Uri, header};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use std::cell::RefCell;
 use std::fmt;
 use std::rc::Rc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 /// So much of a receiver's answer is read, in bytes: enough for its reason in a dead letter.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
@@ -22,9 +30,10 @@ const BODY_WAIT: Duration = Duration::from_secs(1);
 /// Connections kept per subscription.
 const IDLE_MAX: usize = 16;
 
-/// Where webhooks go: `http://host:port/path`.
+/// Where webhooks go: `https://host:port/path`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
+    tls: bool,
     authority: String,
     host: String,
     port: u16,
@@ -43,26 +52,22 @@ impl fmt::Display for TargetError {
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}{}", self.authority, self.path)
+        let scheme = if self.tls { "https" } else { "http" };
+        write!(f, "{scheme}://{}{}", self.authority, self.path)
     }
 }
 
 impl Target {
-    /// Reads an absolute `http` URL.
+    /// Reads an absolute `http` or `https` URL.
     pub fn parse(url: &str) -> Result<Target, TargetError> {
         let uri: Uri = url
             .parse()
             .map_err(|e| TargetError(format!("{url:?} is not a URL: {e}")))?;
-        match uri.scheme_str() {
-            Some("http") => {}
-            Some("https") => {
-                return Err(TargetError(
-                    "https receivers are not served yet; deliver through a local proxy, or to a path of this gateway"
-                        .into(),
-                ));
-            }
-            _ => return Err(TargetError(format!("{url:?} is not an http URL"))),
-        }
+        let tls = match uri.scheme_str() {
+            Some("http") => false,
+            Some("https") => true,
+            _ => return Err(TargetError(format!("{url:?} is not an http or https URL"))),
+        };
         let authority = uri
             .authority()
             .ok_or_else(|| TargetError(format!("{url:?} names no host")))?;
@@ -72,11 +77,20 @@ impl Target {
             ));
         }
         Ok(Target {
+            tls,
             authority: authority.to_string(),
             host: authority.host().trim_matches(['[', ']']).to_owned(),
-            port: authority.port_u16().unwrap_or(80),
+            port: authority.port_u16().unwrap_or(if tls { 443 } else { 80 }),
             path: uri.path_and_query().map_or("/", |p| p.as_str()).to_owned(),
         })
+    }
+
+    /// The same receiver, called by another name: what it is sent as `Host`.
+    pub fn called(self, authority: &str) -> Target {
+        Target {
+            authority: authority.to_owned(),
+            ..self
+        }
     }
 }
 
@@ -110,18 +124,32 @@ impl Webhook {
         }
     }
 
-    /// Posts a message; everything together takes at most `timeout`.
+    /// Posts a message. The status has to be there within `timeout`; what is said beyond it is waited for a little, and decides nothing.
     pub async fn post(&self, message: &mainstay_bus::Message, timeout: Duration) -> Sent {
-        match tokio::time::timeout(timeout, self.attempt(message)).await {
-            Ok(sent) => sent,
-            Err(_) => Sent::Failed(
-                format!("no answer from {} within {} ms", self.target, timeout.as_millis()),
-                None,
-            ),
+        let deadline = Instant::now() + timeout;
+        let (answer, connection) = match tokio::time::timeout_at(deadline, self.attempt(message)).await {
+            Ok(Ok(answered)) => answered,
+            Ok(Err(why)) => return Sent::Failed(why, None),
+            Err(_) => {
+                let why = format!("no answer from {} within {} ms", self.target, timeout.as_millis());
+                return Sent::Failed(why, None);
+            }
+        };
+        let (head, mut body) = answer.into_parts();
+        let mut text = Vec::new();
+        let read = tokio::time::timeout_at(deadline.min(Instant::now() + BODY_WAIT), read(&mut body, &mut text));
+        let is_whole = read.await.unwrap_or(false);
+        if is_whole && !connection.is_closed() && self.idle.borrow().len() < IDLE_MAX {
+            self.idle.borrow_mut().push(connection);
         }
+        self.judge(head.status, &head.headers, &text)
     }
 
-    async fn attempt(&self, message: &mainstay_bus::Message) -> Sent {
+    /// The answer's head, and the connection that it came by.
+    async fn attempt(
+        &self,
+        message: &mainstay_bus::Message,
+    ) -> Result<(Response<Incoming>, SendRequest<Full<Bytes>>), String> {
         let body = Bytes::from(envelope::cloud_event(message));
         let mut kept = self.idle.borrow_mut().pop();
         loop {
@@ -130,32 +158,19 @@ impl Webhook {
                 Some(connection) => connection,
                 None => match self.connect().await {
                     Ok(connection) => connection,
-                    Err(e) => return Sent::Failed(format!("{}: {e}", self.target), None),
+                    Err(e) => return Err(format!("{}: {e}", self.target)),
                 },
             };
-            let request = match self.request(message, body.clone()) {
-                Ok(request) => request,
-                Err(e) => return Sent::Failed(e, None),
-            };
+            let request = self.request(message, body.clone())?;
             if connection.ready().await.is_err() && !fresh {
                 continue;
             }
-            let answer = match connection.send_request(request).await {
-                Ok(answer) => answer,
+            match connection.send_request(request).await {
+                Ok(answer) => return Ok((answer, connection)),
                 // It may have been closed meanwhile, and the others with it: one fresh one is tried; the receiver deduplicates by id.
-                Err(_) if !fresh => continue,
-                Err(e) => return Sent::Failed(format!("{}: {e}", self.target), None),
-            };
-            let (head, answer_body) = answer.into_parts();
-            let text = Limited::new(answer_body, ANSWER_BYTES_MAX).collect();
-            let text = match tokio::time::timeout(BODY_WAIT, text).await {
-                Ok(Ok(text)) => Some(text.to_bytes()),
-                _ => None,
-            };
-            if text.is_some() && !connection.is_closed() && self.idle.borrow().len() < IDLE_MAX {
-                self.idle.borrow_mut().push(connection);
+                Err(_) if !fresh => {}
+                Err(e) => return Err(format!("{}: {e}", self.target)),
             }
-            return self.judge(head.status, &head.headers, &text.unwrap_or_default());
         }
     }
 
@@ -186,12 +201,13 @@ impl Webhook {
         if let Some(traceparent) = &message.traceparent {
             request = request.header("traceparent", traceparent);
         }
+        let request = request.body(Full::new(body));
+        let mut request = request.map_err(|e| format!("the request could not be made: {e}"))?;
+        // The operator's own come in the place of ours.
         for (name, value) in &self.headers {
-            request = request.header(name, value);
+            request.headers_mut().insert(name, value.clone());
         }
-        request
-            .body(Full::new(body))
-            .map_err(|e| format!("the request could not be made: {e}"))
+        Ok(request)
     }
 
     async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, String> {
@@ -199,12 +215,60 @@ impl Webhook {
             .await
             .map_err(|e| e.to_string())?;
         let _ = stream.set_nodelay(true);
+        if !self.target.tls {
+            return self.shake_hands(stream).await;
+        }
+        let name = ServerName::try_from(self.target.host.clone())
+            .map_err(|_| format!("{:?} is no name that a certificate could have", self.target.host))?;
+        let stream = TlsConnector::from(tls()?).connect(name, stream).await;
+        self.shake_hands(stream.map_err(|e| format!("TLS: {e}"))?).await
+    }
+
+    async fn shake_hands(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    ) -> Result<SendRequest<Full<Bytes>>, String> {
         let (sender, connection) = http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|e| e.to_string())?;
         tokio::spawn(connection);
         Ok(sender)
     }
+}
+
+/// Reads a body as far as it is of use; whether that was all of it.
+async fn read(body: &mut Incoming, text: &mut Vec<u8>) -> bool {
+    while let Some(frame) = body.frame().await {
+        match frame.map(|frame| frame.into_data()) {
+            Ok(Ok(data)) if text.len() + data.len() <= ANSWER_BYTES_MAX => text.extend_from_slice(&data),
+            Ok(Err(_)) => {}
+            _ => return false,
+        }
+    }
+    true
+}
+
+/// What receivers' certificates are looked at with: the system's authorities, read once.
+fn tls() -> Result<Arc<ClientConfig>, String> {
+    static CONFIG: OnceLock<Arc<ClientConfig>> = OnceLock::new();
+    if let Some(config) = CONFIG.get() {
+        return Ok(config.clone());
+    }
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if roots.is_empty() {
+        return Err(
+            "no certificate authority is known: install the system's ca-certificates, or name a file in SSL_CERT_FILE"
+                .into(),
+        );
+    }
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
+    let builder = builder
+        .with_safe_default_protocol_versions()
+        .map_err(|e| format!("TLS: {e}"))?;
+    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(CONFIG.get_or_init(|| Arc::new(config)).clone())
 }
 
 /// `Retry-After` (RFC 9110 §10.2.3): seconds, or a date.

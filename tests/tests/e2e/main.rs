@@ -39,3 +39,4 @@ mod services;
 mod shapes;
 mod shop;
 mod streaming;
+mod webhooks;

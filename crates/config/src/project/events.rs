@@ -304,10 +304,14 @@ fn read_headers(section: &Section<'_>) -> Vec<(String, Secret)> {
     let mut read = Vec::new();
     for (name, at) in headers.keys() {
         let Some(text) = headers.text(&name) else { continue };
+        let lower = name.to_ascii_lowercase();
         if let Err(reason) = super::routes::check_header(&name, &text.text) {
             headers.report_at(&at, &name, reason, None);
+        } else if lower.starts_with("webhook-") {
+            let help = "leave it out; `secret` decides what it says";
+            headers.report_at(&at, &name, "is the signature's and cannot be set", Some(help));
         } else {
-            read.push((name.to_ascii_lowercase(), Secret::new(text.text)));
+            read.push((lower, Secret::new(text.text)));
         }
     }
     read
