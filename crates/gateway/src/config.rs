@@ -42,7 +42,12 @@ pub struct Config {
     /// Whether another process may listen on the same port at the same time (a handover without a gap). Off, a port
     /// in use is an error instead of a silent sharing.
     pub share_port: bool,
+    /// What the process' own requests carry in [`OWN_KEY`]: neither `hosts` nor limits are for them. `None`: there are none.
+    pub own_key: Option<HeaderValue>,
 }
+
+/// The header that tells requests of this process from others'. It is not passed on.
+pub const OWN_KEY: HeaderName = HeaderName::from_static("mainstay-own");
 
 impl Default for Config {
     fn default() -> Config {
@@ -59,6 +64,7 @@ impl Default for Config {
             compress: true,
             trusted_proxies: Vec::new(),
             share_port: false,
+            own_key: None,
         }
     }
 }

@@ -43,8 +43,8 @@ mod worker;
 pub use admin::{AdminConfig, AdminServer, Readiness};
 pub use authenticate::Authenticate;
 pub use config::{
-    Answer, AtHand, Auth, Balance, Config, ConfigError, Content, Ejection, HeaderEdits, Limits, Route, Service,
-    Standing, Target, Upstream,
+    Answer, AtHand, Auth, Balance, Config, ConfigError, Content, Ejection, HeaderEdits, Limits, OWN_KEY, Route,
+    Service, Standing, Target, Upstream,
 };
 pub use cors::{Cors, Origins};
 pub use explain::{Course, End, Explainer};

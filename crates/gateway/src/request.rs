@@ -3,7 +3,7 @@
 use crate::authenticate;
 use crate::body::Body;
 use crate::compress;
-use crate::config::AtHand;
+use crate::config::{AtHand, OWN_KEY};
 use crate::connection::State;
 use crate::cors;
 use crate::forwarded;
@@ -210,7 +210,7 @@ pub(crate) async fn admit(
     headers: &HeaderMap,
 ) -> Result<Passed, Refusal> {
     let mut passed = Passed::new();
-    let limited = site.rules_of(route).next().is_some();
+    let limited = site.rules_of(route).next().is_some() && !site.is_own(headers);
     let peer = exchange.notes().peer;
     if limited {
         limit::by_address(site.rules_of(route), &*site.limiter, peer, &mut passed).await?;
@@ -272,6 +272,9 @@ async fn phases(
             passed
         }
     };
+    if site.is_own(&waiting.parts.headers) {
+        waiting.parts.headers.remove(OWN_KEY);
+    }
     let mut response = match &route.to {
         CompiledTarget::Service(service) => {
             let Waiting { parts, body, .. } = *waiting;

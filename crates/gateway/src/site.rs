@@ -2,7 +2,7 @@
 
 use crate::authenticate::Authenticate;
 use crate::balance::Group;
-use crate::config::{Auth, Config, ConfigError, HeaderEdits, Limits, Route, Service, Target};
+use crate::config::{Auth, Config, ConfigError, HeaderEdits, Limits, OWN_KEY, Route, Service, Target};
 use crate::cors;
 use crate::files::Files;
 use crate::forwarded::Network;
@@ -12,7 +12,7 @@ use crate::retry::Budget;
 use crate::router::{Found, Router};
 use crate::transform::PathChange;
 use crate::validate;
-use http::Method;
+use http::{HeaderMap, HeaderValue, Method};
 use mainstay_telemetry::RouteMetrics;
 use rustc_hash::FxHashMap;
 use std::fmt;
@@ -33,6 +33,8 @@ pub(crate) struct Site {
     pub(crate) authenticate: Option<Arc<dyn Authenticate>>,
     pub(crate) limits: Limits,
     pub(crate) proxies: Vec<Network>,
+    /// What the process' own requests carry.
+    own_key: Option<HeaderValue>,
     pub(crate) compress: bool,
     /// Metrics of requests that no route took.
     pub(crate) no_route: RouteMetrics,
@@ -189,9 +191,19 @@ impl Site {
             limits: config.limits.clone(),
             proxies: config.trusted_proxies.clone(),
             compress: config.compress,
+            own_key: config.own_key.clone(),
             no_route: RouteMetrics::new(""),
             begin: Instant::now(),
         })
+    }
+
+    /// Whether a request comes from this process itself.
+    pub(crate) fn is_own(&self, headers: &HeaderMap) -> bool {
+        let Some(key) = &self.own_key else { return false };
+        let given = headers.get(OWN_KEY).map_or(&b""[..], |given| given.as_bytes());
+        // Every byte is looked at, so that the time tells nothing of how many are right.
+        let differs = |differs, (a, b): (&u8, &u8)| differs | (a ^ b);
+        given.len() == key.len() && given.iter().zip(key.as_bytes()).fold(0, differs) == 0
     }
 
     /// The route for a request.

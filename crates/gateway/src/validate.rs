@@ -56,7 +56,8 @@ pub(crate) fn request(
             )),
         );
     }
-    if !site.hosts.is_empty() && !site.hosts.iter().any(|pattern| host_matches(pattern, host.as_bytes())) {
+    let is_served = |host: &[u8]| site.hosts.iter().any(|pattern| host_matches(pattern, host));
+    if !site.hosts.is_empty() && !is_served(host.as_bytes()) && !site.is_own(headers) {
         return Err(
             Refusal::new(StatusCode::MISDIRECTED_REQUEST, "GW116", "This host is not served here")
                 .details(String::from_utf8_lossy(host.as_bytes()).into_owned()),

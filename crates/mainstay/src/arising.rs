@@ -4,8 +4,9 @@
 use crate::accounts::auth_store;
 use crate::instance::Part;
 use crate::project::find_table;
+use crate::unserved::is_under;
 use mainstay_config::Problem;
-use mainstay_config::project::{Action, Project, Subscription, Trigger};
+use mainstay_config::project::{Action, Delivery, Project, Subscription, Trigger};
 use mainstay_model::{Builtin, Expr, ExprKind, Function, Result, Rewrite, Schema, Value, rewrite_statement};
 
 /// Subscriptions whose events arise in a part of the project and whose function another process has.
@@ -14,8 +15,10 @@ pub fn stranded(project: &Project, schema: &Schema, part: &Part) -> Vec<Problem>
         return Vec::new();
     }
     let stranded = project.subscriptions.iter().filter_map(|subscription| {
-        let Action::Call(name) = &subscription.action else {
-            return None;
+        let name = match &subscription.action {
+            Action::Call(name) => name,
+            Action::Deliver { to: Delivery::Path(path), .. } => return lost(project, schema, part, subscription, path),
+            Action::Deliver { .. } | Action::Publish(_) => return None,
         };
         let function = schema.functions.iter().find(|f| *f.name == **name)?;
         let is_here = part.works(project, function.service.as_deref(), &function.store);
@@ -36,6 +39,23 @@ pub fn stranded(project: &Project, schema: &Schema, part: &Part) -> Vec<Problem>
         ))
     });
     stranded.collect()
+}
+
+/// A delivery to a path of the gateway, where this process answers requests and the gateway is another.
+fn lost(project: &Project, schema: &Schema, part: &Part, subscription: &Subscription, path: &str) -> Option<Problem> {
+    let is_here = part.gateway || !part.api || project.gateway.url.is_some() || is_under(path, mainstay_rest::PREFIX);
+    if is_here || !arises(project, schema, part, subscription) {
+        return None;
+    }
+    let name = &subscription.name;
+    let problem =
+        format!("[[on]] \"{name}\": its events arise in a process that has no gateway to deliver to {path} by");
+    Some(
+        subscription
+            .at
+            .problem(problem)
+            .help("say where it is: [gateway] url = \"https://…\", or write the whole URL"),
+    )
 }
 
 /// Every part that the file itself sets apart, for whoever looks at the whole project.

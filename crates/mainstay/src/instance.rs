@@ -200,10 +200,11 @@ impl Instance {
                 services.push((jobs::PREFIX, Arc::new(JobStates(jobs.clone()))));
             }
         }
+        let own_key = http::HeaderValue::try_from(secrets::random()?).map_err(|e| e.to_string())?;
         let draining = Arc::new(AtomicBool::new(false));
         let problem: Arc<Mutex<Option<String>>> = Arc::default();
         let gateway = if part.gateway || part.api {
-            let config = routes::gateway(project, &loaded.schema, &part, services)?;
+            let config = routes::gateway(project, &loaded.schema, &part, services, own_key.clone())?;
             let tokens = Arc::new(Tokens::new(verifier));
             Some(Gateway::new(config, Some(tokens), None).map_err(|e| e.to_string())?)
         } else {
@@ -220,11 +221,16 @@ impl Instance {
         let worker = match &bus {
             None => None,
             Some(bus) => {
-                let own = gateway
-                    .as_ref()
-                    .and_then(|g| g.addresses().first().copied())
-                    .unwrap_or(project.gateway.listen);
-                let config = subscriptions::worker(project, &loaded.schema, &part, own)?;
+                let listens = gateway.as_ref().and_then(|g| g.addresses().first().copied());
+                let own = subscriptions::Own {
+                    url: match &project.gateway.url {
+                        // What answers here is not the gateway.
+                        Some(url) if part.api && !part.gateway => url.clone(),
+                        _ => format!("http://{}", listens.unwrap_or(project.gateway.listen)),
+                    },
+                    key: own_key,
+                };
+                let config = subscriptions::worker(project, &loaded.schema, &part, &own)?;
                 let runner = Arc::new(Calls(current.clone()));
                 Some(
                     Worker::start(config, engine, bus.clone(), Some(runner))
@@ -277,15 +283,21 @@ impl Instance {
             .unwrap_or_default()
     }
 
-    /// Not ready, then drained: requests in flight end, then deliveries, then the stores close.
-    pub async fn stop(self) {
+    /// Not ready, then drained: deliveries under way end, which may go through the gateway, then requests in flight, then the stores
+    /// close. What is not delivered within `drain` comes again at the next start.
+    pub async fn stop(self, drain: Duration) {
         self.draining.store(true, Ordering::Release);
+        if let Some(worker) = self.worker
+            && tokio::time::timeout(drain, worker.stop()).await.is_err()
+        {
+            mainstay_telemetry::warn!(
+                "serve",
+                "deliveries were cut off after {drain:?}, and come again at the next start"
+            );
+        }
         if let Some(gateway) = self.gateway {
             gateway.stop();
             let _ = tokio::task::spawn_blocking(move || gateway.wait()).await;
-        }
-        if let Some(worker) = self.worker {
-            worker.stop().await;
         }
         self.tasks.iter().for_each(|task| task.abort());
         if let Some(backups) = self.backups {

@@ -13,12 +13,14 @@ use mainstay_gateway::{
 use mainstay_model::Schema;
 use std::sync::Arc;
 
-/// The gateway's configuration for a part of the project. `services` are those of this process, by prefix.
+/// The gateway's configuration for a part of the project. `services` are those of this process, by prefix; `own_key` is what its
+/// deliveries to itself carry.
 pub fn gateway(
     project: &Project,
     schema: &Schema,
     part: &Part,
     services: Vec<(&'static str, Arc<dyn Service>)>,
+    own_key: HeaderValue,
 ) -> Result<Config, String> {
     let own = &project.gateway;
     let mut routes: Vec<Route> = Vec::new();
@@ -129,6 +131,7 @@ pub fn gateway(
             .filter_map(|n| Network::parse(&format!("{}/{}", n.address, n.prefix)))
             .collect(),
         share_port: false,
+        own_key: Some(own_key),
     })
 }
 

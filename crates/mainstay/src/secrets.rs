@@ -107,11 +107,16 @@ pub fn generated(state: &Path, file: &str, prefix: &str) -> Result<String, Strin
         Err(e) => return Err(unusable(&path, "cannot be read", &e)),
     }
     make_state(state)?;
-    let mut random = [0u8; 32];
-    getrandom::fill(&mut random).map_err(|e| format!("there is no randomness for {}: {e}", path.display()))?;
-    let text = format!("{prefix}{}", base64::engine::general_purpose::STANDARD.encode(random));
+    let text = format!("{prefix}{}", random().map_err(|e| format!("{}: {e}", path.display()))?);
     write_private(&path, &text).map_err(|e| unusable(&path, "cannot be written", &e))?;
     Ok(text)
+}
+
+/// 32 random bytes in base64.
+pub fn random() -> Result<String, String> {
+    let mut random = [0u8; 32];
+    getrandom::fill(&mut random).map_err(|e| format!("there is no randomness: {e}"))?;
+    Ok(base64::engine::general_purpose::STANDARD.encode(random))
 }
 
 /// Refuses a file without a secret in it: with an empty one nobody is let in, or anybody.

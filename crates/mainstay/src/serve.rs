@@ -6,9 +6,9 @@ use crate::output;
 use crate::project::{self, Problems};
 use mainstay_config::project::{LogFormat, LogLevel};
 use std::fmt::Display;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Serves until SIGTERM or SIGINT.
+/// Serves until SIGTERM, SIGINT or SIGHUP; a second one cuts off what is under way.
 pub fn run(options: Serve) -> Result<(), Box<dyn Display>> {
     let fail = |text: String| Box::new(text) as Box<dyn Display>;
     let mut overrides = options.set.clone();
@@ -32,9 +32,9 @@ pub fn run(options: Serve) -> Result<(), Box<dyn Display>> {
         .enable_all()
         .build()
         .map_err(|e| fail(format!("no runtime could be started: {e}")))?;
-    runtime.block_on(async {
-        let mut term = signal(SignalKind::terminate()).map_err(|e| fail(e.to_string()))?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(|e| fail(e.to_string()))?;
+    let drain = loaded.project.gateway.drain;
+    let served = runtime.block_on(async {
+        let mut signals = Signals::new().map_err(|e| fail(e.to_string()))?;
         // Nobody waits for it: what is there is served.
         let project = loaded.project.clone();
         tokio::spawn(async move { behind(&project).await });
@@ -53,13 +53,38 @@ pub fn run(options: Serve) -> Result<(), Box<dyn Display>> {
         };
         tokio::select! {
             () = ready => {}
-            _ = term.recv() => {}
-            _ = interrupt.recv() => {}
+            () = signals.next() => {}
         }
-        instance.stop().await;
+        tokio::select! {
+            () = instance.stop(drain) => {}
+            () = signals.next() => mainstay_telemetry::warn!("serve", "told to end a second time: what is under way is cut off"),
+        }
         mainstay_telemetry::flush();
         Ok(())
-    })
+    });
+    // A delivery that was cut off does not hold up the end.
+    runtime.shutdown_background();
+    served
+}
+
+/// What a process is told to end by: SIGTERM, SIGINT, and SIGHUP when its terminal goes.
+struct Signals([Signal; 3]);
+
+impl Signals {
+    fn new() -> std::io::Result<Signals> {
+        let [terminate, interrupt, hangup] = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()];
+        Ok(Signals([signal(terminate)?, signal(interrupt)?, signal(hangup)?]))
+    }
+
+    /// Waits for the next one.
+    async fn next(&mut self) {
+        let Signals([terminate, interrupt, hangup]) = self;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    }
 }
 
 /// Problems of `--listen` and `--admin` by these names, not by those of the keys that they stand for.

@@ -6,18 +6,20 @@ use mainstay_config::Project;
 use mainstay_config::project::{Action, Backoff, Delivery, Operation, Subscription, Trigger};
 use mainstay_model::{Schema, change_topic};
 use mainstay_worker::{Retry, SigningKey, Target};
-use std::net::SocketAddr;
 
 /// Asynchronous calls that run at once.
 const JOBS_PARALLEL: usize = 16;
 
-/// The worker's configuration for a part of the project; `own` is where its own gateway listens.
-pub fn worker(
-    project: &Project,
-    schema: &Schema,
-    part: &Part,
-    own: SocketAddr,
-) -> Result<mainstay_worker::Config, String> {
+/// This process' own gateway, for deliveries to paths.
+pub struct Own {
+    /// Where it is: `http://127.0.0.1:8080`.
+    pub url: String,
+    /// What it knows the process' own requests by.
+    pub key: http::HeaderValue,
+}
+
+/// The worker's configuration for a part of the project.
+pub fn worker(project: &Project, schema: &Schema, part: &Part, own: &Own) -> Result<mainstay_worker::Config, String> {
     let mut subscriptions = Vec::new();
     for subscription in &project.subscriptions {
         if concerns(project, subscription, schema, part) {
@@ -63,7 +65,7 @@ fn one(
     project: &Project,
     schema: &Schema,
     subscription: &Subscription,
-    own: SocketAddr,
+    own: &Own,
 ) -> Result<mainstay_worker::Subscription, String> {
     let at = &subscription.at;
     let trigger = match &subscription.trigger {
@@ -94,7 +96,7 @@ fn one(
         Action::Deliver { to, secret, headers } => {
             let url = match to {
                 Delivery::Url(url) => url.expose().to_owned(),
-                Delivery::Path(path) => format!("http://{own}{path}"),
+                Delivery::Path(path) => format!("{}{path}", own.url),
             };
             let target = Target::parse(&url).map_err(|e| format!("{at}: deliver: {e}"))?;
             let text = match secret {
@@ -105,7 +107,7 @@ fn one(
                 }
             };
             let key = SigningKey::parse(&text).map_err(|e| format!("{at}: secret: {e}"))?;
-            let headers = headers
+            let mut headers: Vec<(http::HeaderName, http::HeaderValue)> = headers
                 .iter()
                 .map(|(name, value)| {
                     let name =
@@ -115,6 +117,9 @@ fn one(
                     Ok((name, value))
                 })
                 .collect::<Result<_, String>>()?;
+            if matches!(to, Delivery::Path(_)) {
+                headers.push((mainstay_gateway::OWN_KEY, own.key.clone()));
+            }
             mainstay_worker::Action::Deliver {
                 target,
                 key: Some(key),

@@ -84,14 +84,6 @@ impl Target {
             path: uri.path_and_query().map_or("/", |p| p.as_str()).to_owned(),
         })
     }
-
-    /// The same receiver, called by another name: what it is sent as `Host`.
-    pub fn called(self, authority: &str) -> Target {
-        Target {
-            authority: authority.to_owned(),
-            ..self
-        }
-    }
 }
 
 /// What came of an attempt.

@@ -1,6 +1,6 @@
 //! Which events reach whom: of tables of one name in several schemas each its own, and none that a process would have to carry to another.
 
-use mainstay_tests::{Command, Project, until};
+use mainstay_tests::{Command, Project, Receiver, until};
 use serde_json::json;
 
 /// Two services with stores of their own; `order` is taken in one, and the other has a function that wants to know.
@@ -162,4 +162,25 @@ fn subscriptions_that_cannot_work_are_refused() {
         "[[on]]\nname = \"a\"\nevent = \"x\"\npublish = \"y\"\n[[on]]\nname = \"b\"\nevent = \"y\"\npublish = \"z\"\n";
     let (ok, out, said) = check(&Project::new(schema, chain).embedded(), &[]);
     assert!(ok, "{out}{said}");
+}
+
+#[test]
+fn deliveries_to_paths_need_the_gateway() {
+    let on = "[[on]]\nname = \"x\"\nevent = \"order.placed\"\ndeliver = \"/hooks/in\"\n\
+        [upstream.there]\nservers = [\"127.0.0.1:9\"]\n[[route]]\nmatch = \"POST /hooks/**\"\nto = \"there\"\n";
+    let project = apart(on);
+    let (ok, _, said) = project.command().args(["--service", "one"]).run();
+    assert!(
+        !ok && said.contains("has no gateway to deliver to /hooks/in by") && said.contains("[gateway] url"),
+        "{said}"
+    );
+    // Where it is known it is called.
+    let receiver = Receiver::start(|_| 204);
+    let place = format!("gateway.url={}", receiver.url(""));
+    let process = project.command().args(["--service", "one", "--set", &place]).start();
+    let service = process.client().with_token(&project.token("service_role", None));
+    service.post("/rest/v1/rpc/place", &json!({"id": 7})).expect(204);
+    until("it is delivered", || (receiver.count() == 1).then_some(()));
+    assert_eq!(receiver.take()[0].path, "/hooks/in");
+    assert!(project.command().args(["--service", "two"]).start().terminate());
 }

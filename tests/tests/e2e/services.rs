@@ -30,7 +30,7 @@ fn what_is_embedded_has_one_process() {
         &[][..],
         &["--only", "worker"],
         &["--service", "users"],
-        &["--service", "orders"],
+        &["--service", "orders", "--set", "gateway.url=http://127.0.0.1:8080"],
     ] {
         if engine() == Engine::Postgres && arguments.first() == Some(&"--service") {
             // A server has any number of processes, and a service's own has a bus of its own.

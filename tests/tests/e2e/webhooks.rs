@@ -150,9 +150,9 @@ fn a_status_is_an_answer_whenever_the_rest_comes() {
                 let mut request = [0; 4096];
                 let _ = stream.read(&mut request);
                 // Later than half of the time, and never all of it.
-                std::thread::sleep(Duration::from_millis(700));
+                std::thread::park_timeout(Duration::from_millis(700));
                 let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nok");
-                std::thread::sleep(Duration::from_secs(60));
+                std::thread::park_timeout(Duration::from_secs(60));
             });
         }
     });
@@ -205,5 +205,101 @@ fn what_cannot_be_delivered_is_refused_before() {
                 "{on}: {said}"
             );
         }
+    }
+}
+
+/// A project that delivers to a path of its own gateway, behind which the receiver is.
+fn through_gateway(receiver: &Receiver, gateway: &str) -> Project {
+    let address = receiver.url("").replace("http://", "");
+    subscribed(
+        "/hooks/in",
+        &format!(
+            "retry = {{ attempts = 3, initial = \"100ms\" }}\n[gateway]\n{gateway}\n[upstream.there]\nservers = [\"{address}\"]\n\
+             [[route]]\nmatch = \"POST /hooks/**\"\nto = \"there\"\nauth = \"none\"\n"
+        ),
+    )
+}
+
+#[test]
+fn the_gateways_own_deliveries_are_not_for_hosts_and_limits() {
+    let receiver = Receiver::start(|_| 204);
+    let project = through_gateway(
+        &receiver,
+        "hosts = [\"shop.example\"]\n[[gateway.limit]]\nper = \"address\"\nrate = \"2/h\"\n[[gateway.limit]]\nper = \"all\"\nrate = \"6/h\"\n",
+    );
+    let process = project.serve();
+    let client = process.client();
+    let send = |id: i64, host: &str, own: &str| {
+        let body = json!({"id": id}).to_string();
+        let request = format!(
+            "POST /rest/v1/notes HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\nmainstay-own: {own}\r\n\
+             content-length: {}\r\nconnection: close\r\n\r\n{body}",
+            body.len()
+        );
+        let answer = String::from_utf8_lossy(&client.raw(request.as_bytes())).into_owned();
+        answer[9..12].parse::<u16>().expect("a status")
+    };
+    // Whoever claims to be the gateway is not.
+    assert_eq!(send(1, "other.example", "x"), 421);
+    let added: Vec<u16> = (2..6).map(|id| send(id, "shop.example", "")).collect();
+    assert_eq!(added, [201, 201, 429, 429]);
+    until("both are delivered", || (receiver.count() == 2).then_some(()));
+    for delivery in receiver.take() {
+        assert_eq!(delivery.header("mainstay-own"), "", "the key is passed on");
+    }
+    assert_eq!(count(&process, "mainstay_delivery_failures_total"), 0);
+}
+
+#[test]
+fn deliveries_under_way_end_before_the_gateway_does() {
+    let receiver = Receiver::start(|_| {
+        std::thread::park_timeout(Duration::from_secs(1));
+        204
+    });
+    let project = through_gateway(&receiver, "");
+    let process = project.serve();
+    add(&process, 1);
+    until("it is under way", || (receiver.count() == 1).then_some(()));
+    assert!(process.terminate());
+    assert_eq!(receiver.take()[0].status, 204);
+    // It is not delivered a second time.
+    let process = project.serve();
+    add(&process, 2);
+    until("the next is delivered", || {
+        (count(&process, "mainstay_delivered_total") == 1).then_some(())
+    });
+    assert_eq!(receiver.count(), 1);
+}
+
+#[test]
+fn nobody_holds_up_the_end() {
+    for (drain, second) in [
+        ("1s", None),
+        ("1h", Some("TERM")),
+        ("1h", Some("INT")),
+        ("1h", Some("HUP")),
+    ] {
+        let receiver = Receiver::start(|_| {
+            std::thread::park_timeout(Duration::from_secs(20));
+            204
+        });
+        let project = subscribed(&receiver.url("/"), &format!("[gateway]\ndrain = \"{drain}\"\n"));
+        let process = project.serve();
+        add(&process, 1);
+        until("it is under way", || (receiver.count() == 1).then_some(()));
+        let began = std::time::Instant::now();
+        process.signal("HUP");
+        if let Some(second) = second {
+            until("it has begun to end", || {
+                (process.admin().get("/readyz").status == 503).then_some(())
+            });
+            process.signal(second);
+        }
+        assert!(process.ended(), "{drain} {second:?}");
+        assert!(
+            began.elapsed() < Duration::from_secs(8),
+            "{drain} {second:?}: {:?}",
+            began.elapsed()
+        );
     }
 }
