@@ -1,15 +1,16 @@
 //! The operators' listener behind its token, and the verbs of the command line that talk to it.
 
 use crate::api::json;
-use crate::cli::{Events, Instance};
+use crate::cli::{Events, Instance, Which};
 use crate::current::Current;
 use crate::output::{complain, say};
 use crate::{explain, explain_request, secrets};
 use bytes::Bytes;
-use http::header::LINK;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, LINK};
 use http::{HeaderValue, Method, Request, StatusCode};
 use mainstay_bus::{Backlog, Bus, Parked, Selection};
 use mainstay_gateway::{Answer, Content, Explainer, Service};
+use serde_json::value::RawValue;
 use serde_json::{Value as Json, json};
 use std::fmt::Display;
 use std::io::{Read, Write};
@@ -26,6 +27,9 @@ const PARKED: &str = "/events/parked";
 
 /// The most dead letters of one answer; there is a next one.
 pub const PAGE_MAX: usize = 1000;
+
+/// A page ends when its payloads have so many bytes, whatever its limit.
+const PAGE_BYTES: usize = 8 << 20;
 
 /// Where a running instance is asked for a copy of what waits on its bus.
 const SNAPSHOT: &str = "/bus/snapshot";
@@ -71,8 +75,8 @@ impl Service for Operations {
                     Err(e) => refused(StatusCode::SERVICE_UNAVAILABLE, &e.to_string()),
                 };
             }
-            let selection = match selection(request.uri().query().unwrap_or_default()) {
-                Ok(selection) => selection,
+            let (selection, all) = match selection(request.uri().query().unwrap_or_default()) {
+                Ok(read) => read,
                 Err(message) => return refused(StatusCode::BAD_REQUEST, &message),
             };
             if let Some(name) = &selection.subscription
@@ -96,7 +100,15 @@ impl Service for Operations {
             }
             let result = match (request.method(), request.uri().path()) {
                 (&Method::GET, "/events/backlog") => bus.backlog().await.map(|b| b.iter().map(backlog).collect()),
-                (&Method::POST, "/events/replay") => bus.replay(selection).await.map(|n| json!({"replayed": n})),
+                (&Method::POST, "/events/replay") => {
+                    if selection.subscription.is_none() && selection.serial.is_none() && !all {
+                        return refused(
+                            StatusCode::BAD_REQUEST,
+                            "say which: ?subscription=NAME, ?id=N, or ?all=true",
+                        );
+                    }
+                    bus.replay(selection).await.map(|n| json!({"replayed": n}))
+                }
                 (&Method::POST, "/events/discard") => {
                     if selection.subscription.is_none() && selection.serial.is_none() {
                         return refused(StatusCode::BAD_REQUEST, "say which: ?subscription=NAME or ?id=N");
@@ -131,12 +143,14 @@ async fn page(bus: &dyn Bus, selection: Selection) -> mainstay_model::Result<htt
             ..selection
         })
         .await?;
-    let more = letters.len() > limit;
+    let bytes: usize = letters.iter().map(|letter| letter.message.payload.len()).sum();
+    let more = letters.len() > limit || bytes >= PAGE_BYTES;
     letters.truncate(limit);
-    let mut answer = json(
-        StatusCode::OK,
-        &letters.iter().map(parked).collect::<serde_json::Value>(),
-    );
+    let listed = letters.iter().map(parked).collect::<Vec<_>>().join(",");
+    let mut answer = http::Response::new(Content::Whole(format!("[{listed}]").into()));
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if let Some(last) = letters.last().filter(|_| more) {
         next.push_str(&format!("after={}&limit={limit}", last.serial));
         if let Ok(link) = HeaderValue::try_from(format!("<{next}>; rel=\"next\"")) {
@@ -146,7 +160,9 @@ async fn page(bus: &dyn Bus, selection: Selection) -> mainstay_model::Result<htt
     Ok(answer)
 }
 
-fn selection(query: &str) -> Result<Selection, String> {
+/// What a query selects, and whether it says that it means all.
+fn selection(query: &str) -> Result<(Selection, bool), String> {
+    let mut all = false;
     let mut selection = Selection {
         limit: PAGE_MAX,
         ..Selection::default()
@@ -154,6 +170,7 @@ fn selection(query: &str) -> Result<Selection, String> {
     for pair in query.split('&').filter(|p| !p.is_empty()) {
         match pair.split_once('=') {
             Some(("subscription", name)) => selection.subscription = Some(decoded(name)),
+            Some(("all", "true")) => all = true,
             Some(("id", id)) => selection.serial = Some(id.parse().map_err(|_| format!("id: {id:?} is not a number"))?),
             Some(("after", id)) => {
                 selection.after = Some(id.parse().map_err(|_| format!("after: {id:?} is not a number"))?);
@@ -164,12 +181,12 @@ fn selection(query: &str) -> Result<Selection, String> {
             }
             _ => {
                 return Err(format!(
-                    "unknown parameter {pair:?}; there is subscription, id, after and limit"
+                    "unknown parameter {pair:?}; there is subscription, id, all=true, after and limit"
                 ));
             }
         }
     }
-    Ok(selection)
+    Ok((selection, all))
 }
 
 /// Percent-encoding, for a query.
@@ -208,12 +225,15 @@ fn backlog(of: &Backlog) -> Json {
     json!({"subscription": of.subscription, "waiting": of.waiting, "retrying": of.retrying, "parked": of.parked, "oldest_us": of.oldest_us})
 }
 
-fn parked(letter: &Parked) -> Json {
-    json!({
+/// A dead letter as JSON; its payload as it was written, digit by digit.
+fn parked(letter: &Parked) -> String {
+    let head = json!({
         "id": letter.serial, "subscription": letter.subscription, "event": letter.message.id, "topic": letter.message.topic,
         "key": letter.message.key, "attempts": letter.attempts, "error": letter.error, "parked_us": letter.parked_us,
-        "payload": serde_json::from_str::<Json>(&letter.message.payload).unwrap_or(Json::Null),
-    })
+    });
+    let head = head.to_string();
+    let payload = serde_json::from_str::<&RawValue>(&letter.message.payload).map_or("null", RawValue::get);
+    format!("{},\"payload\":{payload}}}", &head[..head.len() - 1])
 }
 
 /// `mainstay events`
@@ -221,35 +241,51 @@ pub fn events(verb: &Events) -> Result<(), Box<dyn Display>> {
     let fail = |text: String| Box::new(text) as Box<dyn Display>;
     let (instance, method, path) = match verb {
         Events::Backlog(instance) => (instance, "GET", "/events/backlog".to_owned()),
-        Events::Parked { instance, after, limit } => {
-            let after = after.map(|id| format!("&after={id}")).unwrap_or_default();
-            (instance, "GET", format!("{PARKED}?limit={limit}{after}"))
-        }
-        Events::Replay {
+        Events::Parked {
             instance,
             subscription,
-            id,
+            after,
+            limit,
         } => {
-            let mut path = "/events/replay?".to_owned();
-            if let Some(name) = subscription {
-                path.push_str(&format!("subscription={}", encoded(name)));
-            }
-            if let Some(id) = id {
-                path.push_str(&format!("{}id={id}", if subscription.is_some() { "&" } else { "" }));
-            }
-            (instance, "POST", path)
+            let subscription = subscription
+                .as_ref()
+                .map(|name| format!("&subscription={}", encoded(name)));
+            let after = after.map(|id| format!("&after={id}")).unwrap_or_default();
+            let path = format!("{PARKED}?limit={limit}{after}{}", subscription.unwrap_or_default());
+            (instance, "GET", path)
         }
+        Events::Replay { which, all: false, .. } if which.is_empty() => {
+            return Err(fail("say which: --subscription NAME, --id N, or --all".to_owned()));
+        }
+        Events::Discard { which, .. } if which.is_empty() => {
+            return Err(fail("say which: --subscription NAME or --id N".to_owned()));
+        }
+        Events::Replay { instance, which, all } => {
+            let all = if *all { "all=true" } else { "" };
+            (instance, "POST", format!("/events/replay?{}{all}", query(which)))
+        }
+        Events::Discard { instance, which } => (instance, "POST", format!("/events/discard?{}", query(which))),
     };
     let (head, answer) = exchange(instance, method, &path, "").map_err(fail)?;
-    match serde_json::from_str::<Json>(&answer) {
-        Ok(Json::Array(rows)) if rows.is_empty() => say!("nothing"),
-        Ok(Json::Array(rows)) => rows.iter().for_each(|row| say!("{row}")),
-        _ => say!("{answer}"),
+    match serde_json::from_str::<Vec<&RawValue>>(&answer) {
+        Ok(rows) if rows.is_empty() => say!("nothing"),
+        Ok(rows) => rows.iter().for_each(|row| say!("{row}")),
+        Err(_) => say!("{answer}"),
     }
     if let Some(next) = next_after(&head) {
         complain!("note: there are more; go on with --after {next}");
     }
     Ok(())
+}
+
+/// The query that selects messages, with a `&` behind each part.
+fn query(which: &Which) -> String {
+    let subscription = which
+        .subscription
+        .iter()
+        .map(|name| format!("subscription={}&", encoded(name)));
+    let id = which.id.iter().map(|id| format!("id={id}&"));
+    subscription.chain(id).collect()
 }
 
 /// What the next page of dead letters comes after, as the head of an answer says.
@@ -281,7 +317,7 @@ pub fn ask_with(instance: &Instance, method: &str, path: &str, body: &str) -> Re
 /// The same, with the head of the answer.
 fn exchange(instance: &Instance, method: &str, path: &str, body: &str) -> Result<(String, String), String> {
     let env = |name: &str| std::env::var(name).ok();
-    let project = mainstay_config::load(&instance.dir, &[], &env)
+    let project = mainstay_config::load(&instance.dir, &instance.set, &env)
         .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
     let address = match &instance.admin {
         None => project.admin.listen,

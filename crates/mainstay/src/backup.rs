@@ -46,6 +46,7 @@ pub fn run(options: Backup) -> Result<(), Box<dyn Display>> {
         let instance = Instance {
             dir: options.dir.clone(),
             admin: options.admin.clone(),
+            set: options.set.clone(),
         };
         let taken = take(&loaded, &place, Waiting::Instance(&instance)).await?;
         for name in &taken.removed {

@@ -218,6 +218,9 @@ pub struct Explain {
     /// The operators' address, over the file's
     #[arg(long, value_name = "ADDR")]
     pub admin: Option<String>,
+    /// Override a key of mainstay.toml, as it was for the instance
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
 }
 
 /// `mainstay events`
@@ -230,6 +233,9 @@ pub enum Events {
         /// The instance
         #[command(flatten)]
         instance: Instance,
+        /// Only those of this subscription
+        #[arg(long, value_name = "NAME")]
+        subscription: Option<String>,
         /// Only those after the one with this id, as the page before says
         #[arg(long, value_name = "ID")]
         after: Option<u64>,
@@ -237,18 +243,45 @@ pub enum Events {
         #[arg(long, value_name = "N", default_value_t = admin::PAGE_MAX as u64, value_parser = clap::value_parser!(u64).range(1..=admin::PAGE_MAX as u64))]
         limit: u64,
     },
-    /// Deliver parked messages again: one by its id, or all of a subscription
+    /// Deliver dead letters again: one by its id, those of a subscription, or all
     Replay {
         /// The instance
         #[command(flatten)]
         instance: Instance,
-        /// The subscription
-        #[arg(long)]
-        subscription: Option<String>,
-        /// One message
-        #[arg(long)]
-        id: Option<u64>,
+        /// Which
+        #[command(flatten)]
+        which: Which,
+        /// Those of every subscription
+        #[arg(long, conflicts_with_all = ["subscription", "id"])]
+        all: bool,
     },
+    /// Throw dead letters away, and whatever waits for a subscription that is no more
+    Discard {
+        /// The instance
+        #[command(flatten)]
+        instance: Instance,
+        /// Which
+        #[command(flatten)]
+        which: Which,
+    },
+}
+
+/// Some of what lies on the bus.
+#[derive(Debug, clap::Args)]
+pub struct Which {
+    /// Of this subscription
+    #[arg(long, value_name = "NAME")]
+    pub subscription: Option<String>,
+    /// The one with this id
+    #[arg(long)]
+    pub id: Option<u64>,
+}
+
+impl Which {
+    /// Whether nothing is said.
+    pub fn is_empty(&self) -> bool {
+        self.subscription.is_none() && self.id.is_none()
+    }
 }
 
 /// A running instance.
@@ -260,6 +293,9 @@ pub struct Instance {
     /// The operators' address, over the file's
     #[arg(long, value_name = "ADDR")]
     pub admin: Option<String>,
+    /// Override a key of mainstay.toml, as it was for the instance
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
 }
 
 /// What the command line asks; where it asks for help or is off, that is told, and this is the exit status.

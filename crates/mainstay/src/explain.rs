@@ -99,6 +99,7 @@ pub fn run(options: &Explain) -> Result<(), Box<dyn Display>> {
     let instance = Instance {
         dir: instance.into(),
         admin: options.admin.clone(),
+        set: options.set.clone(),
     };
     if let Some(request) = requests.first() {
         return explain_request::run(&instance, request, options).map_err(fail);

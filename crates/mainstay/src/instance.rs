@@ -23,7 +23,7 @@ use mainstay_worker::{Jobs, Worker};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Which part of the project a process is.
 pub struct Part {
@@ -440,6 +440,7 @@ async fn watch(
 ) {
     let mut before = mainstay_cache::Stats::default();
     let mut beat = tokio::time::interval(Duration::from_secs(1));
+    let (mut next_count, mut counted) = (Instant::now(), Vec::<String>::new());
     loop {
         beat.tick().await;
         let mut found = None;
@@ -468,9 +469,27 @@ async fn watch(
             mainstay_telemetry::gauge("mainstay_cache_bytes", &[]).set(now.bytes as f64);
             before = now;
         }
+        let began = Instant::now();
         if let Some(bus) = &bus
+            && began >= next_count
             && let Ok(backlog) = bus.backlog().await
         {
+            // Counting reads all that waits: of much, it is done less often.
+            next_count = began + began.elapsed() * 20;
+            // What is gone has nothing left.
+            for gone in counted
+                .iter()
+                .filter(|name| !backlog.iter().any(|of| of.subscription == **name))
+            {
+                for gauge in [
+                    "mainstay_events_waiting",
+                    "mainstay_events_retrying",
+                    "mainstay_events_parked",
+                ] {
+                    mainstay_telemetry::gauge(gauge, &[("subscription", gone)]).set(0.0);
+                }
+            }
+            counted = backlog.iter().map(|of| of.subscription.clone()).collect();
             for of in backlog {
                 let label = [("subscription", &*of.subscription)];
                 mainstay_telemetry::gauge("mainstay_events_waiting", &label).set(of.waiting as f64);

@@ -17,6 +17,7 @@ pub use webhook::{Target, TargetError};
 use mainstay_bus::{Bus, Schedule};
 use mainstay_model::{FunctionId, Result};
 use mainstay_query::Engine;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -91,7 +92,24 @@ impl Worker {
         bus: Arc<dyn Bus>,
         jobs: Option<Arc<dyn JobRunner>>,
     ) -> Result<Worker> {
-        bus.declare(declared(&config, jobs.is_some())).await?;
+        let declared = declared(&config, jobs.is_some());
+        let known: HashSet<String> = declared.iter().map(|s| s.name.clone()).collect();
+        bus.declare(declared).await?;
+        for lost in bus
+            .backlog()
+            .await?
+            .iter()
+            .filter(|of| !known.contains(&of.subscription))
+        {
+            let name = &lost.subscription;
+            mainstay_telemetry::warn!(
+                "worker",
+                "{} messages and {} dead letters are for \"{name}\", and no [[on]] has that name any more: bring it back, or throw them \
+                 away with mainstay events discard --subscription {name}",
+                lost.waiting,
+                lost.parked
+            );
+        }
         let (stop, stopped) = watch::channel(false);
         let relays: Vec<relay::Relay> = engine
             .stores()

@@ -2,6 +2,7 @@
 //! gathered together, so that a hundred acknowledgements cost one sync.
 
 mod jobs;
+mod letters;
 mod queue;
 mod schedule;
 mod snapshot;
@@ -17,6 +18,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use thread::Thread;
 use tokio::sync::Notify;
+
+/// So many dead letters are replayed in one transaction.
+const REPLAY_MAX: usize = 2000;
 
 /// The bus of one process.
 pub struct EmbeddedBus {
@@ -125,9 +129,22 @@ impl Bus for EmbeddedBus {
 
     fn replay(&self, selection: Selection) -> BoxFuture<'_, Result<u64>> {
         Box::pin(async move {
-            let count = self.thread.run(move |queue| queue.replay(&selection)).await?;
-            self.wakers.wake_all();
-            Ok(count)
+            // In portions: others are not held up, and what is parked again meanwhile is not replayed again.
+            let (mut count, mut next) = (0, selection.after);
+            loop {
+                let portion = Selection {
+                    after: next,
+                    limit: REPLAY_MAX,
+                    ..selection.clone()
+                };
+                let (done, last) = self.thread.run(move |queue| queue.replay(&portion)).await?;
+                self.wakers.wake_all();
+                count += done;
+                match last {
+                    Some(last) => next = Some(last),
+                    None => return Ok(count),
+                }
+            }
         })
     }
 

@@ -4,7 +4,7 @@
 //! so that finding one costs the same however many wait behind them.
 
 use crate::{failed, now_us};
-use mainstay_bus::{Backlog, Delivery, Message, Parked, Selection, Subscription};
+use mainstay_bus::{Backlog, Delivery, Message, Subscription};
 use mainstay_embedded::{Held, create_private};
 use mainstay_model::{Error, Result};
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -187,7 +187,7 @@ impl Queue {
         Ok(woken)
     }
 
-    fn release(&self, savepoint: &str, result: rusqlite::Result<()>) -> Result<()> {
+    pub(crate) fn release(&self, savepoint: &str, result: rusqlite::Result<()>) -> Result<()> {
         match result {
             Ok(()) => self
                 .connection
@@ -268,7 +268,7 @@ impl Queue {
     }
 
     /// Makes the oldest message of a key its head.
-    fn promote(&self, subscription: &str, key: &str) -> rusqlite::Result<()> {
+    pub(crate) fn promote(&self, subscription: &str, key: &str) -> rusqlite::Result<()> {
         self.connection
             .prepare_cached(
                 "UPDATE message SET head = 1 WHERE head = 0 AND serial =
@@ -313,79 +313,6 @@ impl Queue {
             params![now_us, error, serial],
         )?;
         Ok(self.end(serial))
-    }
-
-    pub fn parked(&mut self, selection: &Selection) -> Result<Vec<Parked>> {
-        let limit = if selection.limit == 0 {
-            -1
-        } else {
-            selection.limit as i64
-        };
-        let mut select = self
-            .connection
-            .prepare_cached(
-                "SELECT serial, id, topic, key, time_us, payload, traceparent, subscription, attempts, error, parked_us FROM message
-                  WHERE parked_us IS NOT NULL AND (?1 IS NULL OR subscription = ?1) AND (?2 IS NULL OR serial = ?2)
-                    AND (?3 IS NULL OR serial > ?3)
-                  ORDER BY serial LIMIT ?4",
-            )
-            .map_err(failed)?;
-        let asked = params![selection.subscription, selection.serial, selection.after, limit];
-        let rows = select
-            .query_map(asked, |row| {
-                Ok(Parked {
-                    serial: row.get(0)?,
-                    message: message(row, 1)?,
-                    subscription: row.get(7)?,
-                    attempts: row.get(8)?,
-                    error: row.get::<_, Option<String>>(9)?.unwrap_or_default(),
-                    parked_us: row.get(10)?,
-                })
-            })
-            .map_err(failed)?;
-        rows.collect::<rusqlite::Result<_>>().map_err(failed)
-    }
-
-    pub fn replay(&mut self, selection: &Selection) -> Result<u64> {
-        self.connection.execute_batch("SAVEPOINT replay").map_err(failed)?;
-        let result = self.return_to_line(selection);
-        let count = result.as_ref().copied().unwrap_or(0);
-        self.release("replay", result.map(|_| ()))?;
-        Ok(count)
-    }
-
-    /// Parked messages get back to where they stood: before what came after them.
-    fn return_to_line(&self, selection: &Selection) -> rusqlite::Result<u64> {
-        let mut update = self.connection.prepare_cached(
-            "UPDATE message SET parked_us = NULL, attempts = 0, due_us = unixepoch() * 1000000
-              WHERE parked_us IS NOT NULL AND (?1 IS NULL OR subscription = ?1) AND (?2 IS NULL OR serial = ?2)
-              RETURNING subscription, key",
-        )?;
-        let rows = update.query_map(params![selection.subscription, selection.serial], |r| {
-            Ok((r.get(0)?, r.get(1)?))
-        })?;
-        let returned: Vec<(String, String)> = rows.collect::<rusqlite::Result<_>>()?;
-        let keys: HashSet<&(String, String)> = returned.iter().collect();
-        for (subscription, key) in keys {
-            self.connection
-                .prepare_cached(
-                    "UPDATE message SET head = 0 WHERE subscription = ? AND key = ? AND parked_us IS NULL AND head = 1",
-                )?
-                .execute([subscription, key])?;
-            self.promote(subscription, key)?;
-        }
-        Ok(returned.len() as u64)
-    }
-
-    pub fn discard(&mut self, selection: &Selection) -> Result<u64> {
-        let discarded = self
-            .connection
-            .execute(
-                "DELETE FROM message WHERE parked_us IS NOT NULL AND (?1 IS NULL OR subscription = ?1) AND (?2 IS NULL OR serial = ?2)",
-                params![selection.subscription, selection.serial],
-            )
-            .map_err(failed)?;
-        Ok(discarded as u64)
     }
 
     pub fn backlog(&mut self) -> Result<Vec<Backlog>> {
@@ -452,7 +379,7 @@ fn unopened(path: &Path, error: &rusqlite::Error) -> Error {
 }
 
 /// A message from columns that begin at `at`: id, topic, key, time, payload, traceparent.
-fn message(row: &Row<'_>, at: usize) -> rusqlite::Result<Message> {
+pub(crate) fn message(row: &Row<'_>, at: usize) -> rusqlite::Result<Message> {
     Ok(Message {
         id: row.get(at)?,
         topic: row.get(at + 1)?,
@@ -466,6 +393,7 @@ fn message(row: &Row<'_>, at: usize) -> rusqlite::Result<Message> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use mainstay_bus::Selection;
 
     fn selection(subscription: &str) -> Selection {
         Selection {
@@ -525,7 +453,7 @@ mod tests {
         done(&mut queue, |q| q.park(1, "no", now_us()));
         assert_eq!(fetched(&mut queue), [(2, "a2".to_owned())]);
         // The second is in flight when the first comes back: it ends, and then the first is next.
-        assert_eq!(queue.replay(&selection("s")).unwrap(), 1);
+        assert_eq!(queue.replay(&selection("s")).unwrap(), (1, Some(1)));
         assert_eq!(fetched(&mut queue), []);
         done(&mut queue, |q| q.retry(2, 0, "later"));
         assert_eq!(fetched(&mut queue), [(1, "a1".to_owned())]);
@@ -559,6 +487,19 @@ mod tests {
         queue.connection.execute_batch("ROLLBACK").unwrap();
         assert!(queue.commit().is_err());
         assert_eq!(fetched(&mut queue), [(2, "a2".to_owned())]);
+    }
+
+    #[test]
+    fn what_nobody_subscribes_to_any_more_can_be_thrown_away() {
+        let mut queue = open(&scratch("removed"));
+        published(&mut queue, &["a1", "a2", "b1"]);
+        fetched(&mut queue);
+        done(&mut queue, |q| q.park(1, "no", now_us()));
+        queue.subscriptions.clear();
+        assert_eq!(queue.replay(&selection("s")).unwrap(), (0, None));
+        assert_eq!(queue.parked(&selection("s")).unwrap().len(), 1);
+        assert_eq!(queue.discard(&selection("s")).unwrap(), 3);
+        assert_eq!(queue.backlog().unwrap(), []);
     }
 
     #[test]

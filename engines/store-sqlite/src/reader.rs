@@ -31,6 +31,9 @@ const HEAVY_READS: u8 = 32;
 /// The shapes of plans that a connection keeps weigh at most so many bytes; what is compiled from them, a few times as many.
 const PLANS_BYTES_MAX: usize = 16 << 20;
 
+/// A portion of the outbox ends after so many bytes.
+const OUTBOX_BYTES_MAX: usize = 8 << 20;
+
 /// What is asked, whoever answers.
 #[derive(Clone, Copy)]
 pub(crate) struct Question<'a> {
@@ -396,7 +399,9 @@ impl Reader {
             Stored::Integer(n) => n,
             _ => 0,
         };
-        while statement.step().map_err(failed)? {
+        let mut bytes = 0;
+        // One is always given, however large.
+        while bytes < OUTBOX_BYTES_MAX && statement.step().map_err(failed)? {
             records.push(OutboxRecord {
                 sequence: number(statement.value(0)) as u64,
                 id: text(statement.value(1)),
@@ -409,7 +414,9 @@ impl Reader {
                     _ => None,
                 },
             });
+            bytes += records.last().map_or(0, |record| record.payload.len());
         }
+        statement.reset();
         Ok(records)
     }
 

@@ -72,3 +72,74 @@ fn there_is_a_next_page_for_as_long_as_there_are_more() {
         Some(5)
     );
 }
+
+#[test]
+fn letters_keep_their_digits_and_outlive_their_subscription() {
+    let schema = "
+        CREATE TABLE a (id bigint PRIMARY KEY, n numeric);
+        CREATE FUNCTION say(n numeric) RETURNS void LANGUAGE SQL BEGIN ATOMIC SELECT emit('said', jsonb_build_object('n', n)); END;";
+    let on = |names: &[&str]| {
+        let each = names.iter().map(|name| {
+            let to = free_port();
+            format!("[[on]]\nname = \"{name}\"\nevent = \"said\"\ndeliver = \"http://127.0.0.1:{to}/\"\nretry = {{ attempts = 1 }}\n")
+        });
+        each.collect::<String>()
+    };
+    let project = Project::new(schema, &on(&["kept", "removed"]));
+    let process = project.serve();
+    let operator = process.client().with_token(&project.token("service_role", None));
+    let exact = r#"{"n": 12345678901234567890.12345678901234567890}"#;
+    let typed = [("content-type", "application/json")];
+    operator
+        .send("POST", "/rest/v1/rpc/say", &typed, Some(exact.as_bytes()))
+        .expect(204);
+    let events = |admin: &str, arguments: &[&str]| {
+        let command = Command::new(binary(), "")
+            .arg("events")
+            .args(arguments)
+            .arg(project.dir());
+        command.args(["--admin", admin]).run()
+    };
+    let address = process.admin().address().to_owned();
+    let letters = |names: &[&str]| {
+        until("the letters are there", || {
+            let (ok, out, _) = events(&address, &["parked"]);
+            (ok && names.iter().all(|name| out.contains(name))).then_some(out)
+        })
+    };
+    let all = letters(&["\"kept\"", "\"removed\""]);
+    assert_eq!(
+        all.replace(": ", ":")
+            .matches("\"payload\":{\"n\":12345678901234567890.12345678901234567890}")
+            .count(),
+        2,
+        "{all}"
+    );
+    let (_, one, _) = events(&address, &["parked", "--subscription", "kept"]);
+    assert!(one.lines().count() == 1 && one.contains("\"kept\""), "{one}");
+    // Nothing is meant that is not said.
+    for verb in ["replay", "discard"] {
+        let (ok, _, said) = events(&address, &[verb]);
+        assert!(!ok && said.contains("subscription"), "{verb}: {said}");
+    }
+    let (ok, said, _) = events(&address, &["replay", "--all"]);
+    assert!(ok && said.contains("\"replayed\":2"), "{said}");
+    letters(&["\"kept\"", "\"removed\""]);
+    assert!(process.terminate());
+
+    // A subscription that is no more: the operator is told, its letters stay where they are, and can be thrown away.
+    project.write("mainstay.toml", &on(&["kept"]));
+    let process = project.serve();
+    let address = process.admin().address().to_owned();
+    until("it is told", || {
+        let told =
+            |line: &String| line.contains("removed") && line.contains("mainstay events discard --subscription removed");
+        process.log().iter().any(told).then_some(())
+    });
+    let (ok, said, _) = events(&address, &["replay", "--subscription", "removed"]);
+    assert!(ok && said.contains("\"replayed\":0"), "{said}");
+    let (ok, said, _) = events(&address, &["discard", "--subscription", "removed"]);
+    assert!(ok && said.contains("\"discarded\":1"), "{said}");
+    let (_, rest, _) = events(&address, &["parked"]);
+    assert!(!rest.contains("\"removed\"") && rest.contains("\"kept\""), "{rest}");
+}
