@@ -9,7 +9,7 @@ use crate::cli::Serve;
 use crate::current::{Current, Generation};
 use crate::jobs::{self, Calls, JobStates, Later};
 use crate::project::{Loaded, Problems};
-use crate::{arising, backup, engines, routes, secrets, subscriptions, unserved};
+use crate::{arising, backup, engines, metrics, routes, secrets, subscriptions, unserved};
 use mainstay_auth::Verifier;
 use mainstay_bus::Bus;
 use mainstay_cache::Cache;
@@ -141,6 +141,7 @@ pub struct Instance {
 impl Instance {
     /// Opens, connects and starts everything; when it returns, requests are answered.
     pub async fn start(mut loaded: Loaded, options: &Serve) -> Result<Instance, String> {
+        metrics::describe();
         let part = Part::of(&loaded.project, &options.only, &options.services)?;
         let unserved = unserved::of(&loaded.project);
         if !unserved.is_empty() {

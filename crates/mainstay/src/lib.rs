@@ -15,10 +15,12 @@ mod current;
 mod engines;
 mod explain;
 mod explain_request;
-pub mod huge_pages;
+
 mod import;
 mod instance;
 mod jobs;
+pub mod kernel;
+mod metrics;
 mod migrate;
 mod new;
 mod output;

@@ -6,6 +6,6 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    mainstay::huge_pages::refuse();
+    mainstay::kernel::ask();
     mainstay::cli::parsed().map_or_else(|code| code, mainstay::cli::run)
 }

@@ -414,6 +414,10 @@ fn operators_see_what_happens() {
             "{name} is missing in\n{text}"
         );
     }
+    for family in text.lines().filter_map(|l| l.strip_prefix("# TYPE ")) {
+        let name = family.split(' ').next().unwrap_or_default();
+        assert!(text.contains(&format!("# HELP {name} ")), "{name} is not explained");
+    }
     for line in text.lines().filter(|l| !l.starts_with('#')) {
         let (series, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("{line:?}"));
         assert!(value.parse::<f64>().is_ok(), "{line:?}");

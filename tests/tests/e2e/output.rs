@@ -112,3 +112,16 @@ fn serve_goes_on_though_its_line_is_lost() {
         assert!(status.success(), "{status}: {}", project.read("log"));
     }
 }
+
+#[test]
+fn all_descriptors_that_may_be_had_are_taken() {
+    let project = mainstay_tests::Project::new("CREATE TABLE t (id bigint PRIMARY KEY);", "");
+    let process = project.serve();
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", process.id())).expect("Linux");
+    let line = limits
+        .lines()
+        .find(|l| l.starts_with("Max open files"))
+        .expect("a limit");
+    let numbers: Vec<&str> = line.split_whitespace().skip(3).take(2).collect();
+    assert_eq!(numbers[0], numbers[1], "{line}");
+}
