@@ -78,6 +78,18 @@ pub fn describe() {
             "Requests that were not sent to another server, because the budget was spent.",
         ),
         (
+            "mainstay_upstream_in_flight",
+            "Requests that a server has and has not answered, by upstream and server.",
+        ),
+        (
+            "mainstay_upstream_ejected",
+            "Whether a server gets no requests for now, by upstream and server.",
+        ),
+        (
+            "mainstay_upstream_ejections_total",
+            "Times that a server was taken out for its failures, by upstream and server.",
+        ),
+        (
             "mainstay_panics_total",
             "Requests that met a fault of Mainstay's own, by route.",
         ),
