@@ -5,7 +5,9 @@ use crate::instance::Part;
 use crate::unserved;
 use http::{HeaderName, HeaderValue, Method};
 use mainstay_config::Project;
-use mainstay_config::project::{AuthRule, Limit, LimitKey, Route as Written, Server, Target as To};
+use mainstay_config::project::{
+    Action, AuthRule, Delivery, Limit, LimitKey, Route as Written, Server, Subscription, Target as To,
+};
 use mainstay_gateway::{
     Auth, Config, Cors, Ejection, HeaderEdits, Limits, Network, Origins, Per, Rate, RateLimit, Route, Service, Target,
     Upstream,
@@ -93,6 +95,16 @@ pub fn gateway(
         }
     }
     let limits = &own.limits;
+    let to_path = |subscription: &Subscription| {
+        matches!(
+            &subscription.action,
+            Action::Deliver {
+                to: Delivery::Path(_),
+                ..
+            }
+        )
+    };
+    let delivers_here = project.subscriptions.iter().any(to_path);
     Ok(Config {
         listen: vec![own.listen],
         workers: own.workers as usize,
@@ -131,7 +143,7 @@ pub fn gateway(
             .filter_map(|n| Network::parse(&format!("{}/{}", n.address, n.prefix)))
             .collect(),
         share_port: false,
-        own_key: Some(own_key),
+        own_key: delivers_here.then_some(own_key),
     })
 }
 

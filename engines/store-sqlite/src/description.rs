@@ -1,7 +1,9 @@
 //! A table in words: what it was made from, as it is kept in `_mainstay_meta`, so that the difference to what it is meant to be can be
 //! told precisely.
 
-use mainstay_model::{Column, Index, ReferentialAction, RelationId, Schema, Type};
+use mainstay_model::{
+    Column, Expr, ExprKind, Index, ReferentialAction, RelationId, Result, Rewrite, Schema, Type, Value, rewrite_expr,
+};
 use mainstay_sql::sqlite::{self, table_name};
 use rusqlite::Connection;
 use std::collections::BTreeMap;
@@ -71,6 +73,40 @@ impl Described<'_> {
 
 /// What a table is meant to be.
 pub(crate) fn describe(schema: &Schema, id: RelationId) -> Description {
+    describe_with(schema, id, &|expr| digest(&format!("{:?}", named(schema, id, expr))))
+}
+
+/// Takes what an earlier version said of a table, for whom columns were numbers, as this one says it.
+pub(crate) fn recognise(had: &mut Description, schema: &Schema, id: RelationId) {
+    let wanted = describe(schema, id);
+    for (part, earlier) in describe_with(schema, id, &|expr| digest(&format!("{expr:?}"))) {
+        if had.get(&part) == Some(&earlier)
+            && let Some(now) = wanted.get(&part)
+        {
+            had.insert(part, now.clone());
+        }
+    }
+}
+
+/// An expression with its columns' names in their places: where they stand makes no difference.
+fn named(schema: &Schema, id: RelationId, expr: &Expr) -> Option<Expr> {
+    struct Names<'s>(&'s [Column]);
+    impl Rewrite for Names<'_> {
+        fn expr(&mut self, expr: &Expr) -> Result<Option<Expr>> {
+            let ExprKind::Column(column) = &expr.kind else {
+                return Ok(None);
+            };
+            let name = self
+                .0
+                .get(column.column as usize)
+                .map(|c| Value::Text((&*c.name).into()));
+            Ok(name.map(|name| Expr::literal(name, expr.ty.clone())))
+        }
+    }
+    rewrite_expr(expr, &mut Names(&schema.relation(id).columns)).ok()
+}
+
+fn describe_with(schema: &Schema, id: RelationId, digested: &dyn Fn(&Expr) -> String) -> Description {
     let relation = schema.relation(id);
     let mut parts = Description::new();
     let names = |id: RelationId, columns: &[u32]| {
@@ -81,7 +117,10 @@ pub(crate) fn describe(schema: &Schema, id: RelationId) -> Description {
         format!("({})", columns.join(", "))
     };
     for column in &relation.columns {
-        parts.insert(format!("column {}", column.name), describe_column(schema, column));
+        parts.insert(
+            format!("column {}", column.name),
+            describe_column(schema, column, digested),
+        );
     }
     let Some(table) = relation.table() else { return parts };
     if !table.primary_key.is_empty() {
@@ -120,7 +159,7 @@ pub(crate) fn describe(schema: &Schema, id: RelationId) -> Description {
     for check in &table.checks {
         parts.insert(
             format!("check {}", check.name),
-            format!("condition {}", digest(&format!("{:?}", check.expr))),
+            format!("condition {}", digested(&check.expr)),
         );
     }
     for index in &table.indexes {
@@ -142,7 +181,7 @@ fn describe_index(schema: &Schema, id: RelationId, index: &Index) -> String {
     }
 }
 
-fn describe_column(schema: &Schema, column: &Column) -> String {
+fn describe_column(schema: &Schema, column: &Column, digested: &dyn Fn(&Expr) -> String) -> String {
     let mut text = column.ty.to_string();
     if let Type::Enum(name) = &column.ty
         && let Some(labels) = schema.enums.get(name)
@@ -158,11 +197,11 @@ fn describe_column(schema: &Schema, column: &Column) -> String {
     }
     match (&column.default, &column.default_text) {
         (Some(_), Some(words)) => text.push_str(&format!(" default {words}")),
-        (Some(expr), None) => text.push_str(&format!(" default {}", digest(&format!("{expr:?}")))),
+        (Some(expr), None) => text.push_str(&format!(" default {}", digested(expr))),
         (None, _) => {}
     }
     if let Some(generated) = &column.generated {
-        text.push_str(&format!(" generated {}", digest(&format!("{generated:?}"))));
+        text.push_str(&format!(" generated {}", digested(generated)));
     }
     text
 }
@@ -187,4 +226,34 @@ fn read(text: &str) -> Description {
         .filter_map(|line| line.split_once('\t'))
         .map(|(part, definition)| (part.to_owned(), definition.to_owned()))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_earlier_version_said_is_recognised() {
+        let table = |more: &str| {
+            let text = format!(
+                "CREATE TABLE t (id bigint PRIMARY KEY,{more} a integer CHECK (a > 0), b integer DEFAULT 1 + 1);"
+            );
+            let source = mainstay_schema::Source {
+                file: "schema.sql".into(),
+                text,
+                store: "main".into(),
+                service: None,
+            };
+            mainstay_schema::read(&[source]).schema
+        };
+        let (before, after) = (table(""), table(" note text,"));
+        let id = RelationId(0);
+        let mut earlier = describe_with(&before, id, &|expr| digest(&format!("{expr:?}")));
+        assert_ne!(earlier, describe(&before, id));
+        recognise(&mut earlier, &before, id);
+        assert_eq!(earlier, describe(&before, id));
+        // A column before it makes no other condition of one.
+        earlier.insert("column note".to_owned(), "text".to_owned());
+        assert_eq!(earlier, describe(&after, id));
+    }
 }

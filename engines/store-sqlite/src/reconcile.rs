@@ -54,7 +54,10 @@ pub(crate) fn compare(
         let id = RelationId(at as u32);
         let name = table_name(schema, id);
         let wanted = description::describe(schema, id);
-        let had = there.remove(&name);
+        let mut had = there.remove(&name);
+        if let Some(had) = &mut had {
+            description::recognise(had, schema, id);
+        }
         if had.as_ref() == Some(&wanted) {
             continue;
         }
@@ -116,7 +119,24 @@ pub(crate) fn reconcile(conn: &Connection, schema: &Schema, store: &str, path: &
         }
         description::store(conn, &name, &wanted).map_err(failed)?;
     }
+    keep_words(conn, schema, store).map_err(failed)?;
     Ok(Reconciled { ran, made })
+}
+
+/// What an earlier version said in other words is kept in this one's.
+fn keep_words(conn: &Connection, schema: &Schema, store: &str) -> rusqlite::Result<()> {
+    let there = description::stored(conn)?;
+    for (at, relation) in schema.relations.iter().enumerate() {
+        if *relation.store != *store || relation.table().is_none() {
+            continue;
+        }
+        let id = RelationId(at as u32);
+        let (name, wanted) = (table_name(schema, id), description::describe(schema, id));
+        if there.get(&name).is_some_and(|had| *had != wanted) {
+            description::store(conn, &name, &wanted)?;
+        }
+    }
+    Ok(())
 }
 
 /// Refuses what takes more than additions, with every difference.

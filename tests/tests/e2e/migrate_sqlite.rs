@@ -469,3 +469,35 @@ fn a_table_whose_name_changes_in_case_only_is_another() {
     operator.post("/rest/v1/T", &json!({"id": 1, "a": "x"})).expect(201);
     assert!(process.terminate());
 }
+
+#[test]
+fn a_column_may_be_written_anywhere() {
+    let table = |more: &str| {
+        format!(
+            "CREATE TABLE t (id integer PRIMARY KEY,{more} a integer NOT NULL CHECK (a > 0), twice integer GENERATED ALWAYS AS (a * 2) STORED,
+               CHECK (a < 100 OR id = 1));
+             GRANT ALL ON t TO service_role;"
+        )
+    };
+    let project = Project::empty().embedded();
+    let config = format!("[store.main]\nurl = \"sqlite:.mainstay/main.db\"\n[auth]\nsecret = \"{SECRET}\"\n");
+    project.write("mainstay.toml", &config);
+    project.write("schema.sql", &table(""));
+    let (process, operator) = serve(&project);
+    operator.post("/rest/v1/t", &json!({"id": 1, "a": 5})).expect(201);
+    process.kill();
+    project.write("schema.sql", &table(" note text,"));
+    let (_process, operator) = serve(&project);
+    operator
+        .post("/rest/v1/t", &json!({"id": 2, "a": 6, "note": "new"}))
+        .expect(201);
+    for (id, a) in [(3, 0), (3, 100)] {
+        let refused = operator.post("/rest/v1/t", &json!({"id": id, "a": a}));
+        assert_eq!(refused.expect(400).json()["code"], "23514");
+    }
+    let rows = operator.get("/rest/v1/t?order=id").expect(200).json();
+    assert_eq!(
+        rows,
+        json!([{"id": 1, "note": null, "a": 5, "twice": 10}, {"id": 2, "note": "new", "a": 6, "twice": 12}])
+    );
+}
