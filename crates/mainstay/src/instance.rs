@@ -26,6 +26,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// Which part of the project a process is.
+#[derive(Clone, Debug)]
 pub struct Part {
     /// Routes, static files and services elsewhere.
     pub gateway: bool,
@@ -177,7 +178,7 @@ impl Instance {
         };
         let verifier = Arc::new(Verifier::new(vec![key.clone()], verifier_config(project)?));
         let jobs = bus.clone().map(Jobs::new);
-        let make = generations(loaded.clone(), cache.clone(), jobs.clone());
+        let make = generations(loaded.clone(), part.clone(), cache.clone(), jobs.clone());
         let current = Arc::new(Current::new(make, loaded.schema.clone(), stores.clone()));
         let engine = current.now().engine.clone();
         let account = match part.api {
@@ -198,7 +199,7 @@ impl Instance {
                 services.push(("/auth/v1", Arc::new(AccountService(account))));
             }
             if let Some(jobs) = &jobs {
-                services.push((jobs::PREFIX, Arc::new(JobStates(jobs.clone()))));
+                services.push((jobs::PREFIX, Arc::new(JobStates::of(jobs.clone(), &part))));
             }
         }
         let own_key = http::HeaderValue::try_from(secrets::random()?).map_err(|e| e.to_string())?;
@@ -315,7 +316,7 @@ impl Instance {
 }
 
 /// How the engine and the dialect over a schema are made.
-fn generations(loaded: Arc<Loaded>, cache: Option<Arc<Cache>>, jobs: Option<Jobs>) -> crate::current::Make {
+fn generations(loaded: Arc<Loaded>, part: Part, cache: Option<Arc<Cache>>, jobs: Option<Jobs>) -> crate::current::Make {
     Box::new(move |schema, stores| {
         let project = &loaded.project;
         let mut engine = Engine::new(schema, stores, cache.clone());
@@ -324,7 +325,10 @@ fn generations(loaded: Arc<Loaded>, cache: Option<Arc<Cache>>, jobs: Option<Jobs
         }
         let mut rest = Rest::new(engine.clone(), rest_config(project)).with_trace(crate::api::trace_of);
         if let Some(jobs) = &jobs {
-            rest = rest.with_background(Arc::new(Later(jobs.clone())));
+            rest = rest.with_background(Arc::new(Later {
+                jobs: jobs.clone(),
+                part: part.clone(),
+            }));
         }
         Generation { engine, rest }
     })

@@ -2,6 +2,7 @@
 
 use crate::api;
 use crate::current::Current;
+use crate::instance::Part;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
@@ -20,8 +21,21 @@ use std::sync::Arc;
 /// Where the states of asynchronous calls are asked for.
 pub const PREFIX: &str = "/jobs/v1";
 
+/// Where the states of jobs are asked for. Jobs of a part of the project have its first service in their path: by it the gateway finds them.
+fn place(part: &Part) -> String {
+    match part.services.first().filter(|_| !part.own_schema) {
+        Some(service) => format!("{PREFIX}/{service}/"),
+        None => format!("{PREFIX}/"),
+    }
+}
+
 /// Takes on calls that are made later.
-pub struct Later(pub Jobs);
+pub struct Later {
+    /// What keeps them.
+    pub jobs: Jobs,
+    /// Which part of the project this is.
+    pub part: Part,
+}
 
 impl Background for Later {
     fn submit(&self, call: AsyncCall) -> Pin<Box<dyn Future<Output = Result<String, Error>> + Send + '_>> {
@@ -39,8 +53,10 @@ impl Background for Later {
                 "claims": &*call.identity.claims,
                 "idempotency": known.map(|known| [BASE64.encode(known.scope), BASE64.encode(known.fingerprint)]),
             });
-            let submitted = self.0.submit(payload.to_string(), call.idempotency, call.traceparent);
-            Ok(format!("{PREFIX}/{}", submitted.await?))
+            let submitted = self
+                .jobs
+                .submit(payload.to_string(), call.idempotency, call.traceparent);
+            Ok(place(&self.part) + &submitted.await?)
         })
     }
 }
@@ -102,7 +118,20 @@ fn request_of(id: &str, payload: &str) -> Result<Request<Bytes>, String> {
 }
 
 /// `/jobs/v1/{id}`: the state of an asynchronous call. The id is the permission.
-pub struct JobStates(pub Jobs);
+pub struct JobStates {
+    jobs: Jobs,
+    place: String,
+}
+
+impl JobStates {
+    /// Those that a part of the project keeps.
+    pub fn of(jobs: Jobs, part: &Part) -> JobStates {
+        JobStates {
+            jobs,
+            place: place(part),
+        }
+    }
+}
 
 impl Service for JobStates {
     fn call<'a>(&'a self, request: Request<Bytes>) -> Answer<'a> {
@@ -121,9 +150,8 @@ impl Service for JobStates {
                     .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
                 return response;
             }
-            let id = request.uri().path().strip_prefix(PREFIX);
-            let id = id.and_then(|id| id.strip_prefix('/')).unwrap_or_default();
-            match self.0.state(id).await {
+            let id = request.uri().path().strip_prefix(&*self.place).unwrap_or_default();
+            match self.jobs.state(id).await {
                 Ok(Some(job)) => api::json(StatusCode::OK, &job_json(&job)),
                 Ok(None) => {
                     let message = "There is no such job, or it ended more than a day ago";
@@ -138,6 +166,8 @@ impl Service for JobStates {
 /// What is said of a job. Its result stays as it was written: numbers have digits that no float holds.
 fn job_json(job: &mainstay_bus::Job) -> String {
     let written = |text: &str| match serde_json::from_str::<&RawValue>(text) {
+        // Of a function that returns nothing.
+        _ if text.is_empty() => "null".to_owned(),
         Ok(_) => text.to_owned(),
         Err(_) => Value::from(text).to_string(),
     };

@@ -2,7 +2,7 @@
 
 use crate::accounts::auth_store;
 use crate::instance::Part;
-use crate::unserved;
+use crate::{jobs, unserved};
 use http::{HeaderName, HeaderValue, Method};
 use mainstay_config::Project;
 use mainstay_config::project::{
@@ -75,6 +75,7 @@ pub fn gateway(
                     ..Route::upstream(format!("service.{name}"), pattern, &group)
                 });
             };
+            elsewhere(format!("{}/{name}/**", jobs::PREFIX));
             for relation in schema.relations.iter().filter(|r| r.service.as_deref() == Some(name)) {
                 elsewhere(format!("{}/{}/**", mainstay_rest::PREFIX, relation.name));
             }

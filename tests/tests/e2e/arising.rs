@@ -184,3 +184,34 @@ fn deliveries_to_paths_need_the_gateway() {
     assert_eq!(receiver.take()[0].path, "/hooks/in");
     assert!(project.command().args(["--service", "two"]).start().terminate());
 }
+
+#[test]
+fn the_state_of_a_later_call_is_found_through_the_gateway() {
+    let project = apart("");
+    let two = project.command().args(["--service", "two"]).start();
+    let place = format!("service.two.at=[\"{}\"]", two.client().address());
+    let rest = project.command().args(["--set", &place]).start();
+    let service = rest.client().with_token(&project.token("service_role", None));
+    let later = [("prefer", "respond-async")];
+    let event = json!({"event": {"data": {"id": 7}}});
+    let taken = service.post_with("/rest/v1/rpc/ship", &later, &event).expect(202);
+    let place = taken.header("location").expect("a place").to_owned();
+    assert!(place.starts_with("/jobs/v1/two/"), "{place}");
+    for client in [rest.client(), two.client()] {
+        let ended = until("it has ended", || {
+            let state = client.get(&place).expect(200).json();
+            (state["state"] != "running").then_some(state)
+        });
+        assert_eq!(
+            (&ended["state"], &ended["result"]),
+            (&json!("done"), &json!(null)),
+            "{ended}"
+        );
+    }
+    // One's own stay where they were.
+    let event = json!({"event": {}});
+    let taken = service.post_with("/rest/v1/rpc/noted", &later, &event).expect(202);
+    let place = taken.header("location").expect("a place").to_owned();
+    assert!(!place["/jobs/v1/".len()..].contains('/'), "{place}");
+    rest.client().get(&place).expect(200);
+}
