@@ -6,6 +6,7 @@ use mainstay_config::project::{Action, Project, Subscription, Trigger};
 use mainstay_config::{Location, Problem, suggest};
 use mainstay_model::{RelationId, Schema};
 use mainstay_schema::{Reading, Severity, Source};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -126,6 +127,7 @@ pub fn load(dir: &Path, overrides: &[String]) -> Result<Loaded, Problems> {
     } else if problems.is_empty() {
         problems.extend(lines(against_schema(&project, &loaded_schema)));
         warnings.extend(anon_without_grants(&project, &loaded_schema).map(|w| w.to_string()));
+        warnings.extend(policies_for_nobody(&loaded_schema));
         match seeds::read(&project.directory.join("data"), &loaded_schema) {
             Ok(more) => rows.extend(more),
             Err(more) => problems.extend(more),
@@ -294,6 +296,43 @@ fn anon_without_grants(project: &Project, schema: &Schema) -> Option<Problem> {
         at.problem(format!("[api] anon: nothing is granted to a role \"{anon}\""))
             .help("callers without a token reach only what is granted to public"),
     )
+}
+
+/// Policies for roles that nothing is granted to: most likely the role is called otherwise.
+fn policies_for_nobody(schema: &Schema) -> Vec<String> {
+    if !schema.has_grants {
+        return Vec::new();
+    }
+    let of_relations = schema.relations.iter().flat_map(|r| r.grants.iter().map(|g| &*g.role));
+    let of_functions = schema
+        .functions
+        .iter()
+        .flat_map(|f| f.grants.iter().map(|role| &**role));
+    let known: BTreeSet<&str> = of_relations
+        .chain(of_functions)
+        .chain(["anon", "authenticated", "service_role", "public"])
+        .collect();
+    let mut found = Vec::new();
+    for relation in &schema.relations {
+        let policies = relation.table().into_iter().flat_map(|table| &table.policies);
+        for (policy, role) in policies.flat_map(|p| p.roles.iter().map(move |role| (p, role))) {
+            if known.contains(&**role) {
+                continue;
+            }
+            let span = &policy.span;
+            let help = suggest(role, known.iter().copied()).map(|near| format!("; did you mean \"{near}\"?"));
+            found.push(format!(
+                "{}:{}:{}: policy \"{}\" of \"{}\" is for the role \"{role}\", to which nothing is granted{}",
+                span.file,
+                span.line,
+                span.column,
+                policy.name,
+                relation.name,
+                help.unwrap_or_default()
+            ));
+        }
+    }
+    found
 }
 
 /// A table by the name that the file gives it: `orders` or `schema.orders`.

@@ -203,6 +203,8 @@ pub struct View {
     pub select: Arc<Select>,
     /// `security_invoker`: read with the caller's rights, not the owner's.
     pub security_invoker: bool,
+    /// `security_barrier`: what is asked of it is asked of the rows that it gives, and of no others.
+    pub security_barrier: bool,
     /// `MATERIALIZED`
     pub materialized: bool,
     /// For each column, the base table's column that it shows unchanged, if it does.

@@ -76,6 +76,7 @@ pub(crate) struct DraftView {
     pub(crate) columns: Option<Vec<Arc<str>>>,
     pub(crate) renames: Vec<(Arc<str>, Arc<str>)>,
     pub(crate) security_invoker: bool,
+    pub(crate) security_barrier: bool,
     pub(crate) materialized: bool,
     pub(crate) column_comments: Vec<(Arc<str>, Option<String>, Span)>,
 }

@@ -208,6 +208,15 @@ impl Steps {
                         }
                         _ => continue,
                     },
+                    // A row that may not be inserted either is refused in the words for that: which keys there are is not told.
+                    NoRow::Denied
+                        if parts
+                            .check
+                            .as_ref()
+                            .is_some_and(|check| !inquiry.passes(check, &attempt())) =>
+                    {
+                        return Err(row_refused(&schema, Some(id)));
+                    }
                     NoRow::Denied => {
                         return Err(Error::denied(format!(
                             "new row violates row-level security policy (USING expression) for table \"{}\"",

@@ -31,6 +31,7 @@ mod policies_first;
 mod postgrest_js;
 mod public_schemas;
 mod refusals;
+mod rights;
 mod rls;
 mod rolling;
 mod scaled;

@@ -2,7 +2,7 @@
 
 use super::Authoriser;
 use super::statement::own_columns;
-use mainstay_model::{Embed, EmbedJoin, Item, QueryShape, Result, Source, rewrite_expr};
+use mainstay_model::{Embed, EmbedJoin, Item, OrderBy, QueryShape, Result, Source, rewrite_expr};
 use std::collections::BTreeSet;
 
 impl Authoriser<'_> {
@@ -13,6 +13,27 @@ impl Authoriser<'_> {
 
     /// `extra`: columns that the query around this one reads of it.
     pub(super) fn shape_with(&mut self, shape: &QueryShape, extra: &BTreeSet<u32>) -> Result<QueryShape> {
+        self.shape_over(shape, extra, None)
+    }
+
+    /// A shape over rows that a call has already made: the rows are the function's to give, and nothing else is.
+    pub(super) fn over_rows(&mut self, shape: &QueryShape) -> Result<QueryShape> {
+        self.shape_over(shape, &BTreeSet::new(), Some(shape.from.clone()))
+    }
+
+    /// Sort keys.
+    pub(super) fn ordered(&mut self, order: &[OrderBy]) -> Result<Vec<OrderBy>> {
+        let key = |key: &OrderBy| {
+            Ok(OrderBy {
+                expr: rewrite_expr(&key.expr, self)?,
+                ..*key
+            })
+        };
+        order.iter().map(key).collect()
+    }
+
+    /// `given`: where the rows come from, if that has been seen to.
+    fn shape_over(&mut self, shape: &QueryShape, extra: &BTreeSet<u32>, given: Option<Source>) -> Result<QueryShape> {
         let mut own = extra.clone();
         let mut embedded: Vec<BTreeSet<u32>> = Vec::new();
         let embeds: Vec<&Embed> = shape
@@ -51,9 +72,10 @@ impl Authoriser<'_> {
                 }
             }
         }
-        let from = match &shape.from {
-            Source::Relation(relation) => Source::Relation(self.readable(relation, &own)?),
-            Source::Call(call) => Source::Call(self.call(call)?),
+        let from = match (given, &shape.from) {
+            (Some(given), _) => given,
+            (None, Source::Relation(relation)) => Source::Relation(self.readable(relation, &own)?),
+            (None, Source::Call(call)) => Source::Call(self.call(call)?),
         };
         let mut select = Vec::with_capacity(shape.select.len());
         let mut embed_index = 0;
@@ -80,16 +102,7 @@ impl Authoriser<'_> {
             from,
             select,
             filter: shape.filter.as_ref().map(|e| rewrite_expr(e, self)).transpose()?,
-            order: shape
-                .order
-                .iter()
-                .map(|o| {
-                    Ok(mainstay_model::OrderBy {
-                        expr: rewrite_expr(&o.expr, self)?,
-                        ..*o
-                    })
-                })
-                .collect::<Result<_>>()?,
+            order: self.ordered(&shape.order)?,
             distinct: shape.distinct,
             having: shape.having.as_ref().map(|e| rewrite_expr(e, self)).transpose()?,
             limit: shape.limit,

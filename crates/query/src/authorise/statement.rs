@@ -103,7 +103,12 @@ impl Rewrite for Authoriser<'_> {
                 let Some(Statement::Select(body)) = self.body(id)?.pop() else {
                     return Err(Error::internal("a function lost its body"));
                 };
-                let select = Box::new(self.with_args(&body, &args)?);
+                let definer = self.schema.function(id).security_definer;
+                let mut select = Box::new(self.with_args(&body, &args)?);
+                if definer && select.limit.is_none() && select.offset.is_none() {
+                    // What its owner does not give out is not asked about: no engine merges a query with an offset with the one around it.
+                    select.offset = Some(Expr::literal(Value::Int(0), Type::Int8));
+                }
                 Ok(Some(FromItem::Subquery {
                     select,
                     source: *source,
@@ -119,15 +124,33 @@ impl Rewrite for Authoriser<'_> {
         self.privileges(id, Privilege::Insert, insert.columns.iter().copied())?;
         self.defaults(id, &insert.columns)?;
         let mut checks: Vec<Expr> = self.policy(id, PolicyCommand::Insert, true)?.into_iter().collect();
+        // What is read: in RETURNING, in DO UPDATE of the row there and of the one proposed, and by naming the key.
+        let sources = [SourceId::SELF, SourceId::EXCLUDED];
+        let mut reads: BTreeSet<u32> = sources
+            .iter()
+            .filter_map(|s| self.used.get(s))
+            .flatten()
+            .copied()
+            .collect();
+        reads.extend(insert.conflict.iter().flat_map(|c| c.target.iter().copied()));
+        let reads_any = !reads.is_empty() || !insert.returning.is_empty();
+        if !reads.is_empty() {
+            self.privileges(id, Privilege::Select, reads.into_iter())?;
+        }
         if insert.conflict.as_ref().is_some_and(|c| !c.set.is_empty()) {
             let set: Vec<u32> = insert.conflict.iter().flat_map(|c| c.set.iter().map(|s| s.0)).collect();
             self.privileges(id, Privilege::Update, set.into_iter())?;
-            insert.relation = self.written(&insert.relation, &[PolicyCommand::Update])?;
+            let commands: &[PolicyCommand] = if reads_any {
+                &[PolicyCommand::Update, PolicyCommand::Select]
+            } else {
+                &[PolicyCommand::Update]
+            };
+            insert.relation = self.written(&insert.relation, commands)?;
             checks.extend(self.policy(id, PolicyCommand::Update, true)?);
         } else {
             self.facts.stores.insert(self.schema.relation(id).store.clone());
         }
-        if !insert.returning.is_empty() {
+        if reads_any {
             checks.extend(self.policy(id, PolicyCommand::Select, false)?);
         }
         insert.check = (!checks.is_empty()).then(|| Arc::new(Expr::all(checks)));

@@ -3,7 +3,7 @@
 use super::statement::own_columns;
 use super::{Authoriser, Rights};
 use mainstay_model::{
-    Action, Cell, Error, Expr, ExprKind, Identity, Item, PolicyCommand, Privilege, QueryShape, RelationId, RelationRef,
+    Action, Cell, Error, Expr, ExprKind, Identity, PolicyCommand, Privilege, QueryShape, RelationId, RelationRef,
     Result, Schema, Source, Step, Transaction, rewrite_expr,
 };
 use std::collections::BTreeSet;
@@ -66,6 +66,10 @@ impl Authoriser<'_> {
                 let mut checks: Vec<Expr> = check.into_iter().collect();
                 if let Some(conflict) = conflict {
                     self.privileges(id, Privilege::Select, conflict.target.iter().copied())?;
+                    if !conflict.target.is_empty() {
+                        // Whoever names the key reads it, so that the row must be one that he may see.
+                        checks.extend(self.policy(id, PolicyCommand::Select, false)?);
+                    }
                     if !conflict.ignore {
                         self.privileges(id, Privilege::Update, columns.iter().copied())?;
                         out = self.expanded(id, &[PolicyCommand::Update, PolicyCommand::Select])?;
@@ -111,7 +115,7 @@ impl Authoriser<'_> {
                     relation: out,
                     set: set.clone(),
                     filter: filter.as_ref().map(|e| rewrite_expr(e, self)).transpose()?,
-                    order: order.clone(),
+                    order: self.ordered(order)?,
                     limit: *limit,
                     offset: *offset,
                     check: (!checks.is_empty()).then(|| Arc::new(Expr::all(checks))),
@@ -135,7 +139,7 @@ impl Authoriser<'_> {
                 Action::Delete {
                     relation: self.expanded(id, commands)?,
                     filter: filter.as_ref().map(|e| rewrite_expr(e, self)).transpose()?,
-                    order: order.clone(),
+                    order: self.ordered(order)?,
                     limit: *limit,
                     offset: *offset,
                 }
@@ -228,17 +232,6 @@ impl Authoriser<'_> {
             }
         }
         Ok(())
-    }
-
-    /// A shape over rows that a call has already made: the rows are the function's to give, what is embedded is not.
-    pub(super) fn over_rows(&mut self, shape: &QueryShape) -> Result<QueryShape> {
-        let mut out = shape.clone();
-        for item in &mut out.select {
-            if let Item::Embed(embed) = item {
-                *embed = self.embed(embed, BTreeSet::new())?;
-            }
-        }
-        Ok(out)
     }
 
     /// Whether an update or delete reads the table's columns, having checked that it may.

@@ -179,6 +179,7 @@ pub fn schema() -> Schema {
         kind: RelationKind::View(View {
             select: Arc::default(),
             security_invoker: false,
+            security_barrier: false,
             materialized: false,
             origins: vec![
                 Some((RelationId(1), 0)),

@@ -49,6 +49,9 @@ pub(super) fn of(schema: &Schema) -> u64 {
         }
         if let Some(view) = relation.view() {
             let _ = write!(fnv, "{:?}{}{}", view.select, view.security_invoker, view.materialized);
+            if view.security_barrier {
+                let _ = write!(fnv, "barrier");
+            }
         }
         let _ = writeln!(fnv, "{:?}{:?}", relation.comment, relation.grants);
     }

@@ -32,6 +32,7 @@ impl Assembly {
                     DraftKind::View(view) => RelationKind::View(View {
                         select: Arc::new(Select::default()),
                         security_invoker: view.security_invoker,
+                        security_barrier: view.security_barrier,
                         materialized: view.materialized,
                         origins: Vec::new(),
                         updatable: None,

@@ -368,11 +368,11 @@ impl Reader {
         match action {
             ast::AlterViewAction::OwnerTo(_) | ast::AlterViewAction::ResetOptions(_) => {}
             ast::AlterViewAction::SetOptions(options) => {
-                let invoker = options
-                    .attribute_list()
-                    .and_then(|list| super::view::security_invoker(&list));
-                if let (Some(invoker), DraftKind::View(draft)) = (invoker, &mut self.catalog.relations[view].kind) {
-                    draft.security_invoker = invoker;
+                let options = options.attribute_list();
+                let option = |name| super::view::option(options.as_ref(), name);
+                if let DraftKind::View(draft) = &mut self.catalog.relations[view].kind {
+                    draft.security_invoker = option("security_invoker").unwrap_or(draft.security_invoker);
+                    draft.security_barrier = option("security_barrier").unwrap_or(draft.security_barrier);
                 }
             }
             ast::AlterViewAction::RenameColumn(rename) => {

@@ -42,7 +42,8 @@ impl Reader {
                 .column_list()
                 .map(|list| list.column_names().map(|c| text(&c)).collect()),
             renames: Vec::new(),
-            security_invoker: options.and_then(|list| security_invoker(&list)).unwrap_or(false),
+            security_invoker: option(options.as_ref(), "security_invoker").unwrap_or(false),
+            security_barrier: option(options.as_ref(), "security_barrier").unwrap_or(false),
             materialized: false,
             column_comments: Vec::new(),
         };
@@ -77,6 +78,7 @@ impl Reader {
             columns,
             renames: Vec::new(),
             security_invoker: false,
+            security_barrier: false,
             materialized: true,
             column_comments: Vec::new(),
         };
@@ -93,11 +95,11 @@ impl Reader {
     }
 }
 
-/// What `WITH (security_invoker …)` says, if it is there.
-pub(super) fn security_invoker(options: &ast::AttributeList) -> Option<bool> {
-    let option = options
+/// What `WITH (security_invoker …)` and the like say, if they are there.
+pub(super) fn option(options: Option<&ast::AttributeList>, name: &str) -> Option<bool> {
+    let option = options?
         .attribute_options()
-        .find(|o| o.name().is_some_and(|n| &*text(&n) == "security_invoker"))?;
+        .find(|o| o.name().is_some_and(|n| &*text(&n) == name))?;
     let value = option
         .attribute_value()
         .map(|v| v.syntax().text().to_string().trim_matches('\'').to_ascii_lowercase());

@@ -158,12 +158,20 @@ fn create_view(schema: &Schema, id: RelationId) -> Result<String> {
     Ok(if view.materialized {
         format!("CREATE MATERIALIZED VIEW {name} ({names}) AS {select}")
     } else {
-        let invoker = if view.security_invoker {
-            " WITH (security_invoker = true)"
-        } else {
-            ""
+        let options = [
+            (view.security_invoker, "security_invoker = true"),
+            (view.security_barrier, "security_barrier = true"),
+        ];
+        let options: Vec<&str> = options
+            .iter()
+            .filter(|(on, _)| *on)
+            .map(|(_, option)| *option)
+            .collect();
+        let options = match options.is_empty() {
+            true => String::new(),
+            false => format!(" WITH ({})", options.join(", ")),
         };
-        format!("CREATE VIEW {name} ({names}){invoker} AS {select}")
+        format!("CREATE VIEW {name} ({names}){options} AS {select}")
     })
 }
 

@@ -70,6 +70,11 @@ impl Barrier {
         self.hides = true;
     }
 
+    /// Something that can fail is asked within the FROM clause itself.
+    pub fn expect_failure(&mut self) {
+        self.fallible = true;
+    }
+
     /// Takes another source's security in, and gives the conditions that it had.
     pub fn absorb(&mut self, other: Barrier) -> Vec<String> {
         self.guards.extend(other.guards);

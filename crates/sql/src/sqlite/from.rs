@@ -20,12 +20,14 @@ impl<'a> Renderer<'a> {
         let mut parts = Vec::new();
         let outside = self.scope.sources.keys().copied().collect();
         let kept = std::mem::replace(&mut self.outside, outside);
+        let guards = std::mem::take(&mut self.guards);
         for (at, item) in items.iter().enumerate() {
             let sql = self.from_item(item, false, true, &mut barrier)?;
             let nested = at > 0 && matches!(item, FromItem::Join { .. });
             parts.push(if nested { format!("({sql})") } else { sql });
         }
         self.outside = kept;
+        self.guards = guards;
         Ok((parts.join(", "), barrier))
     }
 
@@ -46,7 +48,14 @@ impl<'a> Renderer<'a> {
                 if is_volatile(select) && !correlated {
                     rendered.sql = format!("WITH m AS MATERIALIZED ({}) SELECT * FROM m", rendered.sql);
                 }
-                let sql = self.derived(rendered, *source, correlated, nullable, self.secured != secured)?;
+                let sql = self.derived(
+                    rendered,
+                    *source,
+                    correlated,
+                    nullable,
+                    self.secured != secured,
+                    barrier,
+                )?;
                 if self.secured != secured {
                     barrier.hide();
                 }
@@ -74,7 +83,17 @@ impl<'a> Renderer<'a> {
                 let correlated =
                     self.mentions_neighbours(|m| args.iter().try_for_each(|a| rewrite_expr(a, m).map(|_| ())))?;
                 let rendered = self.function_rows(*function, args)?;
-                let sql = self.derived(rendered, *source, correlated, nullable, self.secured != secured)?;
+                if self.schema.function(*function).security_definer {
+                    self.secured += 1;
+                }
+                let sql = self.derived(
+                    rendered,
+                    *source,
+                    correlated,
+                    nullable,
+                    self.secured != secured,
+                    barrier,
+                )?;
                 if self.secured != secured {
                     barrier.hide();
                 }
@@ -85,7 +104,7 @@ impl<'a> Renderer<'a> {
                 args,
                 columns,
                 source,
-            } => self.series(*series, args, columns, *source, nullable),
+            } => self.series(*series, args, columns, *source, nullable, barrier),
             FromItem::Join { kind, left, right, on } => {
                 self.join(*kind, left, right, on.as_ref(), nullable, inline, barrier)
             }
@@ -183,6 +202,9 @@ impl<'a> Renderer<'a> {
                     column.name = declared.name.clone();
                 }
                 let mut sql = format!("({})", rendered.sql);
+                if definition.view().is_some_and(|view| view.security_barrier) {
+                    self.secured += 1;
+                }
                 if self.secured != secured {
                     barrier.hide();
                     sql = fence(&sql);
@@ -206,6 +228,7 @@ impl<'a> Renderer<'a> {
             } else {
                 condition.clone()
             };
+            self.guards.push(guard.clone());
             barrier.secure(condition, guard);
             return Ok((sql, Rc::unwrap_or_clone(rows)));
         }
@@ -243,6 +266,16 @@ impl<'a> Renderer<'a> {
         self.scoped(scope, |r| r.condition(condition))
     }
 
+    /// What a source of rows is computed from, which its neighbours have: only of those that may be seen.
+    fn of_seen(&mut self, sql: String, barrier: &mut Barrier) -> String {
+        // The text is looked at alone: what it names of its neighbours may be computed by what can fail.
+        barrier.expect_failure();
+        match self.guards.is_empty() {
+            true => sql,
+            false => format!("CASE WHEN {} THEN {sql} END", self.guards.join(" AND ")),
+        }
+    }
+
     /// A subquery under an alias. One that refers to its neighbours goes through a JSON array, since SQLite lets a table-valued
     /// function do what it does not let a subquery.
     fn derived(
@@ -252,6 +285,7 @@ impl<'a> Renderer<'a> {
         correlated: bool,
         nullable: bool,
         hides: bool,
+        barrier: &mut Barrier,
     ) -> Result<String> {
         let alias = self.alias();
         if !correlated {
@@ -304,10 +338,8 @@ impl<'a> Renderer<'a> {
         } else {
             format!("json_array({})", packed.join(", "))
         };
-        Ok(format!(
-            "json_each((SELECT json_group_array({array}) FROM ({}))) AS {alias}",
-            rendered.sql
-        ))
+        let rows = format!("(SELECT json_group_array({array}) FROM ({}))", rendered.sql);
+        Ok(format!("json_each({}) AS {alias}", self.of_seen(rows, barrier)))
     }
 
     /// Whether a part refers to a source of the same FROM clause, which SQLite does not let a subquery do.
@@ -422,6 +454,7 @@ impl<'a> Renderer<'a> {
         columns: &[(Arc<str>, Type)],
         source: SourceId,
         nullable: bool,
+        barrier: &mut Barrier,
     ) -> Result<String> {
         let alias = self.alias();
         let value = format!("{alias}.value");
@@ -531,6 +564,8 @@ impl<'a> Renderer<'a> {
                 outer: false,
             }),
         );
+        let correlated = self.mentions_neighbours(|m| args.iter().try_for_each(|a| rewrite_expr(a, m).map(|_| ())))?;
+        let json = if correlated { self.of_seen(json, barrier) } else { json };
         Ok(format!("json_each({json}) AS {alias}"))
     }
 }

@@ -445,7 +445,7 @@ impl<'a> Renderer<'a> {
                 let rendered = rendered?;
                 let source = self.derived_source(&rendered.columns, &alias, false);
                 let mut sql = format!("({})", rendered.sql);
-                if self.secured != secured {
+                if self.secured != secured || self.schema.function(call.function).security_definer {
                     barrier.hide();
                     sql = fence(&sql);
                 }

@@ -148,6 +148,8 @@ pub(super) struct Renderer<'a> {
     pub definition: bool,
     /// How many sources with security there are so far.
     pub secured: u32,
+    /// What holds of the rows that may be seen, of the sources of the present FROM clause so far.
+    pub guards: Vec<String>,
     /// A column was named whose value can fail, since this was last cleared.
     pub fallible: bool,
     aliases: u32,
@@ -164,6 +166,7 @@ impl<'a> Renderer<'a> {
             outside: HashSet::new(),
             definition: false,
             secured: 0,
+            guards: Vec::new(),
             fallible: false,
             aliases: 0,
             depth: 0,

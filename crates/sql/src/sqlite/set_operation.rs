@@ -112,6 +112,7 @@ impl<'a> Renderer<'a> {
         };
         // Rendered once as they come, and again only if their forms differ: a long chain must not be rendered over and over.
         let mark = self.mark();
+        let secured = self.secured;
         let (l, r) = (self.select(&left, want)?, self.select(right, want)?);
         if l.columns.len() != r.columns.len() {
             return Err(Error::new(
@@ -197,6 +198,12 @@ impl<'a> Renderer<'a> {
             }
             SetOperation::Union => format!("{l} UNION {r}"),
             SetOperation::Intersect | SetOperation::Except if special => {
+                // The keys may fail of rows that either side hides.
+                let whole = |sql: &str| match self.secured != secured {
+                    true => format!("SELECT * FROM ({sql}) LIMIT -1"),
+                    false => sql.to_owned(),
+                };
+                let (l, r) = (whole(&l), whole(&r));
                 let (a, b) = (self.alias(), self.alias());
                 let (keys, other) = (self.keys_under(&a, &columns), self.keys_under(&b, &columns));
                 let same = keys

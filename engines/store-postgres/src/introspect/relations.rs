@@ -126,6 +126,8 @@ fn kind(row: &RelationRow, width: usize, details: &Details, ids: &Ids) -> Relati
     RelationKind::View(View {
         select: Arc::new(Select::default()),
         security_invoker: row.security_invoker,
+        // The database itself sees to it.
+        security_barrier: false,
         materialized: row.kind == b'm',
         origins,
         updatable: only.filter(|_| {

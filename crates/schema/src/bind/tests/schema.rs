@@ -170,6 +170,7 @@ pub(super) fn shop() -> Schema {
         RelationKind::View(View {
             select: Arc::default(),
             security_invoker: false,
+            security_barrier: false,
             materialized: false,
             origins,
             updatable,
