@@ -84,7 +84,7 @@ impl Table {
             rows: vec![row],
             conflict: None,
             check: None,
-            visible: None,
+            updated: None,
         })
     }
 

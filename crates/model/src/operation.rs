@@ -236,10 +236,10 @@ pub enum Action {
         rows: Vec<Vec<Cell>>,
         /// What to do with rows that exist.
         conflict: Option<OnConflict>,
-        /// What a new row must satisfy; set by authorisation.
+        /// What every row given must satisfy, were it new; set by authorisation.
         check: Option<Arc<Expr>>,
-        /// What the row must satisfy to be returned; set by authorisation.
-        visible: Option<Arc<Expr>>,
+        /// What a row that is there, and is updated instead, must satisfy afterwards; set by authorisation.
+        updated: Option<Arc<Expr>>,
     },
     /// New values for the rows that match.
     Update {

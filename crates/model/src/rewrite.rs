@@ -280,6 +280,7 @@ pub fn rewrite_statement(statement: &Statement, with: &mut dyn Rewrite) -> Resul
                     None => None,
                 },
                 check: insert.check.clone(),
+                updated: insert.updated.clone(),
                 returning: projected(&insert.returning, with)?,
             };
             Statement::Insert(Box::new(with.insert(rewritten)?))

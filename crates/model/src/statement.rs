@@ -212,8 +212,11 @@ pub struct Insert {
     pub source: Option<Select>,
     /// What to do with a row that exists.
     pub conflict: Option<Conflict>,
-    /// What a new row must satisfy (`WITH CHECK` of policies), on [`SourceId::SELF`]; set by authorisation.
+    /// What a new row must satisfy (`WITH CHECK` of policies), on [`SourceId::SELF`], and so must one that is given and is there; set by
+    /// authorisation.
     pub check: Option<Arc<Expr>>,
+    /// What a row that is there, and is updated instead, must satisfy afterwards; set by authorisation.
+    pub updated: Option<Arc<Expr>>,
     /// `RETURNING`, on [`SourceId::SELF`].
     pub returning: Vec<Projected>,
 }

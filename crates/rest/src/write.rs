@@ -144,7 +144,7 @@ impl<'r> Writing<'r> {
             rows,
             conflict,
             check: None,
-            visible: None,
+            updated: None,
         };
         Step {
             // A body says itself how many rows it makes.

@@ -149,7 +149,7 @@ fn is_same(known: &Step, step: &Step) -> bool {
                 columns,
                 conflict,
                 check,
-                visible,
+                updated,
                 ..
             },
             Action::Insert {
@@ -157,12 +157,12 @@ fn is_same(known: &Step, step: &Step) -> bool {
                 columns: other_columns,
                 conflict: other_conflict,
                 check: other_check,
-                visible: other_visible,
+                updated: other_visible,
                 ..
             },
         ) => {
             (relation, columns, conflict) == (other_relation, other_columns, other_conflict)
-                && (check, visible) == (other_check, other_visible)
+                && (check, updated) == (other_check, other_visible)
         }
         (
             Action::Update {
@@ -222,7 +222,7 @@ mod tests {
                 rows: vec![columns.iter().map(|_| Cell::Value(Value::Int(value))).collect()],
                 conflict: None,
                 check: None,
-                visible: None,
+                updated: None,
             })
         };
         let key = |step: &Step| {

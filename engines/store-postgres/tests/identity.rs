@@ -215,7 +215,7 @@ async fn policies_and_privileges_are_the_databases() {
         rows: vec![vec![Cell::Value(Value::Int(5)), Cell::Value(Value::Uuid(7))]],
         conflict: None,
         check: None,
-        visible: None,
+        updated: None,
     });
     let transaction = Transaction {
         steps: vec![step],

@@ -94,12 +94,19 @@ impl Rewrite for Reads {
     }
 }
 
+/// What is asked of rows: of those that are new or proposed, and of those that are updated.
+#[derive(Clone, Copy)]
+pub(crate) struct Checks<'a> {
+    pub new: Option<&'a Expr>,
+    pub updated: Option<&'a Expr>,
+}
+
 impl Steps {
     /// [`ask`] for a step.
-    pub(crate) fn ask<'a>(
+    pub(crate) fn ask(
         &mut self,
         target: RelationId,
-        checks: impl Iterator<Item = &'a Expr> + Clone,
+        checks: Checks<'_>,
         env: &Env<'_>,
         write: impl FnOnce(&mut Steps, &mut Vec<Row>) -> Result<()>,
     ) -> Result<()> {
@@ -117,11 +124,11 @@ impl Steps {
 
 /// Does `write`, which may add rows that were proposed and came to nothing, and undoes it; then asks `checks` of every row. Whoever gets
 /// `Ok` does it again.
-pub(crate) fn ask<'a>(
+pub(crate) fn ask(
     inquiry: &Inquiry<'_>,
     capture: &Capture,
     target: RelationId,
-    checks: impl Iterator<Item = &'a Expr> + Clone,
+    checks: Checks<'_>,
     write: impl FnOnce(&mut Vec<Row>) -> Result<()>,
 ) -> Result<()> {
     let batch = |sql: &str| inquiry.conn.execute_batch(sql).map_err(|e| plain(&e.into()));
@@ -133,13 +140,19 @@ pub(crate) fn ask<'a>(
         let own = touched
             .iter()
             .filter(|t| t.depth == 0 && t.change.relation == target && t.change.kind != ChangeKind::Delete);
-        own.map(|t| t.change.after.clone()).collect::<Vec<_>>()
+        let check = |kind: ChangeKind| match kind {
+            ChangeKind::Insert => checks.new,
+            _ => checks.updated,
+        };
+        own.map(|t| (check(t.change.kind), t.change.after.clone()))
+            .collect::<Vec<_>>()
     });
     batch("ROLLBACK TO beforehand; RELEASE beforehand")?;
     capture.truncate(mark);
-    for row in told.iter().map(Option::as_ref).chain(proposed.iter().map(Some)) {
+    let told = told.iter().map(|(check, row)| (*check, row.as_ref()));
+    for (check, row) in told.chain(proposed.iter().map(|row| (checks.new, Some(row)))) {
         // What cannot be read is refused: the safe side.
-        let passes = row.is_some_and(|row| checks.clone().all(|check| inquiry.row_passes(target, check, row)));
+        let passes = check.is_none_or(|check| row.is_some_and(|row| inquiry.row_passes(target, check, row)));
         if !passes {
             return Err(row_refused(inquiry.schema, Some(target)));
         }

@@ -1,6 +1,6 @@
 //! Runs a function: its statements in order, in the transaction at hand, the last one's rows being the result.
 
-use crate::beforehand::{ask, read_what_is_written};
+use crate::beforehand::{Checks, ask, read_what_is_written};
 use crate::bind::{Env, Prepared};
 use crate::capture::Capture;
 use crate::constraint::{Attempt, Inquiry};
@@ -11,12 +11,12 @@ use crate::proposed;
 use crate::row_argument;
 use crate::statement::{Failure, Statement};
 use mainstay_model::{
-    Call, Count, Error, Expr, ExprKind, FunctionId, Item, Projected, QueryShape, RelationId, Result, Returns, Schema,
-    Select, Statement as Sql, Type, Value, ValueRef,
+    Call, ChangeKind, Count, Error, Expr, ExprKind, FunctionId, Item, Projected, QueryShape, RelationId, Result,
+    Returns, Schema, Select, Statement as Sql, Type, Value, ValueRef,
 };
 use mainstay_sql::sqlite::{self, OutputColumn, RowsFrom, decode};
 use rusqlite::Connection;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -49,15 +49,20 @@ struct Run {
     touches: bool,
     /// Asks the policies of a row that is written, where that is not too late.
     check: Option<Prepared>,
+    /// The same of a row that an INSERT found there, and updates.
+    updated: Option<Prepared>,
     /// Else what is asked before.
-    beforehand: Option<Arc<Expr>>,
+    beforehand: Option<Beforehand>,
     /// Finds a row that policies refuse, of those that would be written.
     refused: Option<Sql>,
-    /// Some of them may be left out, and are asked about all the same.
+    /// Some of them may be there, and are asked about all the same.
     leaves_out: bool,
     relation: Option<RelationId>,
     columns: Vec<OutputColumn>,
 }
+
+/// Policies that are asked before: of new rows, and of those that are updated.
+type Beforehand = (Option<Arc<Expr>>, Option<Arc<Expr>>);
 
 struct Arguments {
     prepared: Prepared,
@@ -409,26 +414,27 @@ impl Run {
             Sql::Update(update) => Some(update.relation.relation),
             Sql::Delete(delete) => Some(delete.relation.relation),
         };
-        let (check, updates) = match statement {
-            Sql::Insert(insert) => (insert.check.as_ref(), insert.conflict.is_some()),
-            Sql::Update(update) => (update.check.as_ref(), true),
-            Sql::Select(_) | Sql::Delete(_) => (None, false),
+        let (new, updated, updates) = match statement {
+            Sql::Insert(insert) => (insert.check.clone(), insert.updated.clone(), insert.conflict.is_some()),
+            Sql::Update(update) => (None, update.check.clone(), true),
+            Sql::Select(_) | Sql::Delete(_) => (None, None, false),
         };
-        let beforehand = check
-            .zip(relation)
-            .filter(|(check, id)| read_what_is_written(place.schema, *id, updates, [&***check]))
-            .map(|(check, _)| check.clone());
+        let all = || [&new, &updated].into_iter().flatten().map(|check| &**check);
+        let asked = relation.is_some_and(|id| read_what_is_written(place.schema, id, updates, all()));
+        let beforehand = asked.then_some((new, updated));
+        let unless_asked = |check: &Option<sqlite::Rendered>| match check {
+            Some(check) if beforehand.is_none() => Prepared::new(place.conn, check).map(Some),
+            _ => Ok(None),
+        };
         Ok(Run {
             run: Prepared::new(place.conn, &plan.run)?,
             touches: plan.touches,
-            check: match &plan.check {
-                Some(check) if beforehand.is_none() => Some(Prepared::new(place.conn, check)?),
-                _ => None,
-            },
+            check: unless_asked(&plan.check)?,
+            updated: unless_asked(&plan.updated)?,
             beforehand,
             refused: proposed::refused(place.schema, statement),
             leaves_out: match statement {
-                Sql::Insert(insert) => insert.conflict.as_ref().is_some_and(|c| c.set.is_empty()),
+                Sql::Insert(insert) => insert.conflict.is_some(),
                 _ => false,
             },
             relation,
@@ -464,7 +470,7 @@ impl Run {
     }
 
     fn run_asked(&mut self, place: Place<'_>, env: &Env<'_>, rows_max: u64, on_row: &mut OnRow<'_>) -> Result<u64> {
-        let (Some(check), Some(id)) = (self.beforehand.clone(), self.relation) else {
+        let (Some((new, updated)), Some(id)) = (self.beforehand.clone(), self.relation) else {
             return self.run_to_end(place, env, rows_max, on_row);
         };
         let capture = place
@@ -476,7 +482,11 @@ impl Run {
             store: place.store,
             env,
         };
-        ask(&inquiry, capture, id, [&*check].into_iter(), |_| {
+        let checks = Checks {
+            new: new.as_deref(),
+            updated: updated.as_deref(),
+        };
+        ask(&inquiry, capture, id, checks, |_| {
             self.run_to_end(place, env, 0, on_row).map(drop)
         })?;
         self.run_to_end(place, env, rows_max, on_row)
@@ -512,7 +522,7 @@ impl Run {
                     return Err(inquiry.error(&failure, &attempt, &changed));
                 }
             }
-            if self.check.is_some()
+            if (self.check.is_some() || self.updated.is_some())
                 && let sqlite::Stored::Integer(rowid) = self.run.statement.value(0)
             {
                 touched.push(rowid);
@@ -522,11 +532,28 @@ impl Run {
                 rows += 1;
             }
         }
-        if let Some(check) = &mut self.check {
-            for rowid in touched {
-                if !check.exists(&env.at_row(rowid))? {
-                    return Err(row_refused(place.schema, self.relation));
-                }
+        if touched.is_empty() {
+            return Ok(rows);
+        }
+        // Rows that were there are asked about as what they became.
+        let there: HashSet<i64> = match (place.capture, self.leaves_out) {
+            (Some(capture), true) => capture.since(mark, |changes| {
+                let updated = changes
+                    .iter()
+                    .filter(|t| t.depth == 0 && t.change.kind == ChangeKind::Update);
+                updated.map(|t| t.rowid).collect()
+            }),
+            _ => HashSet::new(),
+        };
+        for rowid in touched {
+            let check = match there.contains(&rowid) {
+                true => &mut self.updated,
+                false => &mut self.check,
+            };
+            if let Some(check) = check
+                && !check.exists(&env.at_row(rowid))?
+            {
+                return Err(row_refused(place.schema, self.relation));
             }
         }
         Ok(rows)

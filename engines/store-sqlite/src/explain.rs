@@ -58,15 +58,15 @@ impl Explaining<'_> {
                 rows,
                 conflict,
                 check,
-                visible,
+                updated,
             } => {
                 first = rows.first().map_or(first, |row| row);
                 let defaulted: Vec<bool> = first.iter().map(|cell| matches!(cell, Cell::Default)).collect();
-                let (check, visible) = (check.as_deref(), visible.as_deref());
+                let (check, updated) = (check.as_deref(), updated.as_deref());
                 let plan =
-                    sqlite::compile_insert(schema, relation, columns, &defaulted, conflict.as_ref(), check, visible)?;
+                    sqlite::compile_insert(schema, relation, columns, &defaulted, conflict.as_ref(), check, updated)?;
                 let insert = without_returning(plan.insert, schema, relation.relation);
-                [Some(insert), plan.check, plan.visible].into_iter().flatten().collect()
+                [Some(insert), plan.check, plan.updated].into_iter().flatten().collect()
             }
             Action::Update {
                 relation,

@@ -1,13 +1,16 @@
 //! Insertions and upserts: one statement, run once for each row, and what policies say of each.
 
-use crate::beforehand::read_what_is_written;
+use crate::beforehand::{Checks, read_what_is_written};
 use crate::bind::{Env, Prepared};
 use crate::call::row_refused;
 use crate::constraint::{Attempt, Inquiry};
 use crate::kept::Weighed;
 use crate::statement::deferred_violations;
 use crate::step::{Rows, StepContext, Steps, column_types, value, without_returning};
-use mainstay_model::{Cell, ChangeKind, Error, Expr, OnConflict, RelationRef, Result, Row, Schema, Type};
+use mainstay_model::{
+    Cell, ChangeKind, Error, Expr, ExprKind, OnConflict, RelationRef, Result, Rewrite, Row, Schema, SourceId, Type,
+    rewrite_expr,
+};
 use mainstay_sql::sqlite::{self, NoRow};
 use rusqlite::Connection;
 use std::rc::Rc;
@@ -20,7 +23,7 @@ pub(crate) struct InsertKey {
     defaulted: Vec<bool>,
     conflict: Option<OnConflict>,
     check: Option<Arc<Expr>>,
-    visible: Option<Arc<Expr>>,
+    updated: Option<Arc<Expr>>,
 }
 
 impl Weighed for InsertKey {
@@ -33,7 +36,7 @@ pub(crate) struct InsertRun {
     insert: Prepared,
     no_row: NoRow,
     check: Option<Prepared>,
-    visible: Option<Prepared>,
+    updated: Option<Prepared>,
 }
 
 /// What an insertion is compiled from, besides which cells are defaults.
@@ -43,7 +46,7 @@ pub(crate) struct InsertParts<'a> {
     pub columns: &'a Vec<u32>,
     pub conflict: &'a Option<OnConflict>,
     pub check: &'a Option<Arc<Expr>>,
-    pub visible: &'a Option<Arc<Expr>>,
+    pub updated: &'a Option<Arc<Expr>>,
 }
 
 impl InsertParts<'_> {
@@ -53,7 +56,7 @@ impl InsertParts<'_> {
             && key.conflict == *self.conflict
             && key.relation == *self.relation
             && key.check == *self.check
-            && key.visible == *self.visible
+            && key.updated == *self.updated
     }
 
     fn compile(&self, conn: &Rc<Connection>, schema: &Schema, defaulted: &[bool]) -> Result<(InsertKey, InsertRun)> {
@@ -64,7 +67,7 @@ impl InsertParts<'_> {
             defaulted,
             self.conflict.as_ref(),
             self.check.as_deref(),
-            self.visible.as_deref(),
+            self.updated.as_deref(),
         )?;
         let prepare =
             |rendered: &Option<sqlite::Rendered>| rendered.as_ref().map(|r| Prepared::new(conn, r)).transpose();
@@ -73,7 +76,7 @@ impl InsertParts<'_> {
             insert: Prepared::new(conn, &insert)?,
             no_row: plan.no_row,
             check: prepare(&plan.check)?,
-            visible: prepare(&plan.visible)?,
+            updated: prepare(&plan.updated)?,
         };
         let key = InsertKey {
             relation: self.relation.clone(),
@@ -81,10 +84,38 @@ impl InsertParts<'_> {
             defaulted: defaulted.to_vec(),
             conflict: self.conflict.clone(),
             check: self.check.clone(),
-            visible: self.visible.clone(),
+            updated: self.updated.clone(),
         };
         Ok((key, run))
     }
+}
+
+/// Whether a condition looks at nothing of its row but columns that were given.
+fn is_decided_by(check: &Expr, columns: &[u32], defaulted: &[bool]) -> bool {
+    struct Given<'a> {
+        columns: &'a [u32],
+        defaulted: &'a [bool],
+        all: bool,
+    }
+    impl Rewrite for Given<'_> {
+        fn expr(&mut self, expr: &Expr) -> Result<Option<Expr>> {
+            match &expr.kind {
+                ExprKind::Column(column) if column.source == SourceId::SELF => {
+                    let at = self.columns.iter().position(|c| *c == column.column);
+                    self.all &= at.is_some_and(|at| !self.defaulted[at]);
+                }
+                ExprKind::WholeRow(_) | ExprKind::UserCall(..) | ExprKind::Opaque { .. } => self.all = false,
+                _ => {}
+            }
+            Ok(None)
+        }
+    }
+    let mut given = Given {
+        columns,
+        defaulted,
+        all: true,
+    };
+    rewrite_expr(check, &mut given).is_ok() && given.all
 }
 
 impl Steps {
@@ -97,13 +128,17 @@ impl Steps {
         context: &StepContext<'_>,
     ) -> Result<Rows> {
         let id = parts.relation.relation;
-        let checks = [parts.check, parts.visible].into_iter().flatten().map(|c| &**c);
-        if !read_what_is_written(&self.schema, id, parts.conflict.is_some(), checks.clone()) {
+        let checks = Checks {
+            new: parts.check.as_deref(),
+            updated: parts.updated.as_deref(),
+        };
+        let all = [checks.new, checks.updated].into_iter().flatten();
+        if !read_what_is_written(&self.schema, id, parts.conflict.is_some(), all) {
             return self.insert_rows(parts, rows, env, context, None);
         }
         let unasked = InsertParts {
             check: &None,
-            visible: &None,
+            updated: &None,
             ..parts
         };
         self.ask(id, checks, env, |steps, proposed| {
@@ -156,7 +191,7 @@ impl Steps {
                 ..
             } = self;
             let run = inserts.get_or_make(
-                &(parts.relation, parts.columns, &defaulted, parts.check, parts.visible),
+                &(parts.relation, parts.columns, &defaulted, parts.check, parts.updated),
                 |key| parts.same(key, &defaulted),
                 || parts.compile(conn, &schema, &defaulted),
             )?;
@@ -227,10 +262,28 @@ impl Steps {
                 }
             };
             let at_row = env.at_row(rowid);
-            for check in [&mut run.check, &mut run.visible].into_iter().flatten() {
-                if !check.exists(&at_row)? {
+            if !is_new {
+                // What was given must be allowed to be new, too: asked of the row that is there now, where what was given decides.
+                let allowed = match (&parts.check, &mut run.check, &mut proposed) {
+                    (Some(check), Some(prepared), _) if is_decided_by(check, parts.columns, &defaulted) => {
+                        prepared.exists(&at_row)?
+                    }
+                    (Some(check), ..) => inquiry.passes(check, &attempt()),
+                    (None, _, Some(proposed)) => {
+                        proposed.extend(inquiry.attempted_row(&attempt()).map(Row::from));
+                        true
+                    }
+                    _ => true,
+                };
+                if !allowed {
                     return Err(row_refused(&schema, Some(id)));
                 }
+            }
+            let check = if is_new { &mut run.check } else { &mut run.updated };
+            if let Some(check) = check
+                && !check.exists(&at_row)?
+            {
+                return Err(row_refused(&schema, Some(id)));
             }
             if parts.conflict.is_some() && !is_new && out.rowids.contains(&rowid) {
                 return Err(Error::new("21000", "ON CONFLICT DO UPDATE command cannot affect row a second time")

@@ -1,5 +1,6 @@
 //! Updates and deletions: one statement for all rows that match.
 
+use crate::beforehand::Checks;
 use crate::beforehand::read_what_is_written;
 use crate::bind::{Env, Prepared};
 use crate::call::row_refused;
@@ -73,7 +74,11 @@ impl Steps {
         if !read_what_is_written(&self.schema, id, true, check) {
             return self.update_rows(action, check, env, context, None);
         }
-        self.ask(id, check.into_iter(), env, |steps, proposed| {
+        let checks = Checks {
+            new: check,
+            updated: check,
+        };
+        self.ask(id, checks, env, |steps, proposed| {
             steps.update_rows(action, None, env, context, Some(proposed)).map(drop)
         })?;
         self.update_rows(action, None, env, context, None)

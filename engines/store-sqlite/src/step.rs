@@ -124,14 +124,14 @@ impl Steps {
                 rows,
                 conflict,
                 check,
-                visible,
+                updated,
             } => {
                 let key = InsertParts {
                     relation,
                     columns,
                     conflict,
                     check,
-                    visible,
+                    updated,
                 };
                 self.insert(key, rows, &env, context)?
             }

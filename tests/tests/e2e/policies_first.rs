@@ -104,3 +104,125 @@ fn policies_come_before_constraints() {
         json!([{"id": 9, "code": "new", "n": 5}, {"id": 10, "code": "newer", "n": 6}])
     );
 }
+
+/// Policies for insertions are asked of every row given, also of one that is there; those for updates of what is updated, and of nothing else.
+#[test]
+fn an_upsert_is_asked_as_what_it_is() {
+    let schema = "
+        CREATE TABLE s (id bigint PRIMARY KEY, owner uuid DEFAULT auth.uid(), n integer DEFAULT 50, k text);
+        ALTER TABLE s ENABLE ROW LEVEL SECURITY;
+        CREATE POLICY r ON s FOR SELECT TO authenticated USING (owner = auth.uid());
+        CREATE POLICY i ON s FOR INSERT TO authenticated WITH CHECK (owner = auth.uid() AND n < 10);
+        CREATE POLICY u ON s FOR UPDATE TO authenticated USING (owner = auth.uid()) WITH CHECK (owner = auth.uid() AND k <> 'bad');
+        GRANT SELECT, INSERT, UPDATE ON s TO authenticated;
+        INSERT INTO s VALUES
+          (1, '00000000-0000-4000-8000-00000000000a', 50, 'a'), (2, '00000000-0000-4000-8000-00000000000b', 1, 'b'),
+          (3, '00000000-0000-4000-8000-00000000000a', 1, 'c');
+        CREATE FUNCTION put(id bigint, n integer, k text) RETURNS void LANGUAGE SQL BEGIN ATOMIC
+          INSERT INTO s (id, n, k) VALUES (put.id, put.n, put.k) ON CONFLICT (id) DO UPDATE SET k = excluded.k; END;
+        GRANT EXECUTE ON FUNCTION put TO authenticated;";
+    let project = Project::new(schema, "");
+    let process = project.serve();
+    let caller = process.client().with_token(&project.token("authenticated", Some(MINE)));
+    let merge = [("prefer", "resolution=merge-duplicates,return=minimal")];
+    let code = |answer: mainstay_tests::Answer| match answer.status {
+        200 | 201 | 204 => "ok".to_owned(),
+        _ => {
+            let body = answer.json();
+            format!(
+                "{}: {}",
+                body["code"].as_str().unwrap_or_default(),
+                body["message"].as_str().unwrap_or_default()
+            )
+        }
+    };
+    let plain = "42501: new row violates row-level security policy for table \"s\"";
+    let using = "42501: new row violates row-level security policy (USING expression) for table \"s\"";
+    for (body, expected) in [
+        // A row that may not be inserted: in the same words whether its key is there, hidden or free.
+        (json!({"id": 1, "k": "z"}), plain),
+        (json!({"id": 2, "k": "z"}), plain),
+        (json!({"id": 7, "k": "z"}), plain),
+        // One that may, and is there: what is updated must be allowed to be.
+        (json!({"id": 1, "n": 5, "k": "z"}), "ok"),
+        (json!({"id": 3, "n": 5, "k": "bad"}), plain),
+        (json!({"id": 2, "n": 5, "k": "z"}), using),
+        // One that is new is not asked what updates are.
+        (json!({"id": 7, "n": 5, "k": "bad"}), "ok"),
+        (json!([{"id": 8, "n": 5, "k": "x"}, {"id": 3, "n": 6, "k": "y"}]), "ok"),
+    ] {
+        assert_eq!(code(caller.post_with("/rest/v1/s", &merge, &body)), expected, "{body}");
+    }
+    for (id, n, k, expected) in [
+        (1, 50, "z", plain),
+        (2, 50, "z", plain),
+        (9, 50, "z", plain),
+        (2, 5, "z", using),
+        (1, 5, "bad", plain),
+        (1, 5, "fine", "ok"),
+        (9, 5, "bad", "ok"),
+    ] {
+        let arguments = json!({"id": id, "n": n, "k": k});
+        assert_eq!(
+            code(caller.post("/rest/v1/rpc/put", &arguments)),
+            expected,
+            "{arguments}"
+        );
+    }
+    let rows = caller.get("/rest/v1/s?select=id,n,k&order=id").expect(200).json();
+    let expected = json!([
+        {"id": 1, "n": 5, "k": "fine"}, {"id": 3, "n": 6, "k": "y"}, {"id": 7, "n": 5, "k": "bad"}, {"id": 8, "n": 5, "k": "x"},
+        {"id": 9, "n": 5, "k": "bad"}
+    ]);
+    assert_eq!(rows, expected);
+}
+
+/// Of memberships: who founds an organisation is its owner, and only an owner changes what is there.
+#[test]
+fn upserts_of_memberships() {
+    let schema = "
+        CREATE TABLE members (org bigint, who uuid, role text NOT NULL, PRIMARY KEY (org, who));
+        CREATE FUNCTION is_owner(o bigint) RETURNS boolean LANGUAGE sql STABLE SECURITY DEFINER AS
+          $$ SELECT EXISTS (SELECT 1 FROM members m WHERE m.org = o AND m.who = auth.uid() AND m.role = 'owner') $$;
+        CREATE FUNCTION is_new(o bigint) RETURNS boolean LANGUAGE sql STABLE SECURITY DEFINER AS
+          $$ SELECT NOT EXISTS (SELECT 1 FROM members m WHERE m.org = o) $$;
+        ALTER TABLE members ENABLE ROW LEVEL SECURITY;
+        CREATE POLICY r ON members FOR SELECT TO authenticated USING (true);
+        CREATE POLICY i ON members FOR INSERT TO authenticated WITH CHECK (is_owner(org) OR (who = auth.uid() AND role = 'owner' AND is_new(org)));
+        CREATE POLICY u ON members FOR UPDATE TO authenticated USING (is_owner(org)) WITH CHECK (is_owner(org));
+        GRANT SELECT, INSERT, UPDATE ON members TO authenticated;
+        GRANT EXECUTE ON FUNCTION is_owner, is_new TO authenticated;
+        CREATE FUNCTION join_org(org bigint, who uuid, role text) RETURNS void LANGUAGE SQL BEGIN ATOMIC
+          INSERT INTO members VALUES (join_org.org, join_org.who, join_org.role) ON CONFLICT (org, who) DO UPDATE SET role = excluded.role; END;
+        GRANT EXECUTE ON FUNCTION join_org TO authenticated;";
+    let project = Project::new(schema, "");
+    let process = project.serve();
+    let client = |id: &str| process.client().with_token(&project.token("authenticated", Some(id)));
+    let (mine, other) = (client(MINE), client(OTHER));
+    let merge = [("prefer", "resolution=merge-duplicates,return=minimal")];
+    let by_rest = |caller: &mainstay_tests::Client, org: i64, who: &str, role: &str| {
+        let row = json!({"org": org, "who": who, "role": role});
+        caller.post_with("/rest/v1/members", &merge, &row).status
+    };
+    let by_call = |caller: &mainstay_tests::Client, org: i64, who: &str, role: &str| {
+        let row = json!({"org": org, "who": who, "role": role});
+        caller.post("/rest/v1/rpc/join_org", &row).status
+    };
+    for (org, rest) in [(1, true), (2, false)] {
+        let put = |caller: &mainstay_tests::Client, who: &str, role: &str| {
+            let status = if rest {
+                by_rest(caller, org, who, role)
+            } else {
+                by_call(caller, org, who, role)
+            };
+            if status < 300 { 200 } else { status }
+        };
+        assert_eq!(put(&mine, MINE, "owner"), 200, "founded {org}");
+        assert_eq!(put(&other, OTHER, "owner"), 403);
+        assert_eq!(put(&other, MINE, "member"), 403);
+        assert_eq!(put(&mine, OTHER, "member"), 200);
+        assert_eq!(put(&other, OTHER, "owner"), 403);
+        assert_eq!(put(&mine, OTHER, "owner"), 200);
+        assert_eq!(put(&other, MINE, "member"), 200);
+    }
+}

@@ -146,7 +146,11 @@ impl Rewrite for Authoriser<'_> {
                 &[PolicyCommand::Update]
             };
             insert.relation = self.written(&insert.relation, commands)?;
-            checks.extend(self.policy(id, PolicyCommand::Update, true)?);
+            let mut updated: Vec<Expr> = self.policy(id, PolicyCommand::Update, true)?.into_iter().collect();
+            if reads_any {
+                updated.extend(self.policy(id, PolicyCommand::Select, false)?);
+            }
+            insert.updated = (!updated.is_empty()).then(|| Arc::new(Expr::all(updated)));
         } else {
             self.facts.stores.insert(self.schema.relation(id).store.clone());
         }

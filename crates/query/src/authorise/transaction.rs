@@ -60,33 +60,34 @@ impl Authoriser<'_> {
                     given.retain(|column| !columns.iter().position(|c| c == column).is_some_and(defaulted));
                 }
                 self.defaults(id, &given)?;
-                let check = self.policy(id, PolicyCommand::Insert, true)?;
                 let mut out = RelationRef::new(id);
                 self.facts.stores.insert(self.schema.relation(id).store.clone());
-                let mut checks: Vec<Expr> = check.into_iter().collect();
+                let mut checks: Vec<Expr> = self.policy(id, PolicyCommand::Insert, true)?.into_iter().collect();
+                let mut updated = Vec::new();
+                // Whoever names the key reads it, so that the row must be one that he may see.
+                let names_key = conflict.as_ref().is_some_and(|c| !c.target.is_empty());
+                let select = match returning.is_some() || key || names_key {
+                    true => self.policy(id, PolicyCommand::Select, false)?,
+                    false => None,
+                };
                 if let Some(conflict) = conflict {
                     self.privileges(id, Privilege::Select, conflict.target.iter().copied())?;
-                    if !conflict.target.is_empty() {
-                        // Whoever names the key reads it, so that the row must be one that he may see.
-                        checks.extend(self.policy(id, PolicyCommand::Select, false)?);
-                    }
                     if !conflict.ignore {
                         self.privileges(id, Privilege::Update, columns.iter().copied())?;
                         out = self.expanded(id, &[PolicyCommand::Update, PolicyCommand::Select])?;
-                        checks.extend(self.policy(id, PolicyCommand::Update, true)?);
+                        updated.extend(self.policy(id, PolicyCommand::Update, true)?);
+                        updated.extend(select.clone());
                     }
                 }
-                let visible = match returning.is_some() || key {
-                    true => self.policy(id, PolicyCommand::Select, false)?.map(Arc::new),
-                    false => None,
-                };
+                checks.extend(select);
+                let all = |checks: Vec<Expr>| (!checks.is_empty()).then(|| Arc::new(Expr::all(checks)));
                 Action::Insert {
                     relation: out,
                     columns: columns.clone(),
                     rows: rows.clone(),
                     conflict: conflict.clone(),
-                    check: (!checks.is_empty()).then(|| Arc::new(Expr::all(checks))),
-                    visible,
+                    check: all(checks),
+                    updated: all(updated),
                 }
             }
             Action::Update {
@@ -158,7 +159,7 @@ impl Authoriser<'_> {
                 if step.relation().is_some()
                     && let Source::Relation(relation) = &mut authorised.from
                 {
-                    // Which rows are returned the action has decided; `visible` and `check` have looked at each.
+                    // Which rows are returned the action has decided; `check` and `updated` have looked at each.
                     relation.security = None;
                 }
                 Some(authorised)

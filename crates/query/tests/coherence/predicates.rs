@@ -147,7 +147,7 @@ impl Table {
             rows: (0..ROWS).map(|id| row(id, r)).collect(),
             conflict: None,
             check: None,
-            visible: None,
+            updated: None,
         };
         let transaction = Transaction {
             steps: vec![Step::new(insert)],

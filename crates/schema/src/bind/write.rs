@@ -213,6 +213,7 @@ impl Binder<'_> {
             source,
             conflict,
             check: None,
+            updated: None,
             returning,
         })
     }

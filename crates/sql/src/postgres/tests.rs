@@ -122,7 +122,7 @@ fn writes() {
             rows,
             conflict,
             check: None,
-            visible: None,
+            updated: None,
         })
     };
     let one = || Cell::Value(Value::Int(1));
@@ -217,7 +217,7 @@ fn what_cannot_be_handed_over_is_refused() {
         rows: vec![vec![Cell::Value(Value::Int(1))]],
         conflict: None,
         check: Some(std::sync::Arc::new(Expr::literal(Value::Bool(true), Type::Bool))),
-        visible: None,
+        updated: None,
     });
     let refused = compile_step(&schema, &checked, Options::default()).unwrap_err();
     assert_eq!(refused.code, "0A000");

@@ -31,9 +31,9 @@ impl<'a> Renderer<'a> {
                 rows,
                 conflict,
                 check,
-                visible,
+                updated,
             } => {
-                refuse_check(check.is_some() || visible.is_some())?;
+                refuse_check(check.is_some() || updated.is_some())?;
                 let table = Rc::new(self.table_source(relation.relation, &alias));
                 let existing = self.security(relation, &table)?;
                 let source = self.rows_given(relation.relation, columns, rows)?;

@@ -152,8 +152,8 @@ pub struct InsertPlan {
     pub no_row: NoRow,
     /// Yields a row if the row with [`Bind::Rowid`] satisfies the policies for new rows; else 42501.
     pub check: Option<Rendered>,
-    /// Yields a row if the row with [`Bind::Rowid`] may be returned; else 42501.
-    pub visible: Option<Rendered>,
+    /// The same for a row that was there, and is updated instead.
+    pub updated: Option<Rendered>,
 }
 
 /// Why an insertion did nothing.
@@ -196,6 +196,8 @@ pub struct StatementPlan {
     pub touches: bool,
     /// Yields a row if the touched row with [`Bind::Rowid`] satisfies the policies for new rows; else 42501.
     pub check: Option<Rendered>,
+    /// The same for a row that an INSERT found there, and updated.
+    pub updated: Option<Rendered>,
 }
 
 /// Compiles an authorised read: security and expansions are in the shape already.
@@ -224,9 +226,9 @@ pub fn compile_insert(
     defaulted: &[bool],
     conflict: Option<&OnConflict>,
     check: Option<&Expr>,
-    visible: Option<&Expr>,
+    updated: Option<&Expr>,
 ) -> Result<InsertPlan> {
-    write::compile_insert(schema, relation, columns, defaulted, conflict, check, visible)
+    write::compile_insert(schema, relation, columns, defaulted, conflict, check, updated)
 }
 
 /// Compiles an update: [`Bind::Cell`] counts the entries of `set` (a `Cell::Default` binds nothing).

@@ -35,6 +35,7 @@ pub(super) fn compile_statement(schema: &Schema, statement: &Statement) -> Resul
                 },
                 touches: false,
                 check: None,
+                updated: None,
             });
         }
         Statement::Insert(insert) => (insert.relation.relation, &insert.check, r.insert_statement(insert)?),
@@ -43,6 +44,11 @@ pub(super) fn compile_statement(schema: &Schema, statement: &Statement) -> Resul
     };
     let check: Option<&Arc<Expr>> = check.as_ref();
     let check = check.map(|c| row_test(schema, relation, c)).transpose()?;
+    let updated = match statement {
+        Statement::Insert(insert) => insert.updated.as_deref(),
+        _ => None,
+    };
+    let updated = updated.map(|c| row_test(schema, relation, c)).transpose()?;
     Ok(StatementPlan {
         run: Rendered {
             sql,
@@ -51,6 +57,7 @@ pub(super) fn compile_statement(schema: &Schema, statement: &Statement) -> Resul
         },
         touches: true,
         check,
+        updated,
     })
 }
 

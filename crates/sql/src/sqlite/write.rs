@@ -79,7 +79,7 @@ pub(super) fn compile_insert(
     defaulted: &[bool],
     conflict: Option<&OnConflict>,
     check: Option<&Expr>,
-    visible: Option<&Expr>,
+    updated: Option<&Expr>,
 ) -> Result<InsertPlan> {
     let target = Target::new(schema, relation)?;
     let mut r = Renderer::new(schema);
@@ -147,7 +147,7 @@ pub(super) fn compile_insert(
         insert,
         no_row,
         check: check.map(|c| row_test(schema, relation.relation, c)).transpose()?,
-        visible: visible.map(|c| row_test(schema, relation.relation, c)).transpose()?,
+        updated: updated.map(|c| row_test(schema, relation.relation, c)).transpose()?,
     })
 }
 

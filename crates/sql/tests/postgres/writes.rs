@@ -20,7 +20,7 @@ fn insert(p: &Project<'_>, table: &str, columns: &[&str], rows: Vec<Vec<Cell>>, 
         rows,
         conflict,
         check: None,
-        visible: None,
+        updated: None,
     })
 }
 

@@ -341,6 +341,7 @@ fn functions() -> Vec<Function> {
             }),
             conflict: None,
             check: None,
+            updated: None,
             returning: author_columns(),
         }))
     };

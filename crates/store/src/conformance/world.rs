@@ -176,7 +176,7 @@ impl World {
                 .collect(),
             conflict: None,
             check: None,
-            visible: None,
+            updated: None,
         })
     }
 

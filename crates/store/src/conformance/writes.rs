@@ -267,9 +267,8 @@ async fn checks(w: &World) {
             &["id", "name", "rating"],
             vec![vec![Value::Int(id), text(name), rating]],
         );
-        if let Action::Insert { check, visible, .. } = &mut step.action {
-            *check = Some(Arc::new(positive.clone()));
-            *visible = Some(Arc::new(visible_names.clone()));
+        if let Action::Insert { check, .. } = &mut step.action {
+            *check = Some(Arc::new(Expr::all(vec![positive.clone(), visible_names.clone()])));
         }
         step
     };
