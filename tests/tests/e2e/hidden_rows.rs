@@ -80,6 +80,13 @@ fn schema() -> String {
                $$ WITH mine AS (SELECT * FROM {name}) SELECT id FROM mine WHERE 100 / qty > bound $$;
              CREATE FUNCTION {name}_inside(bound integer) RETURNS SETOF integer LANGUAGE sql STABLE AS
                $$ SELECT q.id FROM (SELECT c.id, 100 / c.qty AS s FROM {name} c) q WHERE q.s > bound $$;
+             CREATE FUNCTION {name}_nested(bound integer) RETURNS SETOF integer LANGUAGE sql STABLE AS
+               $$ SELECT p.id FROM parents p JOIN ({name} c JOIN parents q ON 100 / c.qty > bound) ON c.parent_id = p.id $$;
+             CREATE FUNCTION {name}_listed(bound integer) RETURNS SETOF integer LANGUAGE sql STABLE AS
+               $$ SELECT p.id FROM parents p, ({name} c JOIN {name} d ON 100 / (c.qty + d.qty) > bound) $$;
+             CREATE FUNCTION {name}_beside(bound integer) RETURNS SETOF integer LANGUAGE sql STABLE AS
+               $$ SELECT c.id FROM parents p LEFT JOIN ({name} c JOIN parents q ON 100 / c.qty > bound) ON c.parent_id = p.id
+                  WHERE c.id IS NOT NULL $$;
              CREATE FUNCTION {name}_groups(bound integer) RETURNS SETOF integer LANGUAGE sql STABLE AS
                $$ SELECT qty FROM {name} GROUP BY qty HAVING 100 / qty > bound $$;
              CREATE FUNCTION {name}_change(bound integer) RETURNS SETOF integer LANGUAGE SQL
@@ -88,6 +95,7 @@ fn schema() -> String {
                BEGIN ATOMIC DELETE FROM {name} WHERE 100 / qty > bound RETURNING id; END;
              GRANT SELECT ON {name}_seen, {name}_kinds, {name}_both, {name}_sums TO authenticated;
              GRANT EXECUTE ON FUNCTION {name}_shares, {name}_joined, {name}_outer, {name}_with, {name}_inside, {name}_groups,
+               {name}_nested, {name}_listed, {name}_beside,
                {name}_change, {name}_remove TO authenticated;
              GRANT EXECUTE ON FUNCTION share({name}), share({name}_both), share({name}_sums) TO authenticated;",
         )
@@ -147,7 +155,7 @@ fn hidden_rows_raise_no_errors() {
             assert_silent(&caller.get(&path), &path);
         }
         for function in [
-            "shares", "joined", "outer", "with", "inside", "groups", "change", "remove",
+            "shares", "joined", "outer", "with", "inside", "groups", "nested", "listed", "beside", "change", "remove",
         ] {
             let path = format!("/rest/v1/rpc/{name}_{function}");
             let answer = caller.post(&path, &json!({"bound": 3}));

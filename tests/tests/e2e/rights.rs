@@ -63,6 +63,8 @@ const SCHEMA: &str = "
     CREATE FUNCTION ignore(i integer) RETURNS void LANGUAGE SQL BEGIN ATOMIC
       INSERT INTO items (id, owner) VALUES (i, '00000000-0000-4000-8000-00000000000b') ON CONFLICT (id) DO NOTHING; END;
 
+    CREATE FUNCTION quiet(i integer) RETURNS SETOF integer LANGUAGE SQL BEGIN ATOMIC
+      INSERT INTO items (id, owner) VALUES (i, '00000000-0000-4000-8000-00000000000b') RETURNING 1; END;
     CREATE FUNCTION l1() RETURNS SETOF integer LANGUAGE sql STABLE AS
       $$ SELECT o.id FROM o LEFT JOIN (h JOIN jsonb_array_elements(h.data) g ON true) ON h.o_id = o.id $$;
     CREATE FUNCTION l2() RETURNS SETOF integer LANGUAGE sql STABLE AS
@@ -90,7 +92,7 @@ const SCHEMA: &str = "
     CREATE VIEW bar WITH (security_barrier) AS SELECT * FROM h WHERE is_member(h.team);
     CREATE FUNCTION share(r bar) RETURNS integer LANGUAGE sql IMMUTABLE AS $$ SELECT 100 / r.qty $$;
     GRANT SELECT ON lv, bar TO authenticated;
-    GRANT EXECUTE ON FUNCTION is_member, peek, peek2, k, k2, touch, c1, c2, c3, c4, c5, steal, steal_quietly, bump, ignore, l1, l2, l3, l4, l5, l6, l7, l8,
+    GRANT EXECUTE ON FUNCTION is_member, peek, peek2, k, k2, touch, c1, c2, c3, c4, c5, steal, steal_quietly, bump, ignore, quiet, l1, l2, l3, l4, l5, l6, l7, l8,
       mine, through_mine TO authenticated;
     GRANT EXECUTE ON FUNCTION share(h), share(bar) TO authenticated;";
 
@@ -165,6 +167,8 @@ fn rights_hold_wherever_something_is_computed() {
         assert_eq!(call(&caller, "ignore", &json!({"i": i})), json!("42501"), "{i}");
     }
     assert_eq!(call(&caller, "bump", &json!({"i": 1})), json!(null));
+    // What reads nothing of the row needs no right to see it.
+    assert_eq!(call(&caller, "quiet", &json!({"i": 20})), json!([1]));
     for resolution in ["merge", "ignore"] {
         let prefer = format!("resolution={resolution}-duplicates,return=minimal");
         let other = json!({"id": 9, "owner": "00000000-0000-4000-8000-00000000000b"});

@@ -133,8 +133,8 @@ impl Rewrite for Authoriser<'_> {
             .copied()
             .collect();
         reads.extend(insert.conflict.iter().flat_map(|c| c.target.iter().copied()));
-        let reads_any = !reads.is_empty() || !insert.returning.is_empty();
-        if !reads.is_empty() {
+        let reads_any = !reads.is_empty();
+        if reads_any {
             self.privileges(id, Privilege::Select, reads.into_iter())?;
         }
         if insert.conflict.as_ref().is_some_and(|c| !c.set.is_empty()) {

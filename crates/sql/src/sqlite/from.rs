@@ -140,29 +140,26 @@ impl<'a> Renderer<'a> {
         };
         let mut both = Barrier::default();
         let (left_conditions, right_conditions) = (both.absorb(left_side), both.absorb(right_side));
-        let mut on = match on {
+        let asked = match on {
             Some(on) => both.guarded(self.parts(on)?),
             None => Vec::new(),
         };
         barrier.absorb(both);
-        let word = match kind {
-            JoinKind::Inner | JoinKind::Cross => {
-                barrier.require(left_conditions);
-                barrier.require(right_conditions);
-                "JOIN"
-            }
+        // Security stands in front, and as near as it may: SQLite makes a subquery of a join in parentheses, and what it pushes into that
+        // from outside it puts behind what is there, having taken it for granted in a guard.
+        let (mut on, word) = match kind {
+            JoinKind::Inner | JoinKind::Cross => ([left_conditions, right_conditions].concat(), "JOIN"),
             JoinKind::Left => {
                 barrier.require(left_conditions);
-                on.extend(right_conditions);
-                "LEFT JOIN"
+                (right_conditions, "LEFT JOIN")
             }
             JoinKind::Right => {
                 barrier.require(right_conditions);
-                on.extend(left_conditions);
-                "RIGHT JOIN"
+                (left_conditions, "RIGHT JOIN")
             }
-            JoinKind::Full => "FULL JOIN",
+            JoinKind::Full => (Vec::new(), "FULL JOIN"),
         };
+        on.extend(asked);
         let on = match on.len() {
             0 if matches!(kind, JoinKind::Inner | JoinKind::Cross) => String::new(),
             0 => " ON 1".to_owned(),
