@@ -165,3 +165,25 @@ fn a_domain_over_a_domain_keeps_what_both_say() {
         assert_eq!(answer.status, status, "{row}: {}", answer.text());
     }
 }
+
+#[test]
+fn a_policy_for_a_role_that_nobody_has_is_told() {
+    let schema = |role: &str| {
+        format!(
+            "CREATE TABLE t (id bigint PRIMARY KEY);\nALTER TABLE t ENABLE ROW LEVEL SECURITY;\n\
+             CREATE POLICY p ON t FOR SELECT TO {role} USING (true);\nGRANT SELECT ON t TO authenticated, editor;"
+        )
+    };
+    let (ok, out, said) = run("check", &Project::new(&schema("authentcated"), ""));
+    let told = format!("{out}{said}");
+    assert!(ok, "{told}");
+    let wanted = "policy \"p\" of \"t\" is for the role \"authentcated\", to which nothing is granted; did you mean \"authenticated\"?";
+    assert!(
+        told.contains("warning: schema.sql:3:") && told.contains(wanted),
+        "{told}"
+    );
+    for role in ["editor", "anon", "public"] {
+        let (ok, out, said) = run("check", &Project::new(&schema(role), ""));
+        assert!(ok && !out.contains("nothing is granted"), "{role}: {out}{said}");
+    }
+}
